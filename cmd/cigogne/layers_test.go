@@ -1,0 +1,104 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/esante-alsace/cigogne"
+
+// allowed says which of our packages each package may import; a package that
+// is not listed is held to the longest listed folder above it. A trailing
+// '/...' allows a folder with all below it.
+func allowed() map[string][]string {
+	return map[string][]string{
+		"cmd/cigogne":             {"..."},
+		"gateway":                 {"storage/..."},
+		"gateway/access":          {"storage"},
+		"gateway/dimse":           {"gateway", "gateway/access", "gateway/dimse/...", "storage", "storage/dicom"},
+		"gateway/dimse/pdu":       {"storage"},
+		"gateway/dimse/ul":        {"storage", "gateway/dimse/pdu"},
+		"gateway/dicomweb":        {"gateway", "gateway/access", "storage", "storage/dicom", "storage/index"},
+		"gateway/web":             {"gateway", "storage", "storage/index", "storage/dicom"},
+		"storage":                 {},
+		"storage/dicom":           {"storage"},
+		"storage/dicom/dicomtest": {"storage", "storage/dicom"},
+		"storage/journal":         {"storage"},
+		"storage/pack":            {"storage", "storage/dicom"},
+		"storage/archive":         {"storage"},
+		"storage/archive/dir":     {"storage", "storage/archive"},
+		"storage/archive/mem":     {"storage", "storage/archive"},
+		"storage/archive/archivetest": {
+			"storage", "storage/archive",
+		},
+		"storage/index":           {"storage", "storage/dicom"},
+		"storage/index/indextest": {"storage", "storage/dicom", "storage/index"},
+		"benchmarks":              {"..."},
+	}
+}
+
+// TestLayers fails on an import that points upwards or sideways. Tests may
+// import the shared test folders and, for the wire, the packages above.
+func TestLayers(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", module+"/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	rules := allowed()
+	packages := 0
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; packages++ {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		from := strings.TrimPrefix(p.ImportPath, module+"/")
+		rule, ok := ruleFor(rules, from)
+		if !ok {
+			t.Errorf("%s is in no room of the design: list it here with what it may import", from)
+			continue
+		}
+		for _, imp := range p.Imports {
+			to, ours := strings.CutPrefix(imp, module+"/")
+			if ours && !permits(rule, to) {
+				t.Errorf("%s must not import %s", from, to)
+			}
+		}
+	}
+	if packages < 10 {
+		t.Fatalf("go list named only %d packages", packages)
+	}
+}
+
+func ruleFor(rules map[string][]string, pkg string) ([]string, bool) {
+	for at := pkg; ; {
+		if r, ok := rules[at]; ok {
+			return r, true
+		}
+		cut := strings.LastIndexByte(at, '/')
+		if cut < 0 {
+			return nil, false
+		}
+		at = at[:cut]
+	}
+}
+
+func permits(rule []string, to string) bool {
+	for _, r := range rule {
+		if r == "..." {
+			return !strings.HasPrefix(to, "cmd/")
+		}
+		if folder, deep := strings.CutSuffix(r, "/..."); r == to || deep && (to == folder || strings.HasPrefix(to, folder+"/")) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,4 @@
+// Command cigogne is the medical image sharing gateway.
+package main
+
+func main() {}

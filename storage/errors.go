@@ -1,0 +1,31 @@
+package storage
+
+import "errors"
+
+// The errors that stores return, wrapped with what happened. A transport asks
+// with errors.Is and answers with its own code; no other package decides what
+// 'not found' means.
+var (
+	// ErrNotFound: there is no such thing, or none that may be seen.
+	ErrNotFound = errors.New("not found")
+	// ErrInvalid: the bytes or the question break the standard or a bound;
+	// asking again will not help.
+	ErrInvalid = errors.New("invalid")
+	// ErrMismatch: the Data Set is not the one that was announced.
+	ErrMismatch = errors.New("data set does not match what was announced")
+	// ErrTooLarge: a configured length limit was passed.
+	ErrTooLarge = errors.New("too large")
+	// ErrConflict: the name is taken by other bytes; nothing was overwritten.
+	ErrConflict = errors.New("conflict")
+	// ErrFull: no space to keep it now; asking again later may help.
+	ErrFull = errors.New("out of space")
+	// ErrCorrupt: stored bytes are not those that were written.
+	ErrCorrupt = errors.New("corrupt")
+	// ErrUnavailable: a part that is needed does not answer now; asking again
+	// later may help.
+	ErrUnavailable = errors.New("unavailable")
+	// ErrUnsupported: understood, but not something this node does.
+	ErrUnsupported = errors.New("not supported")
+	// ErrForbidden: the asker may not.
+	ErrForbidden = errors.New("forbidden")
+)

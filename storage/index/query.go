@@ -1,0 +1,45 @@
+package index
+
+import "github.com/esante-alsace/cigogne/storage/dicom"
+
+// Level is a level of the information model (PS3.4 §C.6.2.1).
+type Level int
+
+// The levels a query can be asked at.
+const (
+	Study Level = iota + 1
+	Series
+	Image
+)
+
+// Query is a question in the terms of PS3.4 §C.2.2.2, whichever protocol
+// brought it.
+type Query struct {
+	Level Level
+	// StudyInstanceUID and SeriesInstanceUID, when not empty, are the
+	// resource that the question is asked under.
+	StudyInstanceUID  string
+	SeriesInstanceUID string
+	// Match must all hold.
+	Match []Condition
+	// Include lists attributes to return beyond those that the level always
+	// returns (PS3.18 §10.6.3.3); IncludeAll returns all that are known.
+	Include    []dicom.Tag
+	IncludeAll bool
+	// Fuzzy asks for fuzzy semantic matching of person names (PS3.18
+	// §8.3.4.2): each word matches the beginning of a name component.
+	Fuzzy bool
+	// Limit is the most results to return, 0 for the bound of the index;
+	// Offset is how many to skip. The order is stable.
+	Limit, Offset int
+}
+
+// Condition is one matching key. Path is the attribute, preceded by the
+// sequences that hold it.
+type Condition struct {
+	Path []dicom.Tag
+	// Value is the value to match as it was asked: the VR and the value
+	// itself tell which kind of matching applies (single value, wildcard,
+	// range, list of UID). An empty Value matches everything.
+	Value string
+}

@@ -1,0 +1,84 @@
+// Package index answers which studies, series and instances there are and
+// where they lie. It is a state that changes by mutations alone: the same
+// mutations in the same order give the same state on every node. No DICOM is
+// parsed and no clock is read while applying.
+package index
+
+import (
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/dicom"
+)
+
+// JournalID names one node's journal.
+type JournalID string
+
+// Position is a place in a journal; positions of one journal are ordered.
+type Position struct {
+	Journal JournalID `cbor:"1,keyasint"`
+	Segment uint64    `cbor:"2,keyasint"`
+	Offset  int64     `cbor:"3,keyasint"`
+}
+
+// Instance is one instance as it is entered into the index.
+type Instance struct {
+	storage.Instance `cbor:"1,keyasint"`
+	// At is where it lies; the zero Position for one that lies in a pack.
+	At Position `cbor:"2,keyasint"`
+	// Attributes holds those of the attributes in Indexed that it has.
+	Attributes dicom.DataSet `cbor:"3,keyasint"`
+}
+
+// Batch is what is applied at once, in one transaction: all of it or nothing.
+type Batch struct {
+	// Through is the journal position up to and including which this batch
+	// and those before it have indexed Through.Journal; the zero Position
+	// leaves the watermark where it is. A batch at or below the watermark was
+	// applied before, and its Received are skipped.
+	Through  Position      `cbor:"1,keyasint"`
+	Received []Instance    `cbor:"2,keyasint,omitempty"`
+	Planned  []Plan        `cbor:"3,keyasint,omitempty"`
+	Archived []PackArchive `cbor:"4,keyasint,omitempty"`
+	// Adopted enters packs that were found in an archive (rebuild).
+	Adopted []AdoptedPack `cbor:"5,keyasint,omitempty"`
+}
+
+// Plan fixes which instances a pack will hold, before it is written: a crash
+// at any later step repeats the same pack.
+type Plan struct {
+	PackID            string `cbor:"1,keyasint"`
+	StudyInstanceUID  string `cbor:"2,keyasint"`
+	SeriesInstanceUID string `cbor:"3,keyasint"`
+	// Conflict is true for a pack of instances that are kept aside.
+	Conflict bool             `cbor:"4,keyasint,omitempty"`
+	Members  []storage.Digest `cbor:"5,keyasint"` // sorted as in the pack
+	SOPs     []string         `cbor:"6,keyasint"` // SOPInstanceUID of each member
+}
+
+// PackArchive tells that a planned pack lies in an archive: its instances lose
+// their rows and the series gains a pack.
+type PackArchive struct {
+	PackID  string `cbor:"1,keyasint"`
+	Archive string `cbor:"2,keyasint"` // the archive's URL
+	Key     string `cbor:"3,keyasint"`
+	Size    int64  `cbor:"4,keyasint"`
+	CRC32C  uint32 `cbor:"5,keyasint"` // of the whole object
+	At      int64  `cbor:"6,keyasint"` // nanoseconds of Unix time
+}
+
+// AdoptedPack is a pack found in an archive with the instances its metadata
+// entry lists; their At is the zero Position.
+type AdoptedPack struct {
+	Pack      PackArchive `cbor:"1,keyasint"`
+	Conflict  bool        `cbor:"2,keyasint,omitempty"`
+	Instances []Instance  `cbor:"3,keyasint"`
+}
+
+// Pack is a row of a series: one pack that holds a part of its instances.
+type Pack struct {
+	PackID            string
+	StudyInstanceUID  string
+	SeriesInstanceUID string
+	Conflict          bool
+	Copies            []PackArchive
+	Instances         int
+}
