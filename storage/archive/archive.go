@@ -35,7 +35,10 @@ type Archive interface {
 	// Put stores src under key, durably, and whole or not at all. It returns
 	// the CRC-32C (Castagnoli) of what it stored. A key that is taken by the
 	// same bytes is success; one that is taken by other bytes fails with
-	// storage.ErrConflict and changes nothing. No space: storage.ErrFull.
+	// storage.ErrConflict and changes nothing. No space: storage.ErrFull. An
+	// error of src is returned wrapped; a src that ends early is
+	// storage.ErrCorrupt. A backend may refuse, with storage.ErrInvalid, a key
+	// that lies below another object ("a/b" where "a" is one), or above.
 	Put(ctx context.Context, key string, src Source) (crc32c uint32, err error)
 	// Get reads a range of the object. A missing object is
 	// storage.ErrNotFound; a range that reaches beyond the object is
@@ -44,7 +47,9 @@ type Archive interface {
 	Get(ctx context.Context, key string, r storage.Range) (io.ReadCloser, error)
 	// Stat describes an object, or fails with storage.ErrNotFound.
 	Stat(ctx context.Context, key string) (Stat, error)
-	// List yields the objects whose key begins with prefix, sorted by key.
+	// List yields the objects whose key begins with prefix, sorted by key; an
+	// error is the last thing that it yields. Any prefix may be asked for,
+	// one that no key has yields nothing.
 	List(ctx context.Context, prefix string) iter.Seq2[Stat, error]
 	// Remove removes an object; one that is missing is success.
 	Remove(ctx context.Context, key string) error

@@ -1,0 +1,22 @@
+package dir_test
+
+import (
+	"testing"
+
+	"github.com/esante-alsace/cigogne/storage/archive"
+	"github.com/esante-alsace/cigogne/storage/archive/archivetest"
+	"github.com/esante-alsace/cigogne/storage/archive/dir"
+)
+
+func open(t testing.TB) archive.Archive {
+	a, err := dir.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.Close() })
+	return a
+}
+
+func TestArchive(t *testing.T) { archivetest.Run(t, open) }
+
+func BenchmarkArchive(b *testing.B) { archivetest.Bench(b, open) }
