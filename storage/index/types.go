@@ -78,7 +78,14 @@ type Pack struct {
 	PackID            string
 	StudyInstanceUID  string
 	SeriesInstanceUID string
-	Conflict          bool
-	Copies            []PackArchive
-	Instances         int
+	// Conflict is true for a pack of instances that are kept aside.
+	Conflict bool
+	Copies   []PackArchive
+	// Instances is how many it holds.
+	Instances int
+	// Members are those of its instances that belong to the series: an adopted
+	// pack can hold others, that are kept aside or lie in another pack too.
+	// Only what Members holds may be shown. For a pack of conflicts, and for
+	// the conflicts in a pack, it is what is kept aside.
+	Members Members
 }
