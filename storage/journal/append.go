@@ -1,0 +1,199 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/esante-alsace/cigogne/storage"
+)
+
+// Append collects one payload. Either Commit or Abort must be called, and
+// one goroutine uses it.
+type Append struct {
+	j    *Journal
+	ctx  context.Context
+	buf  buffer
+	crc  uint32
+	size int64
+	big  *large // where the bytes go that passed InlineBytes
+	err  error  // the first; nothing is written after it
+}
+
+// NewAppend begins an entry. It is cheap and waits for nothing; ctx bounds
+// the waiting in Commit.
+func (j *Journal) NewAppend(ctx context.Context) *Append {
+	a := &Append{j: j, ctx: ctx, buf: buffer{pool: j.pool}}
+	if j.o.ReadOnly {
+		a.err = errReadOnly
+	}
+	return a
+}
+
+// Write adds bytes to the payload. Errors wrap storage.ErrFull when space ran
+// out and storage.ErrUnavailable when the disk failed; every Write and Commit
+// after one fails with it.
+func (a *Append) Write(p []byte) (int, error) {
+	if a.err != nil {
+		return 0, a.err
+	}
+	for n := 0; n < len(p); {
+		part := p[n:min(n+largeChunk, len(p))]
+		if a.buf.size+len(part) > a.j.o.InlineBytes {
+			if a.err = a.spill(); a.err != nil {
+				return n, a.err
+			}
+		}
+		a.crc = crc32.Update(a.crc, castagnoli(), part)
+		a.buf.write(part)
+		a.size += int64(len(part))
+		n += len(part)
+	}
+	return len(p), nil
+}
+
+// spill moves what is buffered to the large file.
+func (a *Append) spill() (err error) {
+	if a.big == nil {
+		if a.big, err = a.j.newLarge(); err != nil {
+			return err
+		}
+	}
+	if err := a.big.write(&a.buf); err != nil {
+		return err
+	}
+	a.buf.release()
+	return nil
+}
+
+// Commit gives the entry its place: the payload is prefix and after it what
+// was written. prefix may be empty; header is kept with the entry and
+// returned with it; value rides to Options.Durable. header and prefix are at
+// most MaxHeaderBytes long and are not used after Commit returns. The
+// entry is not durable before Wait says so. Commit waits while MaxPending
+// entries are pending. Errors are those of Write, ErrClosed, or ctx's; after
+// one nothing of the entry is left.
+func (a *Append) Commit(prefix, header []byte, value any) (*Pending, error) {
+	if a.err == nil && max(len(prefix), len(header)) > MaxHeaderBytes {
+		a.err = fmt.Errorf("%w: a journal entry's header has %d bytes and its prefix %d, of at most %d",
+			storage.ErrTooLarge, len(header), len(prefix), MaxHeaderBytes)
+	}
+	if a.err == nil && a.big != nil {
+		a.err = a.finishLarge()
+	}
+	if a.err == nil {
+		select {
+		case a.j.slots <- struct{}{}:
+		case <-a.ctx.Done():
+			a.err = a.ctx.Err()
+		}
+	}
+	if a.err != nil {
+		err := a.err
+		a.Abort()
+		return nil, err
+	}
+	p, err := a.j.append(a, prefix, header, value)
+	if err != nil {
+		<-a.j.slots
+		a.Abort()
+		return nil, err
+	}
+	a.buf.release()
+	a.big, a.err = nil, errDone
+	return p, nil
+}
+
+var errDone = errors.New("journal: the entry was committed or aborted before")
+
+func (a *Append) finishLarge() error {
+	if a.buf.size > 0 {
+		if err := a.spill(); err != nil {
+			return err
+		}
+	}
+	return a.big.finish()
+}
+
+// Abort drops the entry and what was written of it. After Commit, and after
+// another Abort, it does nothing.
+func (a *Append) Abort() {
+	a.buf.release()
+	if a.big != nil {
+		a.big.discard()
+		a.big = nil
+	}
+	if a.err == nil {
+		a.err = errDone
+	}
+}
+
+// Pending is an entry that has its place and is not durable yet.
+type Pending struct {
+	entry Entry
+	big   *large // whose file is to be deleted when the entry is lost
+	done  chan struct{}
+	err   error // read after done is closed
+}
+
+// Wait returns when the entry is durable, or with the error because of which
+// it is not and will not be. When ctx ends before, the entry may become
+// durable all the same.
+func (p *Pending) Wait(ctx context.Context) (Entry, error) {
+	select {
+	case <-p.done:
+		return p.entry, p.err
+	default:
+	}
+	select {
+	case <-p.done:
+		return p.entry, p.err
+	case <-ctx.Done():
+		return Entry{}, ctx.Err()
+	}
+}
+
+// append writes the record at the end of the active segment.
+func (j *Journal) append(a *Append, prefix, header []byte, value any) (*Pending, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.closed {
+		return nil, ErrClosed
+	}
+	if err := j.activate(); err != nil {
+		j.failed = err
+		return nil, err
+	}
+	s := j.active
+	rec := record{
+		offset: s.end, durable: s.durable,
+		headerLen: uint32(len(header)), prefixLen: uint32(len(prefix)),
+		bodyLen: a.size, bodyCRC: a.crc,
+		header: header, prefix: prefix,
+	}
+	if a.big != nil {
+		rec.large = a.big.id
+	}
+	if err := j.reserve(rec.length()); err != nil {
+		j.failed = err
+		return nil, err
+	}
+	var checked [recordAlign]byte // padding
+	before := [][]byte{rec.encode(s.salt), header, prefix}
+	err := s.write(&rec, a.buf.vectors(before, checked[:rec.length()-rec.unpadded()]), j.o)
+	if err != nil {
+		j.failed = diskError("writing to the journal", err)
+		return nil, j.failed
+	}
+	p := &Pending{
+		entry: Entry{
+			Position: Position{Segment: s.number, Offset: rec.offset},
+			Header:   append([]byte(nil), header...), Size: rec.size(), Value: value,
+		},
+		big: a.big, done: make(chan struct{}),
+	}
+	j.pending = append(j.pending, p)
+	j.poke()
+	return p, nil
+}

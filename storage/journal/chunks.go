@@ -1,0 +1,86 @@
+package journal
+
+// The sizes of the pieces in which a payload is buffered: a tiny instance
+// costs one small chunk, and no byte is copied when it grows.
+const (
+	smallChunk = 4 << 10
+	largeChunk = 64 << 10
+	// keptSmall and keptLarge bound what the pool holds on to: 1 and 16 MiB.
+	keptSmall = 256
+	keptLarge = 256
+)
+
+// chunkPool keeps chunks for reuse, as many as its channels hold.
+type chunkPool struct {
+	small, large chan []byte
+}
+
+func newChunkPool() *chunkPool {
+	return &chunkPool{small: make(chan []byte, keptSmall), large: make(chan []byte, keptLarge)}
+}
+
+// get returns an empty chunk: a small one when it is the first of a buffer.
+func (p *chunkPool) get(first bool) []byte {
+	pool, size := p.large, largeChunk
+	if first {
+		pool, size = p.small, smallChunk
+	}
+	select {
+	case b := <-pool:
+		return b[:0]
+	default:
+		return make([]byte, 0, size)
+	}
+}
+
+func (p *chunkPool) put(chunks [][]byte) {
+	for _, b := range chunks {
+		pool := p.large
+		if cap(b) == smallChunk {
+			pool = p.small
+		}
+		select {
+		case pool <- b:
+		default: // the garbage collector's
+		}
+	}
+}
+
+// buffer is a payload, or a part of one, in chunks.
+type buffer struct {
+	pool   *chunkPool
+	chunks [][]byte
+	size   int
+}
+
+// write appends p.
+func (b *buffer) write(p []byte) {
+	b.size += len(p)
+	for len(p) > 0 {
+		last := len(b.chunks) - 1
+		if last < 0 || len(b.chunks[last]) == cap(b.chunks[last]) {
+			b.chunks = append(b.chunks, b.pool.get(last < 0))
+			last++
+		}
+		c := b.chunks[last]
+		n := min(len(p), cap(c)-len(c))
+		b.chunks[last] = append(c, p[:n]...)
+		p = p[n:]
+	}
+}
+
+// vectors is the buffer for WriteVAt, which uses the slice up, between other
+// parts; chunks stay the buffer's.
+func (b *buffer) vectors(before [][]byte, after ...[]byte) [][]byte {
+	v := make([][]byte, 0, len(before)+len(b.chunks)+len(after))
+	v = append(v, before...)
+	v = append(v, b.chunks...)
+	return append(v, after...)
+}
+
+// release gives the memory back; the buffer is empty and may be used again.
+func (b *buffer) release() {
+	b.pool.put(b.chunks)
+	clear(b.chunks)
+	b.chunks, b.size = b.chunks[:0], 0
+}

@@ -1,0 +1,154 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/esante-alsace/cigogne/storage"
+)
+
+// headerGuess is read at once in the hope that header and prefix are in it.
+const headerGuess = 4 << 10
+
+// Header returns the entry at a position. Errors wrap storage.ErrNotFound
+// when no durable entry lies there, and storage.ErrCorrupt.
+func (j *Journal) Header(ctx context.Context, at Position) (Entry, error) {
+	f, r, err := j.locate(ctx, at)
+	if err != nil {
+		return Entry{}, err
+	}
+	return r.entry(at.Segment), f.Close()
+}
+
+// Read returns a range of the payload of the entry at a position. The reader
+// has a file descriptor of its own, must be closed, and goes on working when
+// the segment is removed. It implements io.WriterTo: io.Copy to a connection
+// or an http.ResponseWriter lets the kernel send the file. Payload checksums
+// are not checked here: see Verify. Errors wrap storage.ErrNotFound when no
+// durable entry lies there, storage.ErrInvalid when the range is not within
+// its Size, and storage.ErrCorrupt.
+func (j *Journal) Read(ctx context.Context, at Position, part storage.Range) (io.ReadCloser, error) {
+	f, r, err := j.locate(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	if !part.Within(r.size()) {
+		return nil, closeAfter(f, fmt.Errorf("%w: bytes %d+%d of an entry of %d", storage.ErrInvalid, part.Offset, part.Length, r.size()))
+	}
+	if r.large != 0 {
+		if err := f.Close(); err != nil {
+			return nil, err
+		}
+		if f, err = j.fs.Open(j.largePath(r.large)); err != nil {
+			return nil, j.lost(at, err)
+		}
+	}
+	return newReader(f, r, part)
+}
+
+// locate opens the segment and reads the record at a position.
+func (j *Journal) locate(ctx context.Context, at Position) (File, *record, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	j.mu.Lock()
+	s := j.find(at.Segment)
+	var salt uint64
+	var durable int64
+	if s != nil {
+		salt, durable = s.salt, s.durable
+	}
+	j.mu.Unlock()
+	if s == nil || at.Offset < segmentHeaderSize || at.Offset >= durable || at.Offset%recordAlign != 0 {
+		return nil, nil, fmt.Errorf("%w: no entry at %s of the journal", storage.ErrNotFound, at)
+	}
+	f, err := j.fs.Open(j.segmentPath(at.Segment))
+	if err != nil {
+		return nil, nil, j.lost(at, err)
+	}
+	r, err := readRecord(f, salt, at.Offset, durable, make([]byte, headerGuess))
+	if err != nil {
+		return nil, nil, closeAfter(f, fmt.Errorf("journal entry %s: %w", at, err))
+	}
+	return f, &r, nil
+}
+
+// lost explains why a file could not be opened: it was removed just now, or
+// something is wrong.
+func (j *Journal) lost(at Position, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: journal entry %s was removed: %w", storage.ErrNotFound, at, err)
+	}
+	return diskError("opening journal entry "+at.String(), err)
+}
+
+// reader yields a part of the prefix and then a part of the body.
+type reader struct {
+	file   File
+	prefix []byte
+	body   io.Reader
+	left   int64 // of the body
+}
+
+func newReader(f File, r *record, part storage.Range) (*reader, error) {
+	prefixLen := int64(r.prefixLen)
+	from, to := min(part.Offset, prefixLen), min(part.End(), prefixLen)
+	body := r.body().Sub(storage.Range{
+		Offset: part.Offset - from,
+		Length: part.Length - (to - from),
+	})
+	src, err := f.Stream(body)
+	if err != nil {
+		return nil, closeAfter(f, err)
+	}
+	return &reader{file: f, prefix: r.prefix[from:to], body: src, left: body.Length}, nil
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	if len(r.prefix) > 0 {
+		n := copy(p, r.prefix)
+		r.prefix = r.prefix[n:]
+		return n, nil
+	}
+	if r.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := r.body.Read(p)
+	r.left -= int64(n)
+	return n, r.short(err)
+}
+
+// WriteTo implements io.WriterTo.
+func (r *reader) WriteTo(w io.Writer) (int64, error) {
+	var total int64
+	if len(r.prefix) > 0 {
+		n, err := w.Write(r.prefix)
+		r.prefix = r.prefix[n:]
+		total = int64(n)
+		if err != nil {
+			return total, err
+		}
+	}
+	n, err := io.Copy(w, r.body)
+	r.left -= n
+	if err == nil {
+		err = r.short(io.EOF)
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	return total + n, err
+}
+
+// short turns an end before the end into an error.
+func (r *reader) short(err error) error {
+	if err == io.EOF && r.left > 0 {
+		return fmt.Errorf("%w: the journal's file ends %d bytes early", storage.ErrCorrupt, r.left)
+	}
+	return err
+}
+
+func (r *reader) Close() error { return r.file.Close() }
