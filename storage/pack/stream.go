@@ -1,0 +1,193 @@
+package pack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"sort"
+
+	"github.com/esante-alsace/cigogne/storage"
+)
+
+// Pack is a pack that was laid out and not yet written: a virtual file whose
+// bytes come from the members when they are read. It is an archive.Source and
+// a Blob, and is safe for use by many goroutines.
+type Pack struct {
+	header  Header
+	members []Member
+	pieces  []piece
+	size    int64
+	spool   *spool
+}
+
+// piece is a part of the virtual file: bytes in memory, a member, or a part
+// of the spool.
+type piece struct {
+	at, size int64
+	data     []byte
+	member   *Member
+	spooled  int64 // offset in the spool when data and member are nil
+}
+
+func (p *Pack) add(next piece) {
+	next.at = p.size
+	p.pieces = append(p.pieces, next)
+	p.size += next.size
+}
+
+// addSpooled adds what is in the spool behind from.
+func (p *Pack) addSpooled(from int64) {
+	p.add(piece{size: p.spool.size - from, spooled: from})
+}
+
+// Size is the length of the pack in bytes.
+func (p *Pack) Size() int64 { return p.size }
+
+// Header says what the pack holds.
+func (p *Pack) Header() Header { return p.header }
+
+// Close frees what the pack holds on memory and disk. No reader of it may be
+// open.
+func (p *Pack) Close() error { return p.spool.Close() }
+
+// Matches tells whether a stored pack holds the same instances. A pack that
+// was written by another version of Cigogne may differ in its bytes, though
+// not in what it says; then it need not be written again.
+func (p *Pack) Matches(d *Directory) bool {
+	if p.header != d.Header || len(p.members) != len(d.Entries) {
+		return false
+	}
+	for i, m := range p.members {
+		if m.Instance != d.Entries[i].Instance {
+			return false
+		}
+	}
+	return true
+}
+
+// Open reads a range of the pack. A member that is read whole is checked
+// against its CRC32, and the reader fails with storage.ErrCorrupt before the
+// member's end when it differs or ends early. Reads fill their buffer whenever
+// they can.
+func (p *Pack) Open(ctx context.Context, r storage.Range) (io.ReadCloser, error) {
+	if !r.Within(p.size) {
+		return nil, fmt.Errorf("%w: %d bytes from %d of a pack of %d", storage.ErrInvalid, r.Length, r.Offset, p.size)
+	}
+	first := sort.Search(len(p.pieces), func(i int) bool { return p.pieces[i].at+p.pieces[i].size > r.Offset })
+	return &stream{ctx: ctx, pack: p, next: first, at: r.Offset, end: r.End()}, nil
+}
+
+// stream reads a range of a Pack.
+type stream struct {
+	ctx     context.Context // of Open, for the members that are opened later
+	pack    *Pack
+	next    int // the piece after current
+	at, end int64
+
+	current io.ReadCloser // nil between two pieces
+	member  *Member       // whose CRC32 is being checked
+	left    int64         // of the current piece
+	crc     uint32
+	err     error
+}
+
+// Read implements io.Reader.
+func (s *stream) Read(b []byte) (int, error) {
+	n := 0
+	for n < len(b) && s.err == nil {
+		m, err := s.readPiece(b[n:])
+		n += m
+		s.err = err
+	}
+	if n > 0 {
+		return n, nil // s.err is for the next Read
+	}
+	return 0, s.err
+}
+
+// readPiece reads from one piece.
+func (s *stream) readPiece(b []byte) (int, error) {
+	if s.at == s.end {
+		return 0, io.EOF
+	}
+	if s.current == nil {
+		if err := s.openPiece(); err != nil {
+			return 0, err
+		}
+	}
+	if s.left == 0 {
+		return 0, s.closePiece()
+	}
+	n, err := s.current.Read(b[:min(int64(len(b)), s.left)])
+	if s.member != nil {
+		s.crc = crc32.Update(s.crc, crc32.IEEETable, b[:n])
+		if int64(n) == s.left && s.crc != s.member.CRC32 {
+			return 0, fmt.Errorf("%w: %s has CRC-32 %08x, not %08x", storage.ErrCorrupt, s.member.Key, s.crc, s.member.CRC32)
+		}
+	}
+	s.left -= int64(n)
+	s.at += int64(n)
+	switch {
+	case s.left == 0:
+		return n, s.closePiece()
+	case errors.Is(err, io.EOF):
+		return n, fmt.Errorf("%w: pack at %d: its source ends %d bytes too early", storage.ErrCorrupt, s.at, s.left)
+	}
+	return n, err
+}
+
+// openPiece opens the part of the next piece that the range covers.
+func (s *stream) openPiece() error {
+	p := s.pack.pieces[s.next]
+	s.next++
+	from := storage.Range{Offset: s.at - p.at}
+	from.Length = min(p.size, s.end-p.at) - from.Offset
+	s.left, s.crc, s.member = from.Length, 0, nil
+	switch {
+	case p.data != nil:
+		s.current = &bytesReader{p.data[from.Offset:from.End()]}
+	case p.member == nil:
+		s.current = io.NopCloser(io.NewSectionReader(s.pack.spool, p.spooled+from.Offset, from.Length))
+	default:
+		if from.Length == p.size {
+			s.member = p.member
+		}
+		r, err := p.member.Open(s.ctx, from)
+		if err != nil {
+			return fmt.Errorf("open %s for its pack: %w", p.member.Key, err)
+		}
+		s.current = r
+	}
+	return nil
+}
+
+func (s *stream) closePiece() error {
+	err := s.current.Close()
+	s.current = nil
+	return err
+}
+
+// Close implements io.Closer.
+func (s *stream) Close() error {
+	s.err = errors.New("pack: read after close")
+	if s.current == nil {
+		return nil
+	}
+	return s.closePiece()
+}
+
+// bytesReader is bytes.Reader without the need to close it.
+type bytesReader struct{ b []byte }
+
+func (r *bytesReader) Read(p []byte) (int, error) {
+	if len(r.b) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, r.b)
+	r.b = r.b[n:]
+	return n, nil
+}
+
+func (r *bytesReader) Close() error { return nil }
