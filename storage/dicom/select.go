@@ -1,0 +1,40 @@
+package dicom
+
+import (
+	"slices"
+	"sort"
+)
+
+// Get finds the element with the tag in a Data Set in ascending order.
+func (ds DataSet) Get(tag Tag) (Element, bool) {
+	i := sort.Search(len(ds), func(i int) bool { return ds[i].Tag >= tag })
+	if i == len(ds) || ds[i].Tag != tag {
+		return Element{}, false
+	}
+	return ds[i], true
+}
+
+// String is the first value of the element with the tag, "" when there is no
+// such element or it is empty.
+func (ds DataSet) String(tag Tag) string {
+	e, _ := ds.Get(tag)
+	if len(e.Values) == 0 {
+		return ""
+	}
+	return e.Values[0]
+}
+
+// Select returns the elements that have one of the tags, in ascending order.
+// They share their values with ds.
+func (ds DataSet) Select(tags []Tag) DataSet {
+	tags = slices.Clone(tags)
+	slices.Sort(tags)
+	tags = slices.Compact(tags)
+	selected := make(DataSet, 0, min(len(tags), len(ds)))
+	for _, tag := range tags {
+		if e, ok := ds.Get(tag); ok {
+			selected = append(selected, e)
+		}
+	}
+	return selected
+}
