@@ -93,7 +93,7 @@ func (r *detailReader) read(i int, e *Entry, fn func(int, *dicom.Layout, io.Read
 
 // readLayout reads a line up to its attributes.
 func (r *detailReader) readLayout(e *Entry) (*dicom.Layout, error) {
-	head := detailHead(e.Key.SOPInstanceUID)
+	head := []byte(detailHead + e.Key.SOPInstanceUID + detailNeck)
 	b, err := r.take(int64(len(head)) + e.metadata.Layout + int64(len(detailMiddle)))
 	if err != nil {
 		return nil, err

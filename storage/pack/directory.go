@@ -233,24 +233,20 @@ func (d *Directory) admit(e *Entry, at *int64) error {
 	return d.admitPlace(e)
 }
 
-// admitPlace checks where the details of an entry are said to lie.
+// admitPlace checks where the details of an entry are said to lie: behind the
+// same restart point as those before it, or at a later one.
 func (d *Directory) admitPlace(e *Entry) error {
 	m := &e.metadata
-	wrong := corrupt("%s has details of %d and %d bytes behind %d", e.Key.SOPInstanceUID, m.Layout, m.Attributes, m.Restart)
-	if m.Layout < 0 || m.Layout > MaxLayout || m.Attributes < 0 || m.Restart < 0 {
-		return wrong
+	ok := m.Layout >= 0 && m.Layout <= MaxLayout && m.Attributes >= 0 && m.Attributes <= 1<<62-d.inflated
+	if n := len(d.Entries); n == 0 {
+		ok = ok && m.Restart == 0
+	} else if last := &d.Entries[n-1]; m.Restart == last.metadata.Restart {
+		m.skip = last.metadata.skip + last.detailLength()
+	} else {
+		ok = ok && m.Restart > last.metadata.Restart
 	}
-	n := len(d.Entries)
-	switch {
-	case n == 0 && m.Restart != 0:
-		return wrong
-	case n > 0 && m.Restart == d.Entries[n-1].metadata.Restart:
-		m.skip = d.Entries[n-1].metadata.skip + d.Entries[n-1].detailLength()
-	case n > 0 && m.Restart < d.Entries[n-1].metadata.Restart:
-		return wrong
-	}
-	if m.Attributes > 1<<62-d.inflated {
-		return wrong
+	if !ok {
+		return corrupt("%s has details of %d and %d bytes behind %d", e.Key.SOPInstanceUID, m.Layout, m.Attributes, m.Restart)
 	}
 	d.inflated += e.detailLength()
 	return nil
@@ -258,7 +254,8 @@ func (d *Directory) admitPlace(e *Entry) error {
 
 // detailLength is the length of an entry's line in the metadata entry.
 func (e *Entry) detailLength() int64 {
-	return int64(len(detailHead(e.Key.SOPInstanceUID))+len(detailMiddle)+len(detailTail)) + e.metadata.Layout + e.metadata.Attributes
+	fixed := len(detailHead) + len(e.Key.SOPInstanceUID) + len(detailNeck) + len(detailMiddle) + len(detailTail)
+	return int64(fixed) + e.metadata.Layout + e.metadata.Attributes
 }
 
 // locateMetadata finds the metadata entry, which lies between the last

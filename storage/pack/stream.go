@@ -31,6 +31,14 @@ type piece struct {
 	spooled  int64 // offset in the spool when data and member are nil
 }
 
+// String names the piece in errors.
+func (p piece) String() string {
+	if p.member != nil {
+		return p.member.Key.String()
+	}
+	return "the metadata of a pack"
+}
+
 func (p *Pack) add(next piece) {
 	next.at = p.size
 	p.pieces = append(p.pieces, next)
@@ -133,7 +141,7 @@ func (s *stream) readPiece(b []byte) (int, error) {
 	case s.left == 0:
 		return n, s.closePiece()
 	case errors.Is(err, io.EOF):
-		return n, fmt.Errorf("%w: pack at %d: its source ends %d bytes too early", storage.ErrCorrupt, s.at, s.left)
+		return n, fmt.Errorf("%w: %s ends %d bytes too early", storage.ErrCorrupt, s.pack.pieces[s.next-1], s.left)
 	}
 	return n, err
 }
