@@ -1,0 +1,217 @@
+package dicomweb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/index"
+)
+
+// Storer takes instances in. The errors of Receive wrap the sentinels of
+// package storage, or are those of Incoming.Body.
+type Storer interface {
+	Receive(ctx context.Context, in gateway.Incoming) (gateway.Pending, error)
+}
+
+// Searcher answers queries.
+type Searcher interface {
+	// Search yields one DICOM JSON object per result, without RetrieveURL. A
+	// yielded object is valid until the next one is asked for; an error is
+	// the last thing yielded.
+	Search(ctx context.Context, q index.Query) iter.Seq2[[]byte, error]
+}
+
+// ConflictLister lists what was kept aside.
+type ConflictLister interface {
+	// Conflicts yields one DICOM JSON object per instance that is kept aside,
+	// under the rules of Searcher.Search.
+	Conflicts(ctx context.Context) iter.Seq2[[]byte, error]
+}
+
+// Retriever locates instances.
+type Retriever interface {
+	// Instances returns what is selected, in the order in which it is to be
+	// served, or an error that wraps storage.ErrNotFound when that is nothing.
+	Instances(ctx context.Context, sel gateway.Selector) ([]gateway.Instance, error)
+}
+
+// Metrics is told of every answer, after its last byte.
+type Metrics interface {
+	// Answered names the pattern of the route, such as "GET /studies/{study}".
+	Answered(route string, status int, sent int64, took time.Duration)
+}
+
+// Options are the parts and the settings of the handler.
+type Options struct {
+	Store    Storer
+	Search   Searcher
+	Retrieve Retriever
+	// Conflicts lists what was kept aside; when nil, that list is answered
+	// with 501.
+	Conflicts ConflictLister
+	// Root is the path under which the handler is mounted, and which it
+	// expects to see: default "/dicom-web".
+	Root string
+	// PublicURL is the root as clients see it, for RetrieveURL and
+	// BulkDataURI, such as "https://node1.example/dicom-web". Default: made
+	// of the request's Host and Root.
+	PublicURL string
+	// CORSOrigins are the origins whose pages may use this service; "*" means
+	// every one. Default: none.
+	CORSOrigins []string
+	Limits      Limits
+	// RequestID names a request in the log, in error bodies and in
+	// Origin.ID; nil means no name.
+	RequestID func(*http.Request) string
+	Logger    *slog.Logger // default: slog.Default()
+	Metrics   Metrics      // may be nil
+}
+
+// service is the handler and what its routes share.
+type service struct {
+	Options
+	mux     *http.ServeMux
+	buffers buffers
+}
+
+// New returns the handler. It sets the deadlines of each request itself, so
+// http.Server needs ReadHeaderTimeout and IdleTimeout, and neither ReadTimeout
+// nor WriteTimeout, which would end long transfers that make progress.
+func New(o Options) http.Handler {
+	if o.Root == "" {
+		o.Root = "/dicom-web"
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.RequestID == nil {
+		o.RequestID = func(*http.Request) string { return "" }
+	}
+	o.Root = strings.TrimRight(o.Root, "/")
+	o.PublicURL = strings.TrimRight(o.PublicURL, "/")
+	o.Limits = o.Limits.withDefaults()
+	s := &service{Options: o, mux: http.NewServeMux(), buffers: newBuffers()}
+	s.routes()
+	return s
+}
+
+// route is what answers a request: an error before the first byte of the body
+// becomes an error answer, a later one breaks the connection.
+type route func(w *answer, r *http.Request) error
+
+func (s *service) routes() {
+	s.handle("POST /studies", s.store)
+	s.handle("POST /studies/{study}", s.store)
+
+	s.handle("GET /studies", s.search(index.Study))
+	s.handle("GET /studies/{study}/series", s.search(index.Series))
+	s.handle("GET /series", s.search(index.Series))
+	s.handle("GET /studies/{study}/instances", s.search(index.Image))
+	s.handle("GET /studies/{study}/series/{series}/instances", s.search(index.Image))
+	s.handle("GET /instances", s.search(index.Image))
+
+	s.handle("GET /conflicts", s.conflicts)
+	for _, kept := range []string{"", conflictsPath} {
+		study := "GET " + kept + "/studies/{study}"
+		series := study + "/series/{series}"
+		instance := series + "/instances/{instance}"
+		for _, resource := range []string{study, series, instance} {
+			s.handle(resource, s.retrieve)
+			s.handle(resource+"/metadata", s.metadata)
+			s.handle(resource+"/rendered", notRendered)
+			s.handle(resource+"/thumbnail", notRendered)
+		}
+		s.handle(instance+"/bulkdata/{path}", s.bulkdata)
+		s.handle(instance+"/frames/{frames}", s.frames)
+		s.handle(instance+"/frames/{frames}/rendered", notRendered)
+		s.handle(instance+"/frames/{frames}/thumbnail", notRendered)
+	}
+	s.mux.Handle(s.Root+"/", s.serve("", s.elsewhere))
+	s.mux.Handle(s.Root, s.serve("", s.elsewhere))
+}
+
+// handle enters a route; the pattern is relative to Root.
+func (s *service) handle(pattern string, to route) {
+	method, path, _ := strings.Cut(pattern, " ")
+	s.mux.Handle(method+" "+s.Root+path, s.serve(pattern, to))
+}
+
+// ServeHTTP implements http.Handler.
+func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if s.crossOrigin(w, r) {
+		return
+	}
+	s.mux.ServeHTTP(w, r)
+}
+
+// serve runs one route with everything that all of them need.
+func (s *service) serve(pattern string, to route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		a := newAnswer(w, s.Limits.WriteStall, s.buffers)
+		err := to(a, r)
+		if err != nil && a.status == 0 {
+			s.refuse(a, r, err)
+		}
+		broken := err == nil && a.finish() != nil || err != nil && !a.refused
+		s.report(r, a, pattern, err, time.Since(began))
+		if broken {
+			// The one way to tell the client that the body is not whole;
+			// net/http recovers it and closes the connection.
+			panic(http.ErrAbortHandler)
+		}
+	})
+}
+
+func (s *service) report(r *http.Request, a *answer, pattern string, err error, took time.Duration) {
+	if s.Metrics != nil {
+		s.Metrics.Answered(pattern, a.status, a.sent, took)
+	}
+	level := slog.LevelDebug
+	if err != nil && a.status >= http.StatusInternalServerError {
+		level = slog.LevelError
+	}
+	if !s.Logger.Enabled(r.Context(), level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("request", s.RequestID(r)), slog.String("method", r.Method), slog.String("route", pattern),
+		slog.Int("status", a.status), slog.Int64("sent", a.sent), slog.Duration("took", took),
+	}
+	if err != nil {
+		attrs = append(attrs, slog.Any("error", err))
+	}
+	s.Logger.LogAttrs(r.Context(), level, "dicomweb answered", attrs...)
+}
+
+// elsewhere answers what no route takes: 405 when another method would be
+// right, 404 otherwise.
+func (s *service) elsewhere(w *answer, r *http.Request) error {
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		try := r.Clone(r.Context())
+		try.Method = method
+		if _, pattern := s.mux.Handler(try); strings.HasPrefix(pattern, method+" ") {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) == 0 {
+		return fmt.Errorf("%w: no such resource", storage.ErrNotFound)
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	return answerWith(http.StatusMethodNotAllowed, errors.New("this resource does not know the method"))
+}
+
+// notRendered answers the resources that need decoded pixels.
+func notRendered(*answer, *http.Request) error {
+	return fmt.Errorf("%w: nothing is rendered here; retrieve the frames or the instance", storage.ErrUnsupported)
+}

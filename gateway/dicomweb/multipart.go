@@ -1,0 +1,267 @@
+package dicomweb
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/textproto"
+	"strings"
+
+	"github.com/esante-alsace/cigogne/storage"
+)
+
+const (
+	// maxBoundary is the length that RFC 2046 §5.1.1 allows a boundary.
+	maxBoundary = 70
+	// maxPreamble bounds what may stand before the first part.
+	maxPreamble = 64 << 10
+)
+
+// multipartReader parts a multipart body (RFC 2046 §5.1) as it comes, in one
+// buffer of fixed size. It is its own because mime/multipart reads 4 KiB at a
+// time, takes boundaries of any length and headers of 10 MiB.
+//
+// After Next, Read yields the part's body and io.EOF at its end. All errors
+// but io.EOF are final; those that are about the form wrap storage.ErrInvalid.
+type multipartReader struct {
+	src       io.Reader
+	buf       []byte
+	r, w      int    // unread bytes are buf[r:w]
+	delimiter []byte // CRLF, two dashes, boundary
+	maxHeader int
+	began     bool
+	inPart    bool
+	closed    bool  // the close delimiter was read
+	err       error // final
+}
+
+// newMultipartReader reads body through buf, which must hold bufferSize bytes.
+func newMultipartReader(body io.Reader, buf []byte, boundary string, maxHeader int) (*multipartReader, error) {
+	if !validBoundary(boundary) {
+		return nil, fmt.Errorf("%w: the boundary must be 1 to %d characters of RFC 2046", storage.ErrInvalid, maxBoundary)
+	}
+	// With a line end in front, the first delimiter is like the others.
+	m := &multipartReader{src: body, buf: buf, delimiter: []byte("\r\n--" + boundary), maxHeader: maxHeader, inPart: true}
+	m.w = copy(m.buf, "\r\n")
+	return m, nil
+}
+
+// validBoundary is more lenient than RFC 2046 §5.1.1: any visible character
+// and inner spaces.
+func validBoundary(b string) bool {
+	if b == "" || len(b) > maxBoundary || strings.HasSuffix(b, " ") {
+		return false
+	}
+	for i := range len(b) {
+		if b[i] < ' ' || b[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// Next skips what is left of the current part and returns the header of the
+// next one, or io.EOF after the last.
+func (m *multipartReader) Next() (textproto.MIMEHeader, error) {
+	if err := m.skip(); err != nil {
+		return nil, err
+	}
+	if m.closed {
+		return nil, io.EOF
+	}
+	header, err := m.header()
+	if err != nil {
+		return nil, err
+	}
+	m.inPart = true
+	return header, nil
+}
+
+// skip reads to the end of the current part.
+func (m *multipartReader) skip() error {
+	preamble := 0
+	for m.inPart {
+		n, err := m.body()
+		m.r += n
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if preamble += n; !m.began && preamble > maxPreamble {
+			return m.malformed("no delimiter at the beginning")
+		}
+	}
+	m.began = true
+	return nil
+}
+
+// Read implements io.Reader for the body of the current part.
+func (m *multipartReader) Read(p []byte) (int, error) {
+	if !m.inPart || !m.began {
+		return 0, io.EOF
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n, err := m.body()
+	n = copy(p, m.buf[m.r:m.r+n])
+	m.r += n
+	return n, err
+}
+
+// Err is the error that ended the body, nil while it goes on and after the
+// close delimiter.
+func (m *multipartReader) Err() error { return m.err }
+
+// Peek returns up to n bytes of the current part without reading them, fewer
+// at its end and after an error.
+func (m *multipartReader) Peek(n int) []byte {
+	for m.w-m.r < n+len(m.delimiter) && m.inPart && m.err == nil {
+		if i := bytes.Index(m.buf[m.r:m.w], m.delimiter); i >= 0 {
+			return m.buf[m.r : m.r+min(i, n)]
+		}
+		if m.fill() != nil {
+			break
+		}
+	}
+	return m.buf[m.r : m.r+max(0, min(n, m.w-m.r-len(m.delimiter)))]
+}
+
+// body makes at least one byte of the current part available at buf[r:] and
+// returns how many, or io.EOF when the part ends there.
+func (m *multipartReader) body() (int, error) {
+	from := 0 // no delimiter begins before it
+	for {
+		have := m.buf[m.r:m.w]
+		i := bytes.Index(have[from:], m.delimiter)
+		if i < 0 {
+			// The tail may be the beginning of a delimiter.
+			if safe := len(have) - len(m.delimiter) + 1; safe > 0 {
+				return safe, nil
+			}
+		} else {
+			i += from
+			end, found := m.ends(have[i+len(m.delimiter):])
+			switch {
+			case found && i > 0, !found && end < 0 && i > 0:
+				return i, nil // first what stands before it
+			case found:
+				m.r += len(m.delimiter)
+				m.closed = m.buf[m.r] == '-'
+				m.r += end
+				m.inPart = false
+				return 0, io.EOF
+			case end >= 0:
+				from = i + 1 // only looks like a delimiter
+				continue
+			}
+		}
+		if err := m.fill(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// ends looks at what follows a delimiter: the close delimiter's dashes, or
+// white space and a line end, of which it returns the length and true. Other
+// bytes mean that it is no delimiter: 0 and false. -1 means that more bytes
+// are needed to tell.
+func (m *multipartReader) ends(after []byte) (int, bool) {
+	if bytes.HasPrefix(after, []byte("--")) {
+		return 2, true
+	}
+	for i, c := range after {
+		switch {
+		case c == '\n':
+			return i + 1, true
+		case c == '\r' && i+1 == len(after), c == '-' && i == 0 && len(after) == 1:
+			return -1, false
+		case c == '\r' && after[i+1] == '\n':
+			return i + 2, true
+		case c != ' ' && c != '\t' || i > m.maxHeader:
+			return 0, false
+		}
+	}
+	return -1, false
+}
+
+// header reads the header of a part up to and with its empty line.
+func (m *multipartReader) header() (textproto.MIMEHeader, error) {
+	for {
+		have := m.buf[m.r:m.w]
+		length := -1
+		if bytes.HasPrefix(have, []byte("\r\n")) {
+			length = 2
+		} else if i := bytes.Index(have, []byte("\r\n\r\n")); i >= 0 {
+			length = i + 4
+		}
+		switch {
+		case length > m.maxHeader, length < 0 && len(have) > m.maxHeader:
+			return nil, m.malformed(fmt.Sprintf("the header of a part is longer than %d bytes", m.maxHeader))
+		case length >= 0:
+			return m.parseHeader(have[:length])
+		}
+		if err := m.fill(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (m *multipartReader) parseHeader(raw []byte) (textproto.MIMEHeader, error) {
+	header, err := textproto.NewReader(bufio.NewReader(bytes.NewReader(raw))).ReadMIMEHeader()
+	if err != nil {
+		return nil, m.malformed("a part has a malformed header")
+	}
+	m.r += len(raw)
+	// The line end of the empty line may be the delimiter's, when a part has
+	// no body at all.
+	if err := m.need(len(m.delimiter)); err != nil {
+		return nil, err
+	}
+	if bytes.HasPrefix(m.buf[m.r:m.w], m.delimiter[2:]) {
+		m.r -= 2
+	}
+	return header, nil
+}
+
+// need makes n bytes available.
+func (m *multipartReader) need(n int) error {
+	for m.w-m.r < n {
+		if err := m.fill(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fill reads more into the buffer. The two bytes before r stay in place, for
+// parseHeader to go back to.
+func (m *multipartReader) fill() error {
+	if m.err != nil {
+		return m.err
+	}
+	if m.w == len(m.buf) || m.w-m.r <= maxBoundary+4 {
+		keep := max(0, m.r-2)
+		m.w = copy(m.buf, m.buf[keep:m.w])
+		m.r -= keep
+	}
+	n, err := m.src.Read(m.buf[m.w:])
+	m.w += n
+	switch {
+	case n > 0 || err == nil:
+		return nil // an error comes again
+	case errors.Is(err, io.EOF):
+		return m.malformed("the body ends before the close delimiter")
+	}
+	m.err = err
+	return err
+}
+
+func (m *multipartReader) malformed(what string) error {
+	m.err = fmt.Errorf("%w: multipart: %s", storage.ErrInvalid, what)
+	return m.err
+}

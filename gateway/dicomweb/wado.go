@@ -1,0 +1,160 @@
+package dicomweb
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/storage"
+)
+
+// located is what a WADO-RS request is about.
+type located struct {
+	gateway.Selector
+	instances []gateway.Instance
+	root      string // of this service or of what is kept aside
+}
+
+// locate reads the path of a request and finds what it names.
+func (s *service) locate(r *http.Request) (located, error) {
+	l := located{root: s.root(r)}
+	conflicts := strings.HasPrefix(r.URL.Path, s.Root+conflictsPath+"/")
+	if conflicts {
+		l.root += conflictsPath
+	}
+	var err error
+	if l.Selector, err = selector(r, conflicts); err != nil {
+		return l, err
+	}
+	l.instances, err = s.Retrieve.Instances(r.Context(), l.Selector)
+	if err == nil && len(l.instances) == 0 {
+		err = fmt.Errorf("%w: nothing is stored under this name", storage.ErrNotFound)
+	}
+	return l, err
+}
+
+// single is the instance that the request names. Of what is kept aside there
+// may be several.
+func (l located) single() (gateway.Instance, error) {
+	if len(l.instances) != 1 {
+		return nil, fmt.Errorf("%w: %d Data Sets have this SOPInstanceUID; retrieve the instance as multipart/related",
+			storage.ErrConflict, len(l.instances))
+	}
+	return l.instances[0], nil
+}
+
+// retrieve is WADO-RS for a study, a series or an instance (PS3.18 §10.4), in
+// the transfer syntax in which each instance is stored.
+func (s *service) retrieve(w *answer, r *http.Request) error {
+	l, err := s.locate(r)
+	if err != nil {
+		return err
+	}
+	offers := []offer{{name: multipartType, kind: dicomType, syntax: l.hasSyntax}}
+	if l.SOPInstanceUID == "" {
+		offers = append(offers, offer{name: zipType})
+	} else if len(l.instances) == 1 {
+		offers = append(offers, offer{name: dicomType, syntax: l.hasSyntax})
+	}
+	choice, err := s.negotiate(r, offers, "instances are sent in the transfer syntax in which they are stored")
+	if err != nil {
+		return err
+	}
+	switch offers[choice].name {
+	case dicomType:
+		in := l.instances[0]
+		about := in.About()
+		return s.send(w, r, document{
+			contentType: withSyntax(dicomType, about.TransferSyntaxUID), etag: digestTag(about.Digest, ""), ranges: true,
+			segments: one(stored(in, storage.Range{Length: about.Size})),
+		})
+	case zipType:
+		return s.send(w, r, zipDocument(l))
+	}
+	return s.send(w, r, multipartDocument(dicomType, l.etag(), func(yield func(part) bool) {
+		for _, in := range l.instances {
+			about := in.About()
+			p := part{
+				contentType: withSyntax(dicomType, about.TransferSyntaxUID),
+				location:    instanceURL(l.root, about.Key),
+				segments:    one(stored(in, storage.Range{Length: about.Size})),
+			}
+			if !yield(p) {
+				return
+			}
+		}
+	}))
+}
+
+// hasSyntax tells whether at least one instance is stored as asked: those that
+// are not are sent as well, each part says what it is.
+func (l located) hasSyntax(asked string) bool {
+	if anySyntax(asked) {
+		return true
+	}
+	return slices.ContainsFunc(l.instances, func(in gateway.Instance) bool {
+		return in.About().TransferSyntaxUID == asked
+	})
+}
+
+func anySyntax(asked string) bool { return asked == "" || asked == "*" }
+
+// etag names what was located by the digests of all its instances.
+func (l located) etag() string {
+	if len(l.instances) == 1 {
+		return digestTag(l.instances[0].About().Digest, "")
+	}
+	digests := make([]storage.Digest, len(l.instances))
+	for i, in := range l.instances {
+		digests[i] = in.About().Digest
+	}
+	slices.SortFunc(digests, func(a, b storage.Digest) int { return bytes.Compare(a[:], b[:]) })
+	sum := sha256.New()
+	for _, d := range digests {
+		sum.Write(d[:])
+	}
+	return `"` + hex.EncodeToString(sum.Sum(nil)) + `"`
+}
+
+// digestTag is the strong entity tag of something inside an instance.
+func digestTag(d storage.Digest, inside string) string { return `"` + d.String() + inside + `"` }
+
+// withSyntax adds the transfer-syntax parameter. What a sender wrote as its
+// transfer syntax reaches a header only when it is a UID.
+func withSyntax(mediaType, uid string) string {
+	if !storage.ValidUID(uid) {
+		return mediaType
+	}
+	return mediaType + "; transfer-syntax=" + uid
+}
+
+// metadata is the DICOM JSON of a study, a series or an instance without its
+// bulk data (PS3.18 §10.4.1.1.2). It has no ETag, as corrections may change
+// it while the digests stay.
+func (s *service) metadata(w *answer, r *http.Request) error {
+	content, err := s.jsonContent(r)
+	if err != nil {
+		return err
+	}
+	l, err := s.locate(r)
+	if err != nil {
+		return err
+	}
+	out := s.newJSONArray(w, r, content)
+	defer out.release()
+	for _, in := range l.instances {
+		out.next()
+		if err := in.WriteMetadata(r.Context(), out.buf, instanceURL(l.root, in.About().Key)); err != nil {
+			return err
+		}
+		if err := out.flow(); err != nil {
+			return err
+		}
+	}
+	return out.close()
+}
