@@ -117,11 +117,10 @@ func (j *Journal) Close() error {
 	j.poke()
 	<-j.stopped
 
-	var err error
-	if j.active != nil {
-		err = j.active.file.Close()
+	if s := j.active; s != nil {
+		s.seal(s.end, j.o)
 	}
-	return errors.Join(err, j.lock.Close())
+	return j.lock.Close()
 }
 
 // poke wakes the syncer.

@@ -146,7 +146,7 @@ func (r *recovery) scan(ctx context.Context, s *segment) error {
 	size := s.end
 	end, known := r.ends[s.number]
 	open := r.j.fs.Open
-	if !known && !r.j.o.ReadOnly {
+	if !r.j.o.ReadOnly && (!known || size > end) {
 		open = r.j.fs.Reopen
 	}
 	f, err := open(r.j.segmentPath(s.number))
@@ -162,13 +162,20 @@ func (r *recovery) scan(ctx context.Context, s *segment) error {
 		return err
 	}
 	t.settle(size)
-	if s.torn == 0 || r.j.o.ReadOnly {
+	if r.j.o.ReadOnly || known && s.torn == 0 {
 		return nil
 	}
-	r.j.o.Logger.Warn("journal cuts a torn tail: it was never acknowledged",
-		"segment", s.number, "offset", s.end, "bytes", s.torn)
-	s.torn = 0
-	if err := f.Truncate(s.end); err != nil || known {
+	return s.cut(f, r.j.o)
+}
+
+// cut takes the torn tail off, and what was reserved after it.
+func (s *segment) cut(f File, o Options) error {
+	if s.torn > 0 {
+		o.Logger.Warn("journal cuts a torn tail: it was never acknowledged",
+			"segment", s.number, "offset", s.end, "bytes", s.torn)
+		s.torn = 0
+	}
+	if err := f.Truncate(s.end); err != nil {
 		return err
 	}
 	return f.Sync()

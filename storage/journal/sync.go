@@ -2,6 +2,7 @@ package journal
 
 import (
 	"fmt"
+	"runtime"
 	"time"
 )
 
@@ -12,10 +13,27 @@ func (j *Journal) sync() {
 	defer close(j.stopped)
 	for range j.wake {
 		for j.cycle() {
+			j.gather()
 		}
 		if j.drained() {
 			return
 		}
+	}
+}
+
+// gather lets the appenders that were just told of their success come with
+// the next entry, so that they share the next fsync instead of every second
+// one. It waits for nobody who is not ready to run.
+func (j *Journal) gather() {
+	for last := -1; ; {
+		j.mu.Lock()
+		n := len(j.pending)
+		j.mu.Unlock()
+		if n == last {
+			return
+		}
+		last = n
+		runtime.Gosched()
 	}
 }
 
