@@ -74,21 +74,18 @@ func (f *inflater) check(total int64) error {
 	return nil
 }
 
-// padding reads what follows the deflated bytes: at most the one NUL that
-// makes their number even.
+// padding reads what follows the deflated bytes: the NUL that makes their
+// number even, or the checksum and length of gzip, which some writers add.
 func padding(source *bufio.Reader) error {
-	if b, err := source.ReadByte(); err == io.EOF {
+	const trailer = 8
+	n, err := io.CopyN(io.Discard, source, trailer+1)
+	switch {
+	case err == nil:
+		return fmt.Errorf("%w: more than %d bytes follow the deflated Data Set", storage.ErrInvalid, trailer)
+	case n <= trailer && err == io.EOF:
 		return nil
-	} else if err != nil {
-		return err
-	} else if b == 0 {
-		if _, err = source.ReadByte(); err == io.EOF {
-			return nil
-		} else if err != nil {
-			return err
-		}
 	}
-	return fmt.Errorf("%w: bytes follow the deflated Data Set", storage.ErrInvalid)
+	return err
 }
 
 var errAborted = errors.New("aborted")

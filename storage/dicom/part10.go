@@ -149,10 +149,10 @@ func (m *FileMeta) set(element uint16, value []byte) {
 // guessTransferSyntax looks at the first element of a Data Set. It must be a
 // small one, in one of the groups with which Data Sets begin.
 func guessTransferSyntax(r *bufio.Reader) (string, error) {
-	h, err := r.Peek(8)
-	if err == io.EOF {
+	h, err := r.Peek(12)
+	if len(h) < 8 && err == io.EOF {
 		return "", fmt.Errorf("%w: neither a PS3.10 file nor a Data Set", storage.ErrInvalid)
-	} else if err != nil {
+	} else if err != nil && err != io.EOF {
 		return "", err
 	}
 	const firstGroups, smallValue = 0x0010, 64 << 10
@@ -163,7 +163,8 @@ func guessTransferSyntax(r *bufio.Reader) (string, error) {
 		return ExplicitVRLittleEndian, nil
 	case big > 0 && big <= firstGroups && explicit:
 		return ExplicitVRBigEndian, nil
-	case little > 0 && little <= firstGroups && binary.LittleEndian.Uint32(h[4:]) < smallValue:
+	case little > 0 && little <= firstGroups && binary.LittleEndian.Uint32(h[4:]) < smallValue,
+		bytes.Equal(h[4:], []byte{0xFF, 0xFF, 0xFF, 0xFF, 0xFE, 0xFF, 0x00, 0xE0}): // a sequence
 		return ImplicitVRLittleEndian, nil
 	}
 	return "", fmt.Errorf("%w: neither a PS3.10 file nor a Data Set", storage.ErrInvalid)

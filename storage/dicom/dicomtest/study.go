@@ -21,11 +21,9 @@ const (
 
 // Storage SOP classes.
 const (
-	CTImage               = "1.2.840.10008.5.1.4.1.1.2"
-	CRImage               = "1.2.840.10008.5.1.4.1.1.1"
-	MultiframeGrayscale   = "1.2.840.10008.5.1.4.1.1.7.2"
-	uidRoot               = "2.25"
-	defaultSeriesPerStudy = 1
+	CTImage             = "1.2.840.10008.5.1.4.1.1.2"
+	CRImage             = "1.2.840.10008.5.1.4.1.1.1"
+	MultiframeGrayscale = "1.2.840.10008.5.1.4.1.1.7.2"
 )
 
 // Options describes a study. The zero value is one series of ten CT instances
@@ -125,7 +123,7 @@ func (o Options) withDefaults() Options {
 
 // uid is a UUID-derived UID (PS3.5 §B.2).
 func uid(r *rand.Rand) string {
-	return fmt.Sprintf("%s.%d%019d", uidRoot, r.Uint64()>>1, r.Uint64()%1e19)
+	return fmt.Sprintf("2.25.%d%019d", r.Uint64()>>1, r.Uint64()%1e19)
 }
 
 // rows is the height and width of an image.
@@ -199,14 +197,12 @@ func (i Instance) appendFrame(dst []byte, frame int) []byte {
 	if i.TransferSyntaxUID == ExplicitBE {
 		order = binary.BigEndian
 	}
-	x := i.seed + uint64(frame)*0x9E3779B97F4A7C15
-	for n := range i.frameLength() / 2 {
-		if n&3 == 0 {
-			x ^= x << 13
-			x ^= x >> 7
-			x ^= x << 17
-		}
-		dst = order.AppendUint16(dst, uint16(x>>(16*(n&3)))&0x3F+uint16(n>>9)&0x7FF)
+	x := i.seed ^ uint64(frame+1)*0x9E3779B97F4A7C15
+	for n := range i.frameLength() / 8 {
+		x ^= x << 13
+		x ^= x >> 7
+		x ^= x << 17
+		dst = order.AppendUint64(dst, x&0x003F003F003F003F+uint64(n>>7&0x3FF)*0x0001000100010001)
 	}
 	return dst
 }
