@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -51,7 +52,7 @@ func benchmarkJournal(b *testing.B, appenders int, body []byte) {
 func benchmarkBare(b *testing.B, appenders int, body []byte) {
 	dir := benchDir(b)
 	share(b, appenders, int64(len(body)), func(i int) error {
-		name := filepath.Join(dir, fmt.Sprint(i))
+		name := filepath.Join(dir, strconv.Itoa(i))
 		f, err := os.Create(name)
 		if err != nil {
 			return err

@@ -118,7 +118,10 @@ func (r *reader) Read(p []byte) (int, error) {
 	}
 	n, err := r.body.Read(p)
 	r.left -= int64(n)
-	return n, r.short(err)
+	if errors.Is(err, io.EOF) && r.left > 0 {
+		err = r.short()
+	}
+	return n, err
 }
 
 // WriteTo implements io.WriterTo.
@@ -134,21 +137,14 @@ func (r *reader) WriteTo(w io.Writer) (int64, error) {
 	}
 	n, err := io.Copy(w, r.body)
 	r.left -= n
-	if err == nil {
-		err = r.short(io.EOF)
-	}
-	if err == io.EOF {
-		err = nil
+	if err == nil && r.left > 0 {
+		err = r.short()
 	}
 	return total + n, err
 }
 
-// short turns an end before the end into an error.
-func (r *reader) short(err error) error {
-	if err == io.EOF && r.left > 0 {
-		return fmt.Errorf("%w: the journal's file ends %d bytes early", storage.ErrCorrupt, r.left)
-	}
-	return err
+func (r *reader) short() error {
+	return fmt.Errorf("%w: the journal's file ends %d bytes early", storage.ErrCorrupt, r.left)
 }
 
 func (r *reader) Close() error { return r.file.Close() }
