@@ -82,14 +82,21 @@ func ID(study, series string, conflict bool, members iter.Seq2[string, storage.D
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
+// The parts of a Key that all packs share.
+const (
+	StudiesPrefix   = "studies/"
+	ConflictsPrefix = "conflicts/"
+	Suffix          = ".zip"
+)
+
 // Key is the archive key of a pack: studies/<study>/<series>/<id>.zip, or the
 // same below conflicts/ for instances that are kept aside.
 func Key(study, series, id string, conflict bool) string {
-	room := "studies"
+	prefix := StudiesPrefix
 	if conflict {
-		room = "conflicts"
+		prefix = ConflictsPrefix
 	}
-	return room + "/" + study + "/" + series + "/" + id + ".zip"
+	return prefix + study + "/" + series + "/" + id + Suffix
 }
 
 // Compare orders instances as they lie in a pack: by SOPInstanceUID, a shorter
