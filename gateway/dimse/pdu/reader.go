@@ -55,6 +55,9 @@ func (r *Reader) Grow(size int) {
 	r.r, r.buf = 0, buf
 }
 
+// Idle tells whether nothing of a next PDU has been received.
+func (r *Reader) Idle() bool { return r.r == r.w && r.pdu == 0 && r.pdv == 0 }
+
 // Next takes the head of the next PDU. The end of the connection between two
 // PDUs is io.EOF; inside one it is io.ErrUnexpectedEOF.
 func (r *Reader) Next() (Header, error) {

@@ -1,0 +1,118 @@
+// Package dimse speaks DICOM over TCP: the upper layer (PS3.8), the message
+// exchange (PS3.7), and on it the Verification and Storage services as SCP
+// and as SCU. See DESIGN.md.
+package dimse
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/gateway/access"
+)
+
+// Receiver takes instances. gateway's Store use case is one.
+type Receiver interface {
+	// Receive reads in.Body to its end and returns what is then to be waited
+	// for. An error wraps a sentinel of package storage where one fits. The
+	// body must not be used after Receive has returned.
+	Receive(ctx context.Context, in gateway.Incoming) (gateway.Pending, error)
+}
+
+// Gatekeeper decides about every association and every operation; see
+// access.Gatekeeper.
+type Gatekeeper interface {
+	Permit(ctx context.Context, who access.Caller, op access.Operation, resource string) error
+}
+
+// Config is what a Server needs. Numbers and durations that are zero have the
+// default that stands beside them.
+type Config struct {
+	// AETitle is what the Server is called: default CIGOGNE.
+	AETitle string
+	// AnyCalledAETitle accepts associations that call for another AE title.
+	AnyCalledAETitle bool
+
+	Receiver   Receiver     // needed for C-STORE
+	Gatekeeper Gatekeeper   // default access.Open
+	Metrics    Metrics      // default none
+	Log        *slog.Logger // default discards
+
+	// MaxPDULength is the longest P-DATA-TF that is announced and taken:
+	// default 128 KiB, which is the most that DCMTK sends, at least 4 KiB. An
+	// association holds one buffer of half of this, at least 64 KiB.
+	MaxPDULength int
+	// MaxAssociateLength bounds an A-ASSOCIATE-RQ: default 256 KiB.
+	MaxAssociateLength int
+	// MaxCommandLength bounds a command set together with the heads of its
+	// fragments: default 64 KiB.
+	MaxCommandLength int
+	// MaxDataSetLength bounds a data set: 0 is no bound.
+	MaxDataSetLength int64
+	// AsyncWindow is how many operations a requestor may have in flight when
+	// it negotiates the asynchronous window: default 16.
+	AsyncWindow int
+
+	// MaxAssociations bounds the established associations (default 100) and
+	// MaxAssociationsPerAE those of one calling AE title (default 50). Beyond
+	// them requests are rejected as 'local-limit-exceeded'.
+	MaxAssociations      int
+	MaxAssociationsPerAE int
+	// MaxConnections bounds the connections in whatever state: default 512
+	// more than MaxAssociations. Beyond it they are rejected unread as
+	// 'temporary-congestion'.
+	MaxConnections int
+
+	// ARTIM is the time for an A-ASSOCIATE-RQ to arrive, and for the peer to
+	// close a connection that has ended (PS3.8 §9.1.5): default 10 s.
+	ARTIM time.Duration
+	// Idle is the time in which a peer whose turn it is must send a PDU, or
+	// 16 KiB of one: default 60 s.
+	Idle time.Duration
+	// WriteTimeout bounds the sending of one PDU: default 30 s.
+	WriteTimeout time.Duration
+	// DrainTimeout bounds the reading of the rest of a data set that was
+	// refused: default 60 s.
+	DrainTimeout time.Duration
+	// Grace is how long associations may go on when the Server ends: default
+	// 10 s.
+	Grace time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	c.AETitle = or(c.AETitle, "CIGOGNE")
+	c.MaxPDULength = max(or(c.MaxPDULength, 128<<10), 4<<10)
+	c.MaxAssociateLength = or(c.MaxAssociateLength, 256<<10)
+	c.MaxCommandLength = or(c.MaxCommandLength, 64<<10)
+	c.AsyncWindow = or(c.AsyncWindow, 16)
+	c.MaxAssociations = or(c.MaxAssociations, 100)
+	c.MaxAssociationsPerAE = or(c.MaxAssociationsPerAE, 50)
+	c.MaxConnections = or(c.MaxConnections, c.MaxAssociations+512)
+	c.ARTIM = or(c.ARTIM, 10*time.Second)
+	c.Idle = or(c.Idle, time.Minute)
+	c.WriteTimeout = or(c.WriteTimeout, 30*time.Second)
+	c.DrainTimeout = or(c.DrainTimeout, time.Minute)
+	c.Grace = or(c.Grace, 10*time.Second)
+	if c.Gatekeeper == nil {
+		c.Gatekeeper = access.Open{}
+	}
+	if c.Metrics == nil {
+		c.Metrics = noMetrics{}
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// bufferLength is the length of an association's read buffer.
+func bufferLength(maxPDU int) int { return max(maxPDU/2, 64<<10) }
+
+func or[T comparable](v, standard T) T {
+	var zero T
+	if v == zero {
+		return standard
+	}
+	return v
+}

@@ -1,0 +1,76 @@
+package dimse
+
+import (
+	"context"
+	"errors"
+
+	"github.com/esante-alsace/cigogne/gateway/access"
+	"github.com/esante-alsace/cigogne/gateway/dimse/pdu"
+	"github.com/esante-alsace/cigogne/storage"
+)
+
+// admit decides about a request; nil means that it is acceptable.
+func (s *Server) admit(ctx context.Context, rq *pdu.AssociateRQ, who access.Caller) *pdu.AssociateRJ {
+	reject := func(rj pdu.AssociateRJ) *pdu.AssociateRJ { return &rj }
+	switch {
+	case rq.ProtocolVersion&pdu.ProtocolVersion == 0:
+		return reject(pdu.RejectProtocolVersion())
+	case rq.ApplicationContextName != pdu.ApplicationContextName:
+		return reject(pdu.RejectApplicationContext())
+	case rq.CalledAETitle != s.cfg.AETitle && !s.cfg.AnyCalledAETitle:
+		return reject(pdu.RejectCalledAETitle())
+	}
+	err := s.cfg.Gatekeeper.Permit(ctx, who, access.Associate, "")
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, storage.ErrUnavailable):
+		return reject(pdu.RejectCongestion())
+	default:
+		return reject(pdu.RejectCallingAETitle())
+	}
+}
+
+// accept answers every presentation context and says what was agreed.
+func (s *Server) accept(rq *pdu.AssociateRQ) (ac *pdu.AssociateAC, contexts map[byte]presentation, window int) {
+	ac = &pdu.AssociateAC{
+		ProtocolVersion:        pdu.ProtocolVersion,
+		CalledAETitle:          rq.CalledAETitle,
+		CallingAETitle:         rq.CallingAETitle,
+		ApplicationContextName: pdu.ApplicationContextName,
+		User: pdu.UserInformation{
+			MaxPDULength:              uint32(s.cfg.MaxPDULength),
+			ImplementationClassUID:    ImplementationClassUID,
+			ImplementationVersionName: ImplementationVersionName,
+		},
+	}
+	contexts = make(map[byte]presentation, len(rq.Contexts))
+	for _, c := range rq.Contexts {
+		a := answer(c)
+		if a.Result == pdu.ContextAccepted {
+			contexts[c.ID] = presentation{c.AbstractSyntax, a.TransferSyntax}
+		}
+		ac.Contexts = append(ac.Contexts, a)
+	}
+	window = 1
+	if asked := rq.User.AsyncWindow; asked != nil {
+		granted := pdu.AsyncWindow{
+			MaxOperationsInvoked:   grant(asked.MaxOperationsInvoked, s.cfg.AsyncWindow),
+			MaxOperationsPerformed: 1, // nothing is asked of the requestor
+		}
+		ac.User.AsyncWindow = &granted
+		window = int(granted.MaxOperationsInvoked)
+	}
+	if id := rq.User.Identity; id != nil && id.ResponseRequested {
+		ac.User.IdentityResponse = []byte{}
+	}
+	return ac, contexts, window
+}
+
+// grant is the smaller of what is asked for, where 0 is any number, and ours.
+func grant(asked uint16, ours int) uint16 {
+	if asked == 0 || int(asked) > ours {
+		return uint16(min(ours, 0xFFFF))
+	}
+	return asked
+}

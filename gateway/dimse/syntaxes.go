@@ -1,0 +1,131 @@
+package dimse
+
+import (
+	"strings"
+
+	"github.com/esante-alsace/cigogne/gateway/dimse/pdu"
+	"github.com/esante-alsace/cigogne/storage"
+)
+
+// UIDs that are named in this package.
+const (
+	// Verification is the SOP class of C-ECHO (PS3.4 §A.4).
+	Verification = "1.2.840.10008.1.1"
+	// ImplicitVRLittleEndian is the default transfer syntax (PS3.5 §10.1).
+	ImplicitVRLittleEndian = "1.2.840.10008.1.2"
+	// ExplicitVRLittleEndian is the usual one (PS3.5 §A.2).
+	ExplicitVRLittleEndian = "1.2.840.10008.1.2.1"
+
+	explicitVRBigEndian = "1.2.840.10008.1.2.2" // retired
+
+	// ImplementationClassUID and ImplementationVersionName say what software
+	// this is (PS3.7 §D.3.3.2); the UID is derived from a UUID (PS3.5 §B.2).
+	ImplementationClassUID    = "2.25.226847395061823517446120734512938840127"
+	ImplementationVersionName = "CIGOGNE"
+)
+
+// standardRoot is the root of the UIDs that the standard itself defines.
+const standardRoot = "1.2.840.10008."
+
+// storable tells whether an abstract syntax is taken as a Storage SOP class.
+// It is when the standard does not know it as something else: retired,
+// future and private classes need no understanding to be stored.
+func storable(abstractSyntax string) bool {
+	if !storage.ValidUID(abstractSyntax) {
+		return false
+	}
+	rest, standard := strings.CutPrefix(abstractSyntax, standardRoot)
+	return !standard || !otherService(rest)
+}
+
+// otherService tells whether a UID, without standardRoot, is that of a
+// service other than Storage (PS3.6 Annex A). Services mostly have a branch
+// of their own, out of which a few storage classes are taken.
+func otherService(uid string) bool {
+	switch uid {
+	case "5.1.1.27", "5.1.1.29", "5.1.1.30", // Stored Print, Hardcopy Grayscale and Color Image
+		"5.1.4.34.1", "5.1.4.34.7", "5.1.4.34.10": // RT Beams and Brachy Delivery Instruction
+		return false
+	case "5.1.4.1.1.200.4", "5.1.4.1.1.200.5", "5.1.4.1.1.200.6", // Protocol Approval FIND, MOVE, GET
+		"5.1.4.1.1.201.2", "5.1.4.1.1.201.3", "5.1.4.1.1.201.4", // Inventory FIND, MOVE, GET
+		"5.1.4.1.1.201.5", "5.1.4.1.1.201.6", // Inventory Creation, Repository Query
+		"5.1.4.31", "5.1.4.33", "5.1.4.41", "5.1.4.42":
+		return true
+	}
+	for branch := range otherBranches() {
+		if strings.HasPrefix(uid, branch) {
+			return true
+		}
+	}
+	return threefold(uid)
+}
+
+// threefold tells of the branches in which .1 is the storage class and .2 to
+// .4 are its FIND, MOVE and GET.
+func threefold(uid string) bool {
+	for _, branch := range []string{"5.1.4.38.", "5.1.4.39.", "5.1.4.43.", "5.1.4.44.", "5.1.4.45."} {
+		if last, ok := strings.CutPrefix(uid, branch); ok {
+			return last != "1"
+		}
+	}
+	return false
+}
+
+func otherBranches() func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for _, branch := range [...]string{
+			"1.",                                               // Verification, Storage Commitment, Media Directory, Event Logging
+			"3.1.2.",                                           // Patient, Visit, Study, Results Management; MPPS
+			"4.",                                               // service classes
+			"5.1.1.",                                           // Print, Media Creation, Display System
+			"5.1.4.1.2.",                                       // Query/Retrieve
+			"5.1.4.20.",                                        // Defined Procedure Protocol FIND, MOVE, GET
+			"5.1.4.31.", "5.1.4.32.", "5.1.4.33.", "5.1.4.34.", // Worklists, UPS, Availability
+			"5.1.4.37.", // Relevant Patient Information
+			"7.", "8.",  // network and well-known printers
+			"10.", // Real-Time Video
+		} {
+			if !yield(branch) {
+				return
+			}
+		}
+	}
+}
+
+// presentation is a presentation context that was accepted.
+type presentation struct {
+	abstractSyntax, transferSyntax string
+}
+
+// answer answers a proposed presentation context.
+func answer(c pdu.ContextRQ) pdu.ContextAC {
+	if c.AbstractSyntax != Verification && !storable(c.AbstractSyntax) {
+		return refuse(c, pdu.ContextAbstractSyntaxNotSupported)
+	}
+	ts, ok := chooseTransferSyntax(c.TransferSyntaxes)
+	if !ok {
+		return refuse(c, pdu.ContextTransferSyntaxesNotSupported)
+	}
+	return pdu.ContextAC{ID: c.ID, Result: pdu.ContextAccepted, TransferSyntax: ts}
+}
+
+// refuse names a transfer syntax as the item must have one; it means nothing.
+func refuse(c pdu.ContextRQ, why pdu.ContextResult) pdu.ContextAC {
+	return pdu.ContextAC{ID: c.ID, Result: why, TransferSyntax: ImplicitVRLittleEndian}
+}
+
+// chooseTransferSyntax takes the first that is offered: the requestor knows
+// best which spares it a conversion. The retired big endian one is taken only
+// when there is no other.
+func chooseTransferSyntax(offered []string) (string, bool) {
+	bigEndian := false
+	for _, ts := range offered {
+		switch {
+		case ts == explicitVRBigEndian:
+			bigEndian = true
+		case storage.ValidUID(ts):
+			return ts, true
+		}
+	}
+	return explicitVRBigEndian, bigEndian
+}

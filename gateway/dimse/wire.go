@@ -1,0 +1,94 @@
+package dimse
+
+import (
+	"net"
+	"sync"
+	"time"
+)
+
+// progress is how much must arrive for a renewing deadline to be put off.
+const progress = 16 << 10
+
+// wire is a connection with the timers of an association.
+type wire struct {
+	net.Conn
+	acknowledge func() // asks the kernel to acknowledge at once
+
+	mu       sync.Mutex
+	stopped  bool
+	patience time.Duration // 0: for ever
+	renewing bool
+
+	moved int // only for the reader
+}
+
+func newWire(c net.Conn) *wire {
+	plain := c
+	if secure, ok := c.(interface{ NetConn() net.Conn }); ok {
+		plain = secure.NetConn()
+	}
+	if tcp, ok := plain.(*net.TCPConn); ok {
+		_ = tcp.SetNoDelay(true) // it is Go's default, and what all depends on
+	}
+	return &wire{Conn: c, acknowledge: quickAcknowledge(plain)}
+}
+
+// Read reads once. Without the acknowledgement a peer that leaves Nagle's
+// algorithm on, as DCMTK does, waits 40 ms for it in each message.
+func (w *wire) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	w.acknowledge()
+	if w.moved += n; w.moved >= progress {
+		w.renew()
+	}
+	return n, err
+}
+
+// allow gives the peer d from now; when renewing, each progress gives it d
+// again.
+func (w *wire) allow(d time.Duration, renewing bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.patience, w.renewing = d, renewing
+	w.set(d)
+}
+
+// renew puts off the deadline if it is of the renewing kind.
+func (w *wire) renew() {
+	w.moved = 0
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.renewing {
+		w.set(w.patience)
+	}
+}
+
+func (w *wire) set(d time.Duration) {
+	switch {
+	case w.stopped:
+	case d == 0:
+		_ = w.SetReadDeadline(time.Time{})
+	default:
+		_ = w.SetReadDeadline(time.Now().Add(d)) // fails only when closed: so will the read
+	}
+}
+
+// stop makes the reader return now and until resume.
+func (w *wire) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = true
+	_ = w.SetReadDeadline(time.Unix(1, 0))
+}
+
+func (w *wire) resume() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = false
+}
+
+func (w *wire) isStopped() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.stopped
+}
