@@ -1,0 +1,295 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/archive"
+	"github.com/esante-alsace/cigogne/storage/index"
+	"github.com/esante-alsace/cigogne/storage/journal"
+	"github.com/esante-alsace/cigogne/storage/pack"
+)
+
+// ArchiverOptions are the parts an Archiver works with.
+type ArchiverOptions struct {
+	Index    *index.Index
+	Proposer Proposer
+	Journal  *journal.Journal
+	Indexer  *Indexer
+	Archive  archive.Archive
+	// SpoolDir takes the metadata of the pack that is being written.
+	SpoolDir string
+	// Settle is how long a series must be quiet before it is packed.
+	Settle time.Duration
+	// PackBytes and PackMembers bound one pack; 0 means 128 MiB and 4096.
+	PackBytes   int64
+	PackMembers int
+	Logger      *slog.Logger
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+const (
+	defaultPackBytes   = 128 << 20
+	defaultPackMembers = 4096
+	// workList is how many series one pass takes up.
+	workList = 100
+	// passLeast and passMost bound the time between two passes.
+	passLeast = 20 * time.Millisecond
+	passMost  = 2 * time.Second
+)
+
+// Archiver moves quiet series from the journal into packs, and packs into the
+// archive. Every step is decided in the index before it is done and is the
+// same when it is done again, so that a crash between any two of them loses
+// nothing and makes nothing twice.
+type Archiver struct {
+	o ArchiverOptions
+}
+
+// NewArchiver returns an Archiver; Run sets it to work.
+func NewArchiver(o ArchiverOptions) *Archiver {
+	if o.PackBytes <= 0 {
+		o.PackBytes = defaultPackBytes
+	}
+	if o.PackMembers <= 0 {
+		o.PackMembers = defaultPackMembers
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Archiver{o: o}
+}
+
+// Run archives until ctx ends. What fails is tried again with growing pauses;
+// the journal keeps it meanwhile.
+func (a *Archiver) Run(ctx context.Context) error {
+	beat := min(max(a.o.Settle/8, passLeast), passMost)
+	wait := beat
+	for {
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+		wait = beat
+		if err := a.Pass(ctx); err != nil && ctx.Err() == nil {
+			wait = passMost
+			a.o.Logger.Error("archiving failed, will try again", "archive", a.o.Archive.String(), "error", err)
+		}
+	}
+}
+
+// Pass archives once what is due now.
+func (a *Archiver) Pass(ctx context.Context) error {
+	if err := a.finishPlans(ctx); err != nil {
+		return err
+	}
+	before := a.o.Now().Add(-a.o.Settle).UnixNano()
+	work, err := a.o.Index.Quiet(ctx, before, a.o.PackBytes, workList)
+	if err != nil {
+		return err
+	}
+	for _, w := range work {
+		if err := a.plan(ctx, w); err != nil {
+			return err
+		}
+	}
+	if len(work) > 0 {
+		if err := a.finishPlans(ctx); err != nil {
+			return err
+		}
+	}
+	return a.release(ctx)
+}
+
+// plan decides which pack each of the series' instances will lie in.
+func (a *Archiver) plan(ctx context.Context, w index.SeriesWork) error {
+	live, err := a.o.Index.Live(ctx, index.Selector{
+		StudyInstanceUID: w.StudyInstanceUID, SeriesInstanceUID: w.SeriesInstanceUID, Conflicts: w.Conflict,
+	})
+	if err != nil {
+		return err
+	}
+	var plans []index.Plan
+	var members []memberID
+	var bytes int64
+	flush := func() {
+		if len(members) > 0 {
+			plans = append(plans, newPlan(w, members))
+			members, bytes = nil, 0
+		}
+	}
+	for _, in := range live {
+		if in.PackID != "" {
+			continue // planned before
+		}
+		if len(members) == a.o.PackMembers || bytes+in.Size > a.o.PackBytes {
+			flush()
+		}
+		members = append(members, idOf(in.Instance.Instance))
+		bytes += in.Size
+	}
+	flush()
+	if len(plans) == 0 {
+		return nil
+	}
+	return a.o.Proposer.Propose(ctx, index.Batch{Planned: plans})
+}
+
+func newPlan(w index.SeriesWork, members []memberID) index.Plan {
+	p := index.Plan{
+		PackID:            packID(w, members),
+		StudyInstanceUID:  w.StudyInstanceUID,
+		SeriesInstanceUID: w.SeriesInstanceUID,
+		Conflict:          w.Conflict,
+	}
+	for _, m := range members {
+		p.SOPs = append(p.SOPs, m.sop)
+		p.Members = append(p.Members, m.digest)
+	}
+	return p
+}
+
+func packID(w index.SeriesWork, members []memberID) string {
+	return pack.ID(w.StudyInstanceUID, w.SeriesInstanceUID, w.Conflict, func(yield func(string, storage.Digest) bool) {
+		for _, m := range members {
+			if !yield(m.sop, m.digest) {
+				return
+			}
+		}
+	})
+}
+
+// memberID tells instances apart: several may be kept aside under one
+// SOPInstanceUID.
+type memberID struct {
+	sop    string
+	digest storage.Digest
+}
+
+func idOf(in storage.Instance) memberID { return memberID{in.Key.SOPInstanceUID, in.Digest} }
+
+// finishPlans writes every pack that is planned and not archived yet: those
+// of this pass, and those that a crash or an outage left behind.
+func (a *Archiver) finishPlans(ctx context.Context) error {
+	plans, err := a.o.Index.Planned(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range plans {
+		if err := a.write(ctx, p); err != nil {
+			return fmt.Errorf("pack %s: %w", p.PackID, err)
+		}
+	}
+	return nil
+}
+
+// write puts one planned pack into the archive and records that it is there.
+func (a *Archiver) write(ctx context.Context, p index.Plan) error {
+	members, err := a.members(ctx, p)
+	if err != nil {
+		return err
+	}
+	packed, err := pack.Build(ctx, pack.Options{SpoolDir: a.o.SpoolDir, Conflict: p.Conflict}, members)
+	if err != nil {
+		return err
+	}
+	defer packed.Close()
+	key := pack.Key(p.StudyInstanceUID, p.SeriesInstanceUID, p.PackID, p.Conflict)
+	crc, err := a.o.Archive.Put(ctx, key, packed)
+	if err != nil {
+		return err
+	}
+	err = a.o.Proposer.Propose(ctx, index.Batch{Archived: []index.PackArchive{{
+		PackID: p.PackID, Archive: a.o.Archive.String(), Key: key,
+		Size: packed.Size(), CRC32C: crc, At: a.o.Now().UnixNano(),
+	}}})
+	if err != nil {
+		return err
+	}
+	a.o.Logger.Info("archived", "pack", p.PackID, "key", key, "instances", len(members), "bytes", packed.Size())
+	return nil
+}
+
+// members are the plan's instances in the plan's order, as they lie in the
+// journal.
+func (a *Archiver) members(ctx context.Context, p index.Plan) ([]pack.Member, error) {
+	live, err := a.o.Index.Live(ctx, index.Selector{
+		StudyInstanceUID: p.StudyInstanceUID, SeriesInstanceUID: p.SeriesInstanceUID, Conflicts: p.Conflict,
+	})
+	if err != nil {
+		return nil, err
+	}
+	at := make(map[memberID]index.LiveInstance, len(live))
+	for _, in := range live {
+		at[idOf(in.Instance.Instance)] = in
+	}
+	members := make([]pack.Member, len(p.SOPs))
+	for i, sop := range p.SOPs {
+		in, ok := at[memberID{sop, p.Members[i]}]
+		if !ok {
+			return nil, fmt.Errorf("%w: planned instance %s is not in the journal", storage.ErrCorrupt, sop)
+		}
+		j := &journaled{Instance: in.Instance.Instance, at: journalPosition(in.At), journal: a.o.Journal}
+		layout, err := j.Layout(ctx)
+		if err != nil {
+			return nil, err
+		}
+		members[i] = pack.Member{
+			Instance: in.Instance.Instance, Layout: layout, Open: j.Open, WriteMetadata: j.writeMetadata,
+		}
+	}
+	return members, nil
+}
+
+// release gives back the journal's segments that nothing refers to. What the
+// index says is made durable first: it is what allows the removal.
+func (a *Archiver) release(ctx context.Context) error {
+	id := index.JournalID(a.o.Journal.ID())
+	indexed := a.o.Indexer.Indexed() // read before the segments in use: later rows are past it
+	used, err := a.o.Index.SegmentsInUse(ctx, id)
+	if err != nil {
+		return err
+	}
+	free := func(s journal.Segment) bool {
+		return !used[s.Number] && s.Last.Compare(indexed) <= 0 && s.Last != journal.Position{}
+	}
+	var freed []uint64
+	for _, s := range a.o.Journal.Segments() {
+		if free(s) {
+			freed = append(freed, s.Number)
+		}
+	}
+	if len(freed) == 0 {
+		return nil
+	}
+	if err := a.o.Index.Sync(ctx); err != nil {
+		return err
+	}
+	return a.remove(ctx, freed, free)
+}
+
+func (a *Archiver) remove(ctx context.Context, freed []uint64, free func(journal.Segment) bool) error {
+	wanted := make(map[uint64]bool, len(freed))
+	for _, n := range freed {
+		wanted[n] = true
+	}
+	for _, s := range a.o.Journal.Segments() {
+		if wanted[s.Number] && !s.Sealed {
+			if err := a.o.Journal.Seal(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	// An instance may have come into the active segment before it was sealed.
+	for _, s := range a.o.Journal.Segments() {
+		if wanted[s.Number] && s.Sealed && free(s) {
+			if err := a.o.Journal.Remove(ctx, s.Number); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

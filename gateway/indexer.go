@@ -1,0 +1,294 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/index"
+	"github.com/esante-alsace/cigogne/storage/journal"
+)
+
+// Proposer brings a batch into the index, on one node or, through consensus,
+// on all. When Propose returns nil the batch is applied here.
+type Proposer interface {
+	Propose(ctx context.Context, b index.Batch) error
+}
+
+// Journal is what the use cases ask of the node's journal.
+type Journal interface {
+	ID() string
+	Replay(ctx context.Context, after journal.Position, fn func(journal.Entry) error) error
+}
+
+const (
+	// batchRows bounds the instances of one batch, and queueRows those that
+	// wait in memory; what does not fit is read back from the journal.
+	batchRows = 500
+	queueRows = 2000
+	// retryLeast and retryMost bound the wait between two proposals when the
+	// index does not take them.
+	retryLeast = 50 * time.Millisecond
+	retryMost  = 2 * time.Second
+)
+
+// Indexer carries what the journal made durable into the index, in order and
+// in batches. It never makes an acknowledgement wait: when it falls behind, it
+// reads the journal instead of holding instances in memory.
+type Indexer struct {
+	id       index.JournalID
+	journal  Journal
+	proposer Proposer
+	log      *slog.Logger
+
+	mu       sync.Mutex
+	queue    []index.Instance
+	behind   bool             // the journal holds more than the queue
+	durable  journal.Position // the last that is durable
+	indexed  journal.Position // the last that is in the index
+	failing  error            // why the index takes nothing, or nil
+	wake     chan struct{}    // capacity 1: there is work
+	advanced chan struct{}    // closed and replaced when indexed moves
+}
+
+// NewIndexer returns an Indexer that proposes to p. Attach must be called
+// before it indexes or answers anything.
+func NewIndexer(p Proposer, log *slog.Logger) *Indexer {
+	return &Indexer{
+		proposer: p,
+		log:      log,
+		behind:   true,
+		wake:     make(chan struct{}, 1),
+		advanced: make(chan struct{}),
+	}
+}
+
+// Attach tells which journal is indexed, up to which position it is in the
+// index already, and which position is the last that is durable.
+func (x *Indexer) Attach(j Journal, indexed, durable journal.Position) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.id, x.journal = index.JournalID(j.ID()), j
+	x.indexed, x.durable = indexed, durable
+	if indexed.Compare(durable) > 0 { // the journal's files were taken away
+		x.durable = indexed
+	}
+}
+
+// Durable takes entries that became durable, in order of position. It is the
+// journal's Durable hook, and does not block.
+func (x *Indexer) Durable(entries []journal.Entry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range entries {
+		x.durable = e.Position
+		r, ok := e.Value.(*record)
+		if !ok || x.behind || len(x.queue) >= queueRows {
+			x.behind = true
+			continue
+		}
+		x.queue = append(x.queue, r.indexed(x.id, e.Position))
+	}
+	x.signal()
+}
+
+func (x *Indexer) signal() {
+	select {
+	case x.wake <- struct{}{}:
+	default: // it is awake already
+	}
+}
+
+// Run indexes until ctx ends.
+func (x *Indexer) Run(ctx context.Context) error {
+	for {
+		if err := x.drain(ctx); err != nil {
+			return ctx.Err()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-x.wake:
+		}
+	}
+}
+
+// drain indexes all that is durable; it fails only when ctx ends.
+func (x *Indexer) drain(ctx context.Context) error {
+	for {
+		batch, behind := x.take()
+		switch {
+		case len(batch) > 0:
+			if err := x.propose(ctx, batch); err != nil {
+				return err
+			}
+		case behind:
+			if err := x.catchUp(ctx); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+}
+
+func (x *Indexer) take() (batch []index.Instance, behind bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n := min(len(x.queue), batchRows)
+	batch = x.queue[:n:n]
+	x.queue = x.queue[n:]
+	if len(x.queue) == 0 {
+		x.queue = nil
+	}
+	return batch, x.behind
+}
+
+// catchUp indexes from the journal what is past the index, until the queue
+// can be relied on again.
+func (x *Indexer) catchUp(ctx context.Context) error {
+	for {
+		x.mu.Lock()
+		from := x.indexed
+		x.mu.Unlock()
+		if err := x.replay(ctx, from); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			x.fail(err)
+			if err := pause(ctx, retryMost); err != nil {
+				return err
+			}
+			continue
+		}
+		x.mu.Lock()
+		// What became durable during the replay was left out of the queue.
+		done := x.durable.Compare(x.indexed) <= 0
+		x.behind = !done
+		x.mu.Unlock()
+		if done {
+			x.fail(nil)
+			return nil
+		}
+	}
+}
+
+func (x *Indexer) replay(ctx context.Context, from journal.Position) error {
+	var batch []index.Instance
+	err := x.journal.Replay(ctx, from, func(e journal.Entry) error {
+		r, err := decodeRecord(e.Header)
+		if err != nil {
+			return fmt.Errorf("journal %s at %v: %w", x.id, e.Position, err)
+		}
+		batch = append(batch, r.indexed(x.id, e.Position))
+		if len(batch) < batchRows {
+			return nil
+		}
+		err = x.propose(ctx, batch)
+		batch = batch[:0]
+		return err
+	})
+	if err != nil || len(batch) == 0 {
+		return err
+	}
+	return x.propose(ctx, batch)
+}
+
+// propose brings the batch into the index, however often that takes.
+func (x *Indexer) propose(ctx context.Context, batch []index.Instance) error {
+	through := batch[len(batch)-1].At
+	for wait := retryLeast; ; wait = min(2*wait, retryMost) {
+		err := x.proposer.Propose(ctx, index.Batch{Through: through, Received: batch})
+		if err == nil {
+			x.advance(journalPosition(through))
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		x.fail(err)
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+func (x *Indexer) advance(to journal.Position) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.failing = nil
+	x.indexed = to
+	close(x.advanced)
+	x.advanced = make(chan struct{})
+}
+
+func (x *Indexer) fail(err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err != nil && x.failing == nil {
+		x.log.Error("index takes nothing, will try again", "error", err)
+	}
+	x.failing = err
+}
+
+// Failing returns why the index takes nothing now, or nil. While it fails
+// nothing should be acknowledged: the error is what the sender is told.
+func (x *Indexer) Failing() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.failing == nil || errors.Is(x.failing, storage.ErrFull) {
+		return x.failing
+	}
+	return fmt.Errorf("%w: index: %w", storage.ErrUnavailable, x.failing)
+}
+
+// Await returns when the index has all that was durable at the call, so that
+// a sender finds what it was told is safe.
+func (x *Indexer) Await(ctx context.Context) error {
+	x.mu.Lock()
+	until := x.durable
+	x.mu.Unlock()
+	for {
+		x.mu.Lock()
+		done, advanced := until.Compare(x.indexed) <= 0, x.advanced
+		x.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: index is behind the journal: %w", storage.ErrUnavailable, ctx.Err())
+		case <-advanced:
+		}
+	}
+}
+
+// Lag tells whether anything durable is not in the index yet.
+func (x *Indexer) Lag() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.durable.Compare(x.indexed) > 0
+}
+
+// Indexed is the position up to which the index has the journal.
+func (x *Indexer) Indexed() journal.Position {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.indexed
+}
+
+// pause waits for d, or fails with ctx's error when that ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

@@ -1,0 +1,108 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/dicom"
+	"github.com/esante-alsace/cigogne/storage/journal"
+)
+
+// journaled is an instance that lies in this node's journal.
+type journaled struct {
+	storage.Instance
+	at      journal.Position
+	journal *journal.Journal
+	// moved finds the instance again when the journal has given its space
+	// back since; nil when that cannot happen.
+	moved func(ctx context.Context) (Instance, error)
+}
+
+// About implements Instance.
+func (j *journaled) About() storage.Instance { return j.Instance }
+
+// Open implements Instance.
+func (j *journaled) Open(ctx context.Context, r storage.Range) (io.ReadCloser, error) {
+	body, err := j.journal.Read(ctx, j.at, r)
+	if errors.Is(err, storage.ErrNotFound) && j.moved != nil {
+		in, err := j.moved(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return in.Open(ctx, r)
+	}
+	return body, err
+}
+
+// WriteMetadata implements Instance.
+func (j *journaled) WriteMetadata(ctx context.Context, w io.Writer, bulkRoot string) error {
+	r, err := j.record(ctx)
+	if errors.Is(err, storage.ErrNotFound) && j.moved != nil {
+		in, err := j.moved(ctx)
+		if err != nil {
+			return err
+		}
+		return in.WriteMetadata(ctx, w, bulkRoot)
+	}
+	if err != nil {
+		return err
+	}
+	return j.writeRecord(ctx, dicom.WithBulkRoot(w, bulkRoot), r)
+}
+
+// writeMetadata writes the DICOM JSON object as it is kept, its BulkDataURI
+// values relative.
+func (j *journaled) writeMetadata(ctx context.Context, w io.Writer) error {
+	r, err := j.record(ctx)
+	if err != nil {
+		return err
+	}
+	return j.writeRecord(ctx, w, r)
+}
+
+func (j *journaled) writeRecord(ctx context.Context, w io.Writer, r *record) error {
+	if r.Metadata != nil {
+		_, err := w.Write(r.Metadata)
+		return err
+	}
+	body, err := j.Open(ctx, j.DataSet())
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	return dicom.WriteJSON(w, body, j.TransferSyntaxUID, dicom.ScanLimits{})
+}
+
+// Layout implements Instance.
+func (j *journaled) Layout(ctx context.Context) (*dicom.Layout, error) {
+	r, err := j.record(ctx)
+	if errors.Is(err, storage.ErrNotFound) && j.moved != nil {
+		in, err := j.moved(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return in.Layout(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if r.Layout == nil {
+		return &dicom.Layout{}, nil
+	}
+	return r.Layout, nil
+}
+
+func (j *journaled) record(ctx context.Context) (*record, error) {
+	e, err := j.journal.Header(ctx, j.at)
+	if err != nil {
+		return nil, err
+	}
+	r, err := decodeRecord(e.Header)
+	if err != nil {
+		return nil, fmt.Errorf("instance %s: %w", j.Key.SOPInstanceUID, err)
+	}
+	return r, nil
+}

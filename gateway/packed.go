@@ -1,0 +1,195 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/archive"
+	"github.com/esante-alsace/cigogne/storage/dicom"
+	"github.com/esante-alsace/cigogne/storage/index"
+	"github.com/esante-alsace/cigogne/storage/pack"
+)
+
+// packBlob is one pack in the archive, with its directory read.
+type packBlob struct {
+	archive   archive.Archive
+	key       string
+	size      int64
+	directory *pack.Directory
+}
+
+// Size implements pack.Blob.
+func (b *packBlob) Size() int64 { return b.size }
+
+// Open implements pack.Blob.
+func (b *packBlob) Open(ctx context.Context, r storage.Range) (io.ReadCloser, error) {
+	return b.archive.Get(ctx, b.key, r)
+}
+
+// packed is an instance that lies in a pack.
+type packed struct {
+	details *details
+	i       int
+}
+
+func (p *packed) entry() *pack.Entry { return &p.details.directory.Entries[p.i] }
+
+// About implements Instance.
+func (p *packed) About() storage.Instance { return p.entry().Instance }
+
+// Open implements Instance.
+func (p *packed) Open(ctx context.Context, r storage.Range) (io.ReadCloser, error) {
+	e := p.entry()
+	if !r.Within(e.Size) {
+		return nil, fmt.Errorf("%w: bytes %d-%d of %d", storage.ErrInvalid, r.Offset, r.End(), e.Size)
+	}
+	return p.details.Open(ctx, e.Stored().Sub(r))
+}
+
+// WriteMetadata implements Instance.
+func (p *packed) WriteMetadata(ctx context.Context, w io.Writer, bulkRoot string) error {
+	return p.details.of(ctx, p.i, func(_ *dicom.Layout, metadata io.Reader) error {
+		_, err := io.Copy(dicom.WithBulkRoot(w, bulkRoot), metadata)
+		return err
+	})
+}
+
+// Layout implements Instance.
+func (p *packed) Layout(ctx context.Context) (*dicom.Layout, error) {
+	found := &dicom.Layout{}
+	err := p.details.of(ctx, p.i, func(l *dicom.Layout, _ io.Reader) error {
+		if l != nil {
+			found = l
+		}
+		return nil
+	})
+	return found, err
+}
+
+const (
+	// detailsAhead is how many instances' details are read at once when they
+	// are asked for one after another, and detailsKept bounds the metadata of
+	// each that is held.
+	detailsAhead = 32
+	detailsKept  = 64 << 10
+)
+
+// details reads the details of a pack's instances for one request. They lie
+// compressed together: when they are asked for in order, some are read ahead.
+type details struct {
+	*packBlob
+
+	mu       sync.Mutex
+	from, to int // what is held
+	held     []detail
+}
+
+type detail struct {
+	layout   *dicom.Layout
+	metadata []byte
+	whole    bool // metadata is all of it
+}
+
+// of calls fn with the details of entry i.
+func (d *details) of(ctx context.Context, i int, fn func(*dicom.Layout, io.Reader) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if i == d.to && i > 0 && d.to > d.from {
+		if err := d.read(ctx, i, min(i+detailsAhead, len(d.directory.Entries))); err != nil {
+			return err
+		}
+	} else if i < d.from || i >= d.to {
+		if err := d.read(ctx, i, i+1); err != nil {
+			return err
+		}
+	}
+	if h := d.held[i-d.from]; h.whole {
+		return fn(h.layout, bytes.NewReader(h.metadata))
+	}
+	return d.directory.Details(ctx, d.packBlob, i, i+1, func(_ int, l *dicom.Layout, metadata io.Reader) error {
+		return fn(l, metadata)
+	})
+}
+
+func (d *details) read(ctx context.Context, from, to int) error {
+	held := make([]detail, to-from)
+	err := d.directory.Details(ctx, d.packBlob, from, to, func(i int, l *dicom.Layout, metadata io.Reader) error {
+		b, err := io.ReadAll(io.LimitReader(metadata, detailsKept+1))
+		if err != nil {
+			return err
+		}
+		if len(b) <= detailsKept {
+			held[i-from] = detail{layout: l, metadata: b, whole: true}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	d.from, d.to, d.held = from, to, held
+	return nil
+}
+
+// directories keeps the directories of the packs that were read last.
+type directories struct {
+	archive archive.Archive
+	most    int64
+
+	mu    sync.Mutex
+	bytes int64
+	lru   *simplelru.LRU[string, *packBlob]
+}
+
+const (
+	defaultDirectoryBytes = 16 << 20
+	// entryBytes is about what one entry of a directory takes in memory.
+	entryBytes = 320
+	// directoriesMost bounds the number of directories, empty ones included.
+	directoriesMost = 1 << 16
+)
+
+func newDirectories(a archive.Archive, most int64) *directories {
+	if most <= 0 {
+		most = defaultDirectoryBytes
+	}
+	d := &directories{archive: a, most: most}
+	d.lru, _ = simplelru.NewLRU(directoriesMost, func(_ string, b *packBlob) { d.bytes -= b.memory() }) // fails only for a size below 1
+	return d
+}
+
+func (b *packBlob) memory() int64 { return int64(len(b.directory.Entries)+1) * entryBytes }
+
+// open returns the pack with its directory.
+func (d *directories) open(ctx context.Context, p index.Pack) (*packBlob, error) {
+	d.mu.Lock()
+	b, ok := d.lru.Get(p.PackID)
+	d.mu.Unlock()
+	if ok {
+		return b, nil
+	}
+	if len(p.Copies) == 0 {
+		return nil, fmt.Errorf("%w: pack %s has no copy", storage.ErrCorrupt, p.PackID)
+	}
+	b = &packBlob{archive: d.archive, key: p.Copies[0].Key, size: p.Copies[0].Size}
+	directory, err := pack.ReadDirectory(ctx, b)
+	if err != nil {
+		return nil, fmt.Errorf("pack %s: %w", b.key, err)
+	}
+	b.directory = directory
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.lru.Contains(p.PackID) {
+		return b, nil
+	}
+	d.lru.Add(p.PackID, b)
+	for d.bytes += b.memory(); d.bytes > d.most && d.lru.Len() > 1; {
+		d.lru.RemoveOldest()
+	}
+	return b, nil
+}

@@ -1,0 +1,151 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/esante-alsace/cigogne/storage/archive"
+	"github.com/esante-alsace/cigogne/storage/dicom"
+	"github.com/esante-alsace/cigogne/storage/index"
+	"github.com/esante-alsace/cigogne/storage/journal"
+	"github.com/esante-alsace/cigogne/storage/pack"
+)
+
+// RebuildOptions are the parts that an index is rebuilt from.
+type RebuildOptions struct {
+	// Index is the new, empty one.
+	Index   *index.Index
+	Archive archive.Archive
+	Journal *journal.Journal
+	// Progress, when set, is told of every pack and every batch.
+	Progress func(Rebuilt)
+	// Problem is told, in plain words, what could not be read. The rebuild
+	// goes on without it.
+	Problem func(string)
+}
+
+// Rebuilt counts what a rebuild entered.
+type Rebuilt struct {
+	Packs, Packed, Journaled, Problems int
+}
+
+// Rebuild makes the index anew from the archive's packs and the journal alone.
+func Rebuild(ctx context.Context, o RebuildOptions) (Rebuilt, error) {
+	b := &rebuild{RebuildOptions: o}
+	if err := b.packs(ctx); err != nil {
+		return b.done, err
+	}
+	if err := b.journal(ctx); err != nil {
+		return b.done, err
+	}
+	return b.done, o.Index.Sync(ctx)
+}
+
+type rebuild struct {
+	RebuildOptions
+	done Rebuilt
+}
+
+func (b *rebuild) problem(format string, args ...any) {
+	b.done.Problems++
+	if b.Problem != nil {
+		b.Problem(fmt.Sprintf(format, args...))
+	}
+}
+
+func (b *rebuild) progress() {
+	if b.Progress != nil {
+		b.Progress(b.done)
+	}
+}
+
+// packs adopts the archive's packs: first those that are not kept aside, so
+// that a conflict is one again.
+func (b *rebuild) packs(ctx context.Context) error {
+	for _, prefix := range []string{pack.StudiesPrefix, pack.ConflictsPrefix} {
+		for st, err := range b.Archive.List(ctx, prefix) {
+			if err != nil {
+				return err
+			}
+			if !strings.HasSuffix(st.Key, pack.Suffix) {
+				b.problem("%s: not a pack", st.Key)
+				continue
+			}
+			adopted, err := b.read(ctx, st)
+			if err != nil {
+				if ctx.Err() != nil {
+					return err
+				}
+				b.problem("%s: %v", st.Key, err)
+				continue
+			}
+			if _, err := b.Index.Apply(ctx, index.Batch{Adopted: []index.AdoptedPack{*adopted}}); err != nil {
+				return fmt.Errorf("pack %s: %w", st.Key, err)
+			}
+			b.done.Packs++
+			b.done.Packed += len(adopted.Instances)
+			b.progress()
+		}
+	}
+	return nil
+}
+
+func (b *rebuild) read(ctx context.Context, st archive.Stat) (*index.AdoptedPack, error) {
+	blob := &packBlob{archive: b.Archive, key: st.Key, size: st.Size}
+	directory, err := pack.ReadDirectory(ctx, blob)
+	if err != nil {
+		return nil, err
+	}
+	adopted := &index.AdoptedPack{
+		Pack: index.PackArchive{
+			PackID: strings.TrimSuffix(path.Base(st.Key), pack.Suffix), Archive: b.Archive.String(), Key: st.Key,
+			Size: st.Size, At: st.Modified.UnixNano(),
+		},
+		Conflict: directory.Conflict,
+	}
+	err = directory.Details(ctx, blob, 0, len(directory.Entries), func(i int, _ *dicom.Layout, metadata io.Reader) error {
+		ds, err := decodeMetadata(metadata)
+		if err != nil {
+			return fmt.Errorf("entry %d: %w", i, err)
+		}
+		adopted.Instances = append(adopted.Instances, index.Instance{
+			Instance: directory.Entries[i].Instance, Attributes: ds.Select(index.Indexed()),
+		})
+		return nil
+	})
+	return adopted, err
+}
+
+func (b *rebuild) journal(ctx context.Context) error {
+	id := index.JournalID(b.Journal.ID())
+	var batch []index.Instance
+	apply := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		_, err := b.Index.Apply(ctx, index.Batch{Through: batch[len(batch)-1].At, Received: batch})
+		b.done.Journaled += len(batch)
+		batch = batch[:0]
+		b.progress()
+		return err
+	}
+	err := b.Journal.Replay(ctx, journal.Position{}, func(e journal.Entry) error {
+		r, err := decodeRecord(e.Header)
+		if err != nil {
+			b.problem("journal at %v: %v", e.Position, err)
+			return nil
+		}
+		batch = append(batch, r.indexed(id, e.Position))
+		if len(batch) < batchRows {
+			return nil
+		}
+		return apply()
+	})
+	if err != nil {
+		return err
+	}
+	return apply()
+}

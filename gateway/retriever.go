@@ -1,0 +1,135 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/archive"
+	"github.com/esante-alsace/cigogne/storage/index"
+	"github.com/esante-alsace/cigogne/storage/journal"
+)
+
+// RetrieverOptions are the parts a Retriever works with.
+type RetrieverOptions struct {
+	Index   *index.Index
+	Indexer *Indexer
+	Journal *journal.Journal
+	Archive archive.Archive
+	// DirectoryBytes bounds the pack directories that are kept in memory;
+	// 0 means 16 MiB.
+	DirectoryBytes int64
+}
+
+// Retriever is the Retrieve use case: it finds instances where they lie and
+// reads them there.
+type Retriever struct {
+	o           RetrieverOptions
+	directories *directories
+}
+
+// NewRetriever returns a Retriever.
+func NewRetriever(o RetrieverOptions) *Retriever {
+	return &Retriever{o: o, directories: newDirectories(o.Archive, o.DirectoryBytes)}
+}
+
+// Instances locates what is selected, series by series and in the order of
+// InstanceNumber within each pack and within what is not packed yet. Nothing
+// selected is storage.ErrNotFound.
+func (r *Retriever) Instances(ctx context.Context, sel Selector) ([]Instance, error) {
+	if err := r.o.Indexer.Await(ctx); err != nil {
+		return nil, err
+	}
+	at := index.Selector(sel)
+	// Packs are asked for after the journal: an instance that is archived in
+	// between is seen twice, never missed, and then served once.
+	live, err := r.o.Index.Live(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	packs, err := r.o.Index.Packs(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	found, err := r.packed(ctx, packs, sel.SOPInstanceUID)
+	if err != nil {
+		return nil, err
+	}
+	found = r.withLive(found, live, sel)
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%w: %s", storage.ErrNotFound, sel)
+	}
+	return found, nil
+}
+
+// packed are the instances of the packs, or the one that is asked for. A pack
+// can hold instances that the index has in another place: those are not its.
+func (r *Retriever) packed(ctx context.Context, packs []index.Pack, sop string) ([]Instance, error) {
+	var found []Instance
+	for _, p := range packs {
+		if sop != "" && !p.Members.Named(sop) {
+			continue
+		}
+		blob, err := r.directories.open(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		details := &details{packBlob: blob}
+		for i, e := range blob.directory.Entries {
+			if (sop == "" || sop == e.Key.SOPInstanceUID) && p.Members.Holds(e.Key.SOPInstanceUID, e.Digest) {
+				found = append(found, &packed{details: details, i: i})
+			}
+		}
+	}
+	return found, nil
+}
+
+func (r *Retriever) withLive(found []Instance, live []index.LiveInstance, sel Selector) []Instance {
+	seen := make(map[memberID]bool, len(found))
+	if len(live) > 0 {
+		for _, in := range found {
+			seen[idOf(in.About())] = true
+		}
+	}
+	for _, in := range live {
+		if seen[idOf(in.Instance.Instance)] {
+			continue
+		}
+		found = append(found, r.journaled(in, sel.Conflicts))
+	}
+	return found
+}
+
+func (r *Retriever) journaled(in index.LiveInstance, conflicts bool) *journaled {
+	j := &journaled{Instance: in.Instance.Instance, at: journalPosition(in.At), journal: r.o.Journal}
+	j.moved = func(ctx context.Context) (Instance, error) {
+		again, err := r.Instances(ctx, Selector{
+			StudyInstanceUID:  in.Key.StudyInstanceUID,
+			SeriesInstanceUID: in.Key.SeriesInstanceUID,
+			SOPInstanceUID:    in.Key.SOPInstanceUID,
+			Conflicts:         conflicts,
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range again {
+			if a.About().Digest == in.Digest {
+				return a, nil
+			}
+		}
+		return nil, fmt.Errorf("%w: instance %s", storage.ErrNotFound, in.Key.SOPInstanceUID)
+	}
+	return j
+}
+
+// String is the selector as a resource path.
+func (s Selector) String() string {
+	path := "study " + s.StudyInstanceUID
+	if s.SeriesInstanceUID != "" {
+		path += " series " + s.SeriesInstanceUID
+	}
+	if s.SOPInstanceUID != "" {
+		path += " instance " + s.SOPInstanceUID
+	}
+	return path
+}

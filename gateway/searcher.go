@@ -1,0 +1,152 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/dicom"
+	"github.com/esante-alsace/cigogne/storage/index"
+)
+
+// searchedPacks bounds the packs that one query at the Image level reads.
+const searchedPacks = 1024
+
+// Searcher is the Search use case: the index answers for studies and series,
+// and for instances that lie in packs their packs do.
+type Searcher struct {
+	index   *index.Index
+	indexer *Indexer
+	reader  *Retriever
+}
+
+// NewSearcher returns a Searcher.
+func NewSearcher(x *index.Index, i *Indexer, r *Retriever) *Searcher {
+	return &Searcher{index: x, indexer: i, reader: r}
+}
+
+// Search yields the answers to q in a stable order, each as one DICOM JSON
+// object (PS3.18 §F.2). What was acknowledged before the call is found. A
+// query that cannot be answered is storage.ErrInvalid; one whose answers are
+// spread over too many packs is storage.ErrTooLarge.
+func (s *Searcher) Search(ctx context.Context, q index.Query) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		if err := s.indexer.Await(ctx); err != nil {
+			yield(nil, err)
+			return
+		}
+		answers := s.index.Search
+		if q.Level == index.Image {
+			answers = s.images
+		}
+		for ds, err := range answers(ctx, q) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(ds.AppendJSON(nil), nil) {
+				return
+			}
+		}
+	}
+}
+
+// Conflicts yields one DICOM JSON object for each instance that is kept aside,
+// in a stable order.
+func (s *Searcher) Conflicts(ctx context.Context) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		if err := s.indexer.Await(ctx); err != nil {
+			yield(nil, err)
+			return
+		}
+		for in, err := range s.index.Conflicts(ctx, index.Query{Level: index.Image}) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(in.Attributes.AppendJSON(nil), nil) {
+				return
+			}
+		}
+	}
+}
+
+// images yields the answers at the Image level, series by series.
+func (s *Searcher) images(ctx context.Context, q index.Query) iter.Seq2[dicom.DataSet, error] {
+	return func(yield func(dicom.DataSet, error) bool) {
+		matcher, err := index.Compile(q)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		skip, left, packs := q.Offset, q.Limit, 0
+		for series, err := range s.index.Images(ctx, q) {
+			if packs += len(series.Packs); err == nil && packs > searchedPacks {
+				err = fmt.Errorf("%w: the query reaches into more than %d packs: name a study or a series", storage.ErrTooLarge, searchedPacks)
+			}
+			var packed []index.PackedInstance
+			if err == nil {
+				packed, err = s.packed(ctx, series.Packs)
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, ds := range matcher.Answers(series, packed) {
+				if skip > 0 {
+					skip--
+					continue
+				}
+				if !yield(ds, nil) {
+					return
+				}
+				if left--; left == 0 {
+					return
+				}
+			}
+		}
+	}
+}
+
+// packed reads what the packs' metadata says of their instances.
+func (s *Searcher) packed(ctx context.Context, packs []index.Pack) ([]index.PackedInstance, error) {
+	var found []index.PackedInstance
+	wanted := index.Indexed()
+	for _, p := range packs {
+		blob, err := s.reader.directories.open(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		d := blob.directory
+		err = d.Details(ctx, blob, 0, len(d.Entries), func(i int, _ *dicom.Layout, metadata io.Reader) error {
+			if !p.Members.Holds(d.Entries[i].Key.SOPInstanceUID, d.Entries[i].Digest) {
+				return nil
+			}
+			ds, err := decodeMetadata(metadata)
+			if err != nil {
+				return fmt.Errorf("pack %s, entry %d: %w", blob.key, i, err)
+			}
+			found = append(found, index.PackedInstance{Instance: d.Entries[i].Instance, Attributes: ds.Select(wanted)})
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// mostMetadata bounds the metadata of one instance that is taken into memory.
+const mostMetadata = 64 << 20
+
+// decodeMetadata reads one DICOM JSON object.
+func decodeMetadata(r io.Reader) (dicom.DataSet, error) {
+	var ds dicom.DataSet
+	if err := json.NewDecoder(io.LimitReader(r, mostMetadata)).Decode(&ds); err != nil {
+		return nil, fmt.Errorf("%w: metadata: %w", storage.ErrCorrupt, err)
+	}
+	return ds, nil
+}
