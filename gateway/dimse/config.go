@@ -6,6 +6,7 @@ package dimse
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/esante-alsace/cigogne/gateway"
@@ -31,8 +32,8 @@ type Gatekeeper interface {
 type Config struct {
 	// AETitle is what the Server is called: default CIGOGNE.
 	AETitle string
-	// AnyCalledAETitle accepts associations that call for another AE title.
-	AnyCalledAETitle bool
+	// CalledAETitles are others that it answers to; "*" stands for any.
+	CalledAETitles []string
 
 	Receiver   Receiver     // needed for C-STORE
 	Gatekeeper Gatekeeper   // default access.Open
@@ -104,6 +105,11 @@ func (c Config) withDefaults() Config {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return c
+}
+
+// called tells whether the Server answers to the AE title.
+func (c *Config) called(title string) bool {
+	return title == c.AETitle || slices.Contains(c.CalledAETitles, title) || slices.Contains(c.CalledAETitles, "*")
 }
 
 // bufferLength is the length of an association's read buffer.

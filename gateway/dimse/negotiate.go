@@ -17,7 +17,7 @@ func (s *Server) admit(ctx context.Context, rq *pdu.AssociateRQ, who access.Call
 		return reject(pdu.RejectProtocolVersion())
 	case rq.ApplicationContextName != pdu.ApplicationContextName:
 		return reject(pdu.RejectApplicationContext())
-	case rq.CalledAETitle != s.cfg.AETitle && !s.cfg.AnyCalledAETitle:
+	case !s.cfg.called(rq.CalledAETitle):
 		return reject(pdu.RejectCalledAETitle())
 	}
 	err := s.cfg.Gatekeeper.Permit(ctx, who, access.Associate, "")

@@ -189,7 +189,7 @@ func TestRejection(t *testing.T) {
 		dial(t, addr, nil) // the place is free again
 	})
 	t.Run("any called AE title", func(t *testing.T) {
-		addr, _ := serve(t, newMemory(), func(c *dimse.Config) { c.AnyCalledAETitle = true })
+		addr, _ := serve(t, newMemory(), func(c *dimse.Config) { c.CalledAETitles = []string{"*"} })
 		dial(t, addr, func(c *dimse.SCUConfig) { c.CalledAETitle = "ORTHANC" })
 	})
 }
