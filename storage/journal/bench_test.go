@@ -1,6 +1,7 @@
 package journal_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -28,7 +29,7 @@ func BenchmarkAppend(b *testing.B) {
 }
 
 func benchmarkJournal(b *testing.B, appenders int, body []byte) {
-	j := open(b, journal.Options{Dir: benchDir(b), NoSync: os.Getenv("NOSYNC") != ""})
+	j := open(b, journal.Options{Dir: benchDir(b)})
 	removeSealed := func() {
 		for _, s := range j.Segments() {
 			if s.Sealed {
@@ -101,9 +102,35 @@ func share(b *testing.B, goroutines int, size int64, call func(i int) error) {
 	b.StopTimer()
 }
 
+// BenchmarkAppendLarge makes an entry of 256 MB durable, in a file of its own.
+func BenchmarkAppendLarge(b *testing.B) {
+	j := open(b, journal.Options{Dir: benchDir(b)})
+	part := random(b, 1<<20)
+	b.SetBytes(256 << 20)
+	for b.Loop() {
+		a := j.NewAppend(b.Context())
+		for range 256 {
+			if _, err := a.Write(part); err != nil {
+				b.Fatal(err)
+			}
+		}
+		p, err := a.Commit(nil, nil, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		e, err := p.Wait(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := errors.Join(j.Seal(b.Context()), j.Remove(b.Context(), e.Position.Segment)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkRead sends an entry over a TCP connection.
 func BenchmarkRead(b *testing.B) {
-	j := open(b, journal.Options{Dir: benchDir(b), NoSync: os.Getenv("NOSYNC") != ""})
+	j := open(b, journal.Options{Dir: benchDir(b)})
 	e := put(b, j, "", "h", random(b, 526_000))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

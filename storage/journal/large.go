@@ -17,6 +17,8 @@ type large struct {
 	file File
 	size int64
 	told int64 // up to where Writeback was called
+	// reserved is up to where space was preallocated.
+	reserved int64
 }
 
 func (j *Journal) newLarge() (*large, error) {
@@ -57,6 +59,11 @@ func (l *large) write(b *buffer) error {
 	}
 	at := l.size
 	l.size += n // also when it fails: discard takes it back
+	if l.size > l.reserved {
+		step := min(preallocateStep, 2*l.size)
+		_ = l.file.Preallocate(at, step) // a hint
+		l.reserved = at + step
+	}
 	if err := l.file.WriteVAt(b.vectors(nil), at); err != nil {
 		return l.j.note(diskError("writing a large file", err))
 	}
@@ -70,7 +77,10 @@ func (l *large) write(b *buffer) error {
 
 // finish makes the file durable and closes it.
 func (l *large) finish() error {
-	err := l.file.Sync()
+	err := l.file.Truncate(l.size) // frees what was reserved
+	if err == nil {
+		err = l.file.Sync()
+	}
 	if err == nil {
 		err = l.j.fs.SyncDir(l.j.largeDir())
 	}
