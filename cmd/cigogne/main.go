@@ -1,4 +1,95 @@
-// Command cigogne is the medical image sharing gateway.
+// Command cigogne is the medical image sharing gateway: `cigogne serve` runs
+// a node, the other commands look after its data.
 package main
 
-func main() {}
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit codes, the same for every command.
+const (
+	exitOK      = 0
+	exitFailure = 1 // the command ran and failed
+	exitUsage   = 2 // a flag, a variable or the configuration file is wrong
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+type cli struct {
+	Config string `help:"YAML file of settings; its keys are the flags' names." placeholder:"FILE" type:"path"`
+
+	Serve   serveCommand   `cmd:"" help:"Run a node."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+	Fsck    fsckCommand    `cmd:"" help:"Check journal, packs and index against each other while the node is stopped."`
+	Rebuild rebuildCommand `cmd:"" help:"Make the index anew from packs and journal alone while the node is stopped."`
+}
+
+// console is where a command speaks to the person who called it.
+type console struct{ out, err io.Writer }
+
+func run(ctx context.Context, args, environ []string, out, errs io.Writer) int {
+	parser, settings, err := newParser(args, environ, out, errs)
+	if err != nil {
+		return usage(errs, err)
+	}
+	if settings.helped {
+		return exitOK
+	}
+	command, err := parser.Parse(args)
+	if settings.helped {
+		return exitOK
+	}
+	if err != nil {
+		return usage(errs, err)
+	}
+	command.BindTo(ctx, (*context.Context)(nil))
+	switch err := command.Run(console{out, errs}); {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errUsage):
+		return usage(errs, err)
+	default:
+		fmt.Fprintf(errs, "cigogne: %v\n", err)
+		return exitFailure
+	}
+}
+
+// errUsage marks an error in how the command was called.
+var errUsage = errors.New("usage")
+
+func usage(w io.Writer, err error) int {
+	fmt.Fprintf(w, "cigogne: %s\n", oneLine(err))
+	return exitUsage
+}
+
+// newParser returns the command line's parser, with the environment and the
+// configuration file as the sources of what the command line leaves out.
+func newParser(args, environ []string, out, errs io.Writer) (*kong.Kong, *settings, error) {
+	from, err := loadSettings(args, environ)
+	if err != nil {
+		return nil, nil, err
+	}
+	var c cli
+	parser, err := kong.New(&c,
+		kong.Name("cigogne"),
+		kong.Description("A medical image sharing gateway: DICOM in, durable, searchable, out."),
+		kong.UsageOnError(),
+		kong.Writers(out, errs),
+		kong.Resolvers(from),
+		kong.Exit(func(int) { from.helped = true }),
+	)
+	return parser, from, err
+}

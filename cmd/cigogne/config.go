@@ -1,0 +1,132 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+)
+
+// size is a number of bytes, written as "64MiB" or plainly.
+type size int64
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *size) UnmarshalText(text []byte) error {
+	n, err := humanize.ParseBytes(string(text))
+	if err != nil || n > math.MaxInt64 {
+		return fmt.Errorf("%q is not a number of bytes such as 64MiB", text)
+	}
+	*s = size(n)
+	return nil
+}
+
+// listeners says where a node listens and whom it answers.
+type listeners struct {
+	AETitle  string   `default:"CIGOGNE" help:"Our AE title."`
+	CalledAE []string `name:"called-ae" default:"ANY-SCP" help:"Other called AE titles that are answered to; '*' for any."`
+	DIMSE    string   `name:"dimse" default:"127.0.0.1:11112" placeholder:"ADDR" help:"Where DIMSE listens (${default})."`
+	HTTP     string   `name:"http" default:"127.0.0.1:8080" placeholder:"ADDR" help:"Where HTTP listens (${default})."`
+	Open     bool     `help:"Listen beyond loopback without TLS and for unknown callers: it is meant."`
+	CORS     []string `name:"cors-origin" placeholder:"ORIGIN" help:"Web origin whose pages may read answers; '*' for any; repeatable."`
+}
+
+// limits bounds what a peer can cost.
+type limits struct {
+	MaxAssociations      int           `default:"100" help:"Most associations at a time (${default})."`
+	MaxAssociationsPerAE int           `name:"max-associations-per-ae" default:"32" help:"Most associations of one calling AE at a time (${default})."`
+	ARTIM                time.Duration `name:"artim" default:"10s" help:"How long an association may take to be requested or released (${default})."`
+	Idle                 time.Duration `default:"60s" help:"How long an association or an HTTP connection may be idle (${default})."`
+	Stall                time.Duration `default:"30s" help:"How long a transfer may stand still (${default})."`
+	MaxPDU               size          `name:"max-pdu" default:"128KiB" help:"Longest PDU that is announced and taken (${default})."`
+	MaxDataSet           size          `default:"64GiB" help:"Longest data set (${default})."`
+	AsyncWindow          int           `default:"16" help:"Most C-STORE operations in flight on one association (${default})."`
+	MaxUploads           int           `default:"64" help:"Most STOW-RS requests at a time (${default})."`
+	Grace                time.Duration `default:"20s" help:"How long transfers may take to finish when the node stops (${default})."`
+}
+
+// stores says where a node keeps what.
+type stores struct {
+	DataDir    string   `default:"./cigogne-data" placeholder:"DIR" type:"path" help:"Directory of journal, index and, unless --archive is given, archive (${default})."`
+	Archive    []string `placeholder:"URL" sep:"none" help:"Archive, such as dir:///srv/archive (DATA-DIR/archive)."`
+	JournalMax size     `default:"0" help:"Most bytes in the journal; 0 leaves it to the disk."`
+}
+
+func (s *stores) journalDir() string { return filepath.Join(s.DataDir, "journal") }
+func (s *stores) indexPath() string  { return filepath.Join(s.DataDir, "index", "index.db") }
+func (s *stores) spoolDir() string   { return filepath.Join(s.DataDir, "spool") }
+
+// archiveDir is the directory of the one archive that a node has now.
+func (s *stores) archiveDir() (string, error) {
+	switch len(s.Archive) {
+	case 0:
+		return filepath.Join(s.DataDir, "archive"), nil
+	case 1:
+		u, err := url.Parse(s.Archive[0])
+		if err == nil && u.Scheme == "dir" && u.Host == "" && u.Path != "" && u.RawQuery == "" {
+			return u.Path, nil
+		}
+		return "", fmt.Errorf("%w: --archive %q: write dir:///path", errUsage, s.Archive[0])
+	default:
+		return "", fmt.Errorf("%w: --archive: one archive is supported, not %d", errUsage, len(s.Archive))
+	}
+}
+
+// check refuses what flags alone cannot refuse.
+func (l *listeners) check() error {
+	if n := len(strings.TrimSpace(l.AETitle)); n == 0 || n > 16 || strings.ContainsAny(l.AETitle, "\\\r\n\x00") {
+		return fmt.Errorf("%w: --ae-title %q: 1 to 16 characters without backslash", errUsage, l.AETitle)
+	}
+	for _, a := range []struct{ flag, addr string }{{"dimse", l.DIMSE}, {"http", l.HTTP}} {
+		host, _, err := net.SplitHostPort(a.addr)
+		if err != nil {
+			return fmt.Errorf("%w: --%s %q: write HOST:PORT", errUsage, a.flag, a.addr)
+		}
+		if !l.Open && !loopback(host) {
+			return fmt.Errorf("%w: --%s %s listens beyond loopback without TLS and without known callers; add --open if that is meant", errUsage, a.flag, a.addr)
+		}
+	}
+	return nil
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+func (l *limits) check() error {
+	for _, c := range []struct {
+		flag string
+		ok   bool
+		want string
+	}{
+		{"max-associations", l.MaxAssociations >= 1, "at least 1"},
+		{"max-associations-per-ae", l.MaxAssociationsPerAE >= 1, "at least 1"},
+		{"artim", l.ARTIM > 0, "more than 0"},
+		{"idle", l.Idle > 0, "more than 0"},
+		{"stall", l.Stall > 0, "more than 0"},
+		{"max-pdu", l.MaxPDU >= 4<<10 && l.MaxPDU <= 1<<20, "4KiB to 1MiB"},
+		{"max-data-set", l.MaxDataSet >= 1<<20, "at least 1MiB"},
+		{"async-window", l.AsyncWindow >= 1 && l.AsyncWindow <= 1024, "1 to 1024"},
+		{"max-uploads", l.MaxUploads >= 1, "at least 1"},
+		{"grace", l.Grace >= 0, "0 or more"},
+	} {
+		if !c.ok {
+			return fmt.Errorf("%w: --%s: %s", errUsage, c.flag, c.want)
+		}
+	}
+	return nil
+}
+
+// logger writes structured lines at or above the level.
+func logger(c console, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level}))
+}

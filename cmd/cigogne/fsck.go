@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/storage/index"
+	"github.com/esante-alsace/cigogne/storage/journal"
+)
+
+// errProblems is how fsck and rebuild end when they found something wrong.
+var errProblems = errors.New("not everything is well")
+
+type fsckCommand struct {
+	stores
+}
+
+// Run checks the stores of a stopped node.
+func (f *fsckCommand) Run(ctx context.Context, c console) error {
+	if err := f.present(); err != nil {
+		return err
+	}
+	log := slog.New(slog.DiscardHandler)
+	j, err := journal.Open(ctx, journal.Options{Dir: f.journalDir(), ReadOnly: true, Logger: log})
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	defer j.Close()
+	x, err := f.openIndex(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer x.Close()
+	a, err := f.openArchive()
+	if err != nil {
+		return err
+	}
+	done, err := gateway.Check(ctx, gateway.CheckOptions{
+		Index: x, Archive: a, Journal: j,
+		Problem: func(what string) { fmt.Fprintln(c.out, what) },
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.out, "checked %d journal records, %d packs with %d instances, %d instances that wait to be packed; %d records wait to be indexed\n",
+		done.Records, done.Packs, done.Packed, done.Live, done.Waiting)
+	if done.Problems > 0 {
+		return fmt.Errorf("%w: %d problems", errProblems, done.Problems)
+	}
+	fmt.Fprintln(c.out, "all is well")
+	return nil
+}
+
+// present refuses a directory in which no node has run: checking it would
+// find nothing wrong, and rebuilding it would find nothing.
+func (s *stores) present() error {
+	if _, err := os.Stat(s.journalDir()); err != nil {
+		return fmt.Errorf("%w: --data-dir %s holds no node's data", errUsage, s.DataDir)
+	}
+	return nil
+}
+
+type rebuildCommand struct {
+	stores
+}
+
+// Run makes the index anew beside the old one, and replaces it at the end.
+func (r *rebuildCommand) Run(ctx context.Context, c console) error {
+	if err := r.present(); err != nil {
+		return err
+	}
+	if err := r.prepare(); err != nil {
+		return err
+	}
+	log := slog.New(slog.DiscardHandler)
+	// The journal's lock keeps a running node and a rebuild apart.
+	j, err := journal.Open(ctx, journal.Options{Dir: r.journalDir(), Logger: log})
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	defer j.Close()
+	done, err := r.rebuild(ctx, c, j, log)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.out, "rebuilt the index from %d packs with %d instances and %d journal records\n", done.Packs, done.Packed, done.Journaled)
+	if done.Problems > 0 {
+		return fmt.Errorf("%w: %d things could not be read and were left out", errProblems, done.Problems)
+	}
+	return nil
+}
+
+func (r *rebuildCommand) rebuild(ctx context.Context, c console, j *journal.Journal, log *slog.Logger) (gateway.Rebuilt, error) {
+	a, err := r.openArchive()
+	if err != nil {
+		return gateway.Rebuilt{}, err
+	}
+	beside := stores{DataDir: filepath.Join(r.spoolDir(), "rebuild")}
+	if err := os.MkdirAll(filepath.Dir(beside.indexPath()), 0o700); err != nil {
+		return gateway.Rebuilt{}, err
+	}
+	x, err := index.Open(ctx, index.Options{Path: beside.indexPath(), Logger: log})
+	if err != nil {
+		return gateway.Rebuilt{}, err
+	}
+	done, err := gateway.Rebuild(ctx, gateway.RebuildOptions{
+		Index: x, Archive: a, Journal: j,
+		Progress: progress(c.err),
+		Problem:  func(what string) { fmt.Fprintln(c.out, what) },
+	})
+	if cerr := x.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return done, err
+	}
+	return done, r.replaceIndex(filepath.Dir(beside.indexPath()))
+}
+
+// replaceIndex puts the folder of the new index in the place of the old one.
+// A crash in between leaves a node without an index, which says so at start.
+func (s *stores) replaceIndex(with string) error {
+	at := filepath.Dir(s.indexPath())
+	if err := os.RemoveAll(at); err != nil {
+		return err
+	}
+	if err := os.Rename(with, at); err != nil {
+		return err
+	}
+	return syncDir(s.DataDir)
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// progress tells now and then how far a rebuild is.
+func progress(w io.Writer) func(gateway.Rebuilt) {
+	const every = 2 * time.Second
+	last := time.Now()
+	return func(r gateway.Rebuilt) {
+		if now := time.Now(); now.Sub(last) >= every {
+			last = now
+			fmt.Fprintf(w, "%d packs, %d instances, %d journal records\n", r.Packs, r.Packed, r.Journaled)
+		}
+	}
+}

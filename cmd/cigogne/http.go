@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/esante-alsace/cigogne/gateway/access"
+	"github.com/esante-alsace/cigogne/gateway/web"
+)
+
+const (
+	// maxHeaderBytes bounds a request's header.
+	maxHeaderBytes = 64 << 10
+	// headerTimeout bounds how long a request's header may take to come.
+	headerTimeout = 10 * time.Second
+)
+
+type requestIDKey struct{}
+
+// requestID is the id of the request, as it stands in the log.
+func requestID(r *http.Request) string {
+	id, _ := r.Context().Value(requestIDKey{}).(string)
+	return id
+}
+
+// handler is everything that HTTP answers, with the gatekeeper in front.
+func (n *node) handler(dicomweb http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	dicomweb = boundUploads(n.config.MaxUploads, dicomweb)
+	mux.Handle("/dicom-web", dicomweb)
+	mux.Handle("/dicom-web/", dicomweb)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Write([]byte("ok\n")) //nolint:errcheck // the client has gone
+	})
+	mux.HandleFunc("GET /readyz", n.readyz)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{}))
+	mux.Handle("/", web.Handler())
+	return identify(access.Guard(n.keeper, operation, mux))
+}
+
+// boundUploads lets most requests that store go on at a time, and answers
+// others with 503.
+func boundUploads(most int, next http.Handler) http.Handler {
+	slots := make(chan struct{}, most)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			next.ServeHTTP(w, r)
+			return
+		}
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+			next.ServeHTTP(w, r)
+		default:
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "too many uploads at a time, try again", http.StatusServiceUnavailable)
+		}
+	})
+}
+
+// identify gives each request an id of its own and tells it the client.
+func identify(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := rand.Text()[:12]
+		w.Header().Set("X-Request-Id", id)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestIDKey{}, id)))
+	})
+}
+
+// operation is what a request wants to do.
+func operation(r *http.Request) access.Operation {
+	resource, ok := strings.CutPrefix(r.URL.Path, "/dicom-web/")
+	switch {
+	case !ok:
+		return access.Observe
+	case r.Method == http.MethodPost:
+		return access.Store
+	case searches(strings.Split(strings.Trim(resource, "/"), "/")):
+		return access.Search
+	default:
+		return access.Retrieve
+	}
+}
+
+// searches tells whether the resource is a collection: studies, series,
+// instances, or one of them below a study or a series.
+func searches(path []string) bool {
+	switch last := path[len(path)-1]; last {
+	case "studies", "conflicts":
+		return true
+	case "series", "instances":
+		return len(path)%2 == 1
+	default:
+		return false
+	}
+}
+
+// check is one line of /readyz.
+type check struct {
+	Name  string `json:"name"`
+	Ready bool   `json:"ready"`
+	Why   string `json:"why,omitempty"`
+}
+
+// readyTimeout bounds what a readiness check may wait for.
+const readyTimeout = 3 * time.Second
+
+// ready checks that the node can take and give instances now.
+func (n *node) ready(ctx context.Context) []check {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	checks := []check{{Name: "journal"}, {Name: "index"}, {Name: "archive"}}
+	for i, err := range []error{n.journal.Check(ctx), n.indexReady(ctx), n.archive.Check(ctx)} {
+		checks[i].Ready = err == nil
+		if err != nil {
+			checks[i].Why = err.Error()
+		}
+	}
+	return checks
+}
+
+func (n *node) indexReady(ctx context.Context) error {
+	if err := n.indexer.Failing(); err != nil {
+		return err
+	}
+	return n.indexer.Await(ctx)
+}
+
+func (n *node) readyz(w http.ResponseWriter, r *http.Request) {
+	checks := n.ready(r.Context())
+	status := http.StatusOK
+	for _, c := range checks {
+		if !c.Ready {
+			status = http.StatusServiceUnavailable
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(map[string]any{"ready": status == http.StatusOK, "checks": checks}) //nolint:errcheck // the client has gone
+}
+
+// serveHTTP answers requests until ctx ends, then lets those under way finish
+// within grace.
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, grace, idle time.Duration, log *slog.Logger) error {
+	server := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idle,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(l) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	err := server.Shutdown(bounded)
+	if err != nil {
+		log.Warn("HTTP transfers were cut at the end of the grace time", "error", err)
+		server.Close() //nolint:errcheck // nothing is left to be done about it
+	}
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/esante-alsace/cigogne/gateway/dimse"
+	"github.com/esante-alsace/cigogne/storage/index"
+)
+
+// metrics are what the node counts of itself. Labels have few values: no UID,
+// no AE title, no path.
+type metrics struct {
+	registry     *prometheus.Registry
+	associations *prometheus.CounterVec
+	operations   *prometheus.HistogramVec
+	requests     *prometheus.HistogramVec
+	received     prometheus.Counter
+	sent         prometheus.Counter
+	durable      prometheus.Counter
+	fsync        prometheus.Histogram
+}
+
+func newMetrics() *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	latency := prometheus.ExponentialBuckets(0.0005, 4, 10)
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		associations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cigogne_dimse_associations_total", Help: "Associations by what became of them.",
+		}, []string{"outcome"}),
+		operations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "cigogne_dimse_operation_duration_seconds", Help: "Time from a DIMSE command to its response.", Buckets: latency,
+		}, []string{"command", "status"}),
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "cigogne_dicomweb_request_duration_seconds", Help: "Time from a DICOMweb request to the end of its answer.", Buckets: latency,
+		}, []string{"route", "code"}),
+		received: counter("cigogne_dimse_received_bytes_total", "Bytes of data sets received by C-STORE."),
+		sent:     counter("cigogne_dicomweb_sent_bytes_total", "Bytes of DICOMweb answers."),
+		durable:  counter("cigogne_journal_durable_instances_total", "Instances made durable."),
+		fsync: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "cigogne_journal_fsync_duration_seconds", Help: "Time of one group fsync of the journal.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 2.5, 12),
+		}),
+	}
+	m.registry.MustRegister(m.associations, m.operations, m.requests, m.received, m.sent, m.durable, m.fsync,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// stores adds what the stores say of themselves when they are asked.
+func (m *metrics) stores(n *node) {
+	gauge := func(name, help string, value func() float64) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+	}
+	gauge("cigogne_journal_bytes", "Bytes of the journal on disk.", func() float64 { return float64(n.journal.Stats().Bytes) })
+	gauge("cigogne_journal_segments", "Segments of the journal.", func() float64 { return float64(n.journal.Stats().Segments) })
+	gauge("cigogne_index_failing", "1 while the index takes nothing.", func() float64 {
+		if n.indexer.Failing() != nil {
+			return 1
+		}
+		return 0
+	})
+	m.registry.MustRegister(indexCollector{n.index})
+}
+
+// indexCollector counts the index when metrics are asked for.
+type indexCollector struct{ *index.Index }
+
+func (indexCollector) held() *prometheus.Desc {
+	return prometheus.NewDesc("cigogne_index_held", "What the index holds, by kind.", []string{"kind"}, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (c indexCollector) Describe(to chan<- *prometheus.Desc) { to <- c.held() }
+
+// countTimeout bounds the counting of the index for one scrape.
+const countTimeout = 5 * time.Second
+
+// Collect implements prometheus.Collector.
+func (c indexCollector) Collect(to chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
+	defer cancel()
+	s, err := c.Counts(ctx)
+	if err != nil {
+		to <- prometheus.NewInvalidMetric(c.held(), err)
+		return
+	}
+	for _, k := range []struct {
+		kind  string
+		value int64
+	}{
+		{"studies", s.Studies}, {"series", s.Series}, {"instances", s.Instances}, {"live", s.Live},
+		{"planned", s.Planned}, {"packs", s.Packs}, {"conflicts", s.Conflicts},
+	} {
+		to <- prometheus.MustNewConstMetric(c.held(), prometheus.GaugeValue, float64(k.value), k.kind)
+	}
+}
+
+// synced is the journal's Synced hook.
+func (m *metrics) synced(entries int, took time.Duration) {
+	m.fsync.Observe(took.Seconds())
+	m.durable.Add(float64(entries))
+}
+
+// Association implements dimse.Metrics.
+func (m *metrics) Association(outcome string) { m.associations.WithLabelValues(outcome).Inc() }
+
+// Operation implements dimse.Metrics.
+func (m *metrics) Operation(command string, status dimse.Status, bytes int64, took time.Duration) {
+	m.operations.WithLabelValues(command, fmt.Sprintf("%04X", uint16(status))).Observe(took.Seconds())
+	m.received.Add(float64(bytes))
+}
+
+// Answered implements dicomweb.Metrics.
+func (m *metrics) Answered(route string, status int, sent int64, took time.Duration) {
+	m.requests.WithLabelValues(route, strconv.Itoa(status)).Observe(took.Seconds())
+	m.sent.Add(float64(sent))
+}

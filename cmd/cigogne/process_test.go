@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The tests of this package run the program the way its users do: this test
+// binary, called again with asProgram set, is cigogne.
+const asProgram = "CIGOGNE_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		os.Unsetenv(asProgram)
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// command is cigogne with args, not started yet.
+func command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, os.Args[0], args...)
+	cmd.Env = append(os.Environ(), asProgram+"=1")
+	return cmd
+}
+
+// process is a running `cigogne serve`.
+type process struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	dimse string // address of the DIMSE listener
+	web   string // URL of the HTTP listener
+	log   *lockedBuffer
+	done  chan struct{}
+}
+
+// serve starts a node on free ports over dir and returns when it listens.
+func serve(t *testing.T, dir string, flags ...string) *process {
+	t.Helper()
+	p, err := tryServe(t, dir, flags...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func tryServe(t *testing.T, dir string, flags ...string) (*process, error) {
+	args := append([]string{"serve", "--data-dir", dir, "--dimse", "127.0.0.1:0", "--http", "127.0.0.1:0"}, flags...)
+	p := &process{t: t, cmd: command(context.Background(), args...), log: &lockedBuffer{}, done: make(chan struct{})}
+	p.cmd.Stderr = p.log
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	t.Cleanup(p.kill)
+	listening := regexp.MustCompile(`(?m)^\s+(DIMSE|HTTP)\s+(?:http://)?(127\.0\.0\.1:\d+)`)
+	scanner := bufio.NewScanner(out)
+	for scanner.Scan() && p.web == "" {
+		if m := listening.FindStringSubmatch(scanner.Text()); m != nil && m[1] == "DIMSE" {
+			p.dimse = m[2]
+		} else if m != nil {
+			p.web = "http://" + m[2]
+		}
+	}
+	go func() {
+		defer close(p.done)
+		for scanner.Scan() { // the rest of the greeting
+		}
+		p.cmd.Wait() //nolint:errcheck // killed, mostly; stop looks at the state
+	}()
+	if p.web == "" {
+		<-p.done
+		return nil, fmt.Errorf("cigogne did not start: %s", p.log)
+	}
+	return p, nil
+}
+
+// kill ends the process the hard way.
+func (p *process) kill() {
+	p.cmd.Process.Kill() //nolint:errcheck // it may have ended
+	<-p.done
+}
+
+// stop ends the process the way an operator does, and fails the test unless
+// it ends well.
+func (p *process) stop() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Fatal(err)
+	}
+	select {
+	case <-p.done:
+	case <-time.After(30 * time.Second):
+		p.t.Fatalf("cigogne does not stop\n%s", p.log)
+	}
+	if code := p.cmd.ProcessState.ExitCode(); code != exitOK {
+		p.t.Fatalf("cigogne ended with %d\n%s", code, p.log)
+	}
+}
+
+// ready waits until /readyz says so.
+func (p *process) ready() {
+	p.t.Helper()
+	p.eventually("ready", func() bool {
+		r, err := http.Get(p.web + "/readyz")
+		if err != nil {
+			return false
+		}
+		r.Body.Close()
+		return r.StatusCode == http.StatusOK
+	})
+}
+
+// eventually asks until the answer is yes, at most for half a minute.
+func (p *process) eventually(what string, ask func() bool) {
+	p.t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ask() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			p.t.Fatalf("not %s in time\n%s", what, p.log)
+		}
+	}
+}
+
+// rss is the memory that is resident now, and the most that ever was, in bytes.
+func (p *process) rss() (now, most int64) {
+	p.t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		var kib int64
+		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &kib); err == nil {
+			now = kib << 10
+		}
+		if _, err := fmt.Sscanf(line, "VmHWM: %d kB", &kib); err == nil {
+			most = kib << 10
+		}
+	}
+	return now, most
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// dicomDir is where the real DICOM files are; the test is skipped where they
+// are not.
+func dicomDir(t *testing.T) string {
+	t.Helper()
+	dir := os.Getenv("CIGOGNE_DICOM_DIR")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "..", "shared", "dicom")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "MANIFEST.tsv")); err != nil {
+		t.Skipf("no real DICOM files: %v", err)
+	}
+	return dir
+}
+
+// tool is the path of a program that the test needs; the test is skipped
+// where it is not installed.
+func tool(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Skipf("%s is not installed", name)
+	}
+	return path
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+)
+
+type serveCommand struct {
+	listeners
+	limits
+	stores
+	Settle   time.Duration `default:"30s" help:"How long a series must be quiet before it is packed (${default})."`
+	LogLevel slog.Level    `default:"INFO" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn, error (${default})."`
+}
+
+// Validate implements kong's validation hook.
+func (s *serveCommand) Validate() error {
+	if s.Settle < 0 {
+		return fmt.Errorf("%w: --settle %s: 0 or more", errUsage, s.Settle)
+	}
+	if err := s.listeners.check(); err != nil {
+		return err
+	}
+	if err := s.limits.check(); err != nil {
+		return err
+	}
+	_, err := s.archiveDir()
+	return err
+}
+
+// Run runs a node until ctx ends.
+func (s *serveCommand) Run(ctx context.Context, c console) error {
+	log := logger(c, s.LogLevel)
+	n, err := openNode(ctx, s, log)
+	if err != nil {
+		return err
+	}
+	defer n.close()
+	s.greet(c, n.dimse.Addr(), n.http.Addr())
+	return n.serve(ctx)
+}
+
+// greet says where the node listens and what to try first.
+func (s *serveCommand) greet(c console, dimse, http net.Addr) {
+	host, port, _ := net.SplitHostPort(dimse.String()) // the address of a listener parses
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	web := "http://" + http.String()
+	if h, p, err := net.SplitHostPort(http.String()); err == nil && net.ParseIP(h).IsUnspecified() {
+		web = "http://localhost:" + p
+	}
+	archive, _ := s.archiveDir() // validated before
+	fmt.Fprintf(c.out, strings.TrimLeft(`
+Cigogne %s
+  DIMSE    %s, AE title %s
+  HTTP     %s/dicom-web
+  data     %s
+  archive  %s
+
+Push     storescu -aec %s %s %s image.dcm
+Query    curl '%s/dicom-web/studies?PatientName=*'
+Look     %s/
+`, "\n"), version(), dimse, s.AETitle, web, s.DataDir, archive, s.AETitle, host, port, web, web)
+}

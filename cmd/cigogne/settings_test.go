@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestUsage: what is wrong with how the program was called is one line and
+// exit code 2, whichever way it came in.
+func TestUsage(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		args []string
+		env  []string
+		file string
+		want string
+	}{
+		{name: "unknown flag", args: []string{"serve", "--nonsense"}, want: "--nonsense"},
+		{name: "unknown command", args: []string{"dance"}, want: "dance"},
+		{name: "no command", want: "expected"},
+		{name: "bad duration", args: []string{"serve", "--settle", "soon"}, want: "settle"},
+		{name: "negative settle", args: []string{"serve", "--settle=-1s"}, want: "--settle -1s"},
+		{name: "bad level", args: []string{"serve", "--log-level", "loud"}, want: "loud"},
+		{name: "bad address", args: []string{"serve", "--dimse", "nowhere"}, want: "--dimse"},
+		{name: "long AE title", args: []string{"serve", "--ae-title", "SEVENTEEN_LETTERS"}, want: "--ae-title"},
+		{name: "bad archive", args: []string{"serve", "--archive", "ftp://x/y"}, want: "dir:///path"},
+		{name: "beyond loopback", args: []string{"serve", "--http", "0.0.0.0:8080"}, want: "--open"},
+		{name: "beyond loopback without a host", args: []string{"serve", "--dimse", ":11112"}, want: "--open"},
+		{name: "bad size", args: []string{"serve", "--max-data-set", "much"}, want: "64MiB"},
+		{name: "unknown variable", args: []string{"serve"}, env: []string{"CIGOGNE_AETITLE=X"}, want: "CIGOGNE_AETITLE"},
+		{name: "bad value of a variable", args: []string{"serve"}, env: []string{"CIGOGNE_SETTLE=soon"}, want: "soon"},
+		{name: "unknown key", args: []string{"serve"}, file: "ae-titel: X\n", want: `unknown key "ae-titel"`},
+		{name: "bad value of a key", args: []string{"serve"}, file: "settle: soon\n", want: "soon"},
+		{name: "no YAML", args: []string{"serve"}, file: "a: [", want: "--config"},
+		{name: "no such file", args: []string{"serve", "--config", "/nonexistent/c.yaml"}, want: "/nonexistent/c.yaml"},
+		{name: "fsck of nothing", args: []string{"fsck", "--data-dir", "/nonexistent/data"}, want: "/nonexistent/data"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.file != "" {
+				path := filepath.Join(t.TempDir(), "c.yaml")
+				if err := os.WriteFile(path, []byte(c.file), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				c.args = append(c.args, "--config", path)
+			}
+			var out, errs bytes.Buffer
+			code := run(t.Context(), c.args, c.env, &out, &errs)
+			if code != exitUsage {
+				t.Errorf("exit code %d, want %d", code, exitUsage)
+			}
+			if n := strings.Count(errs.String(), "\n"); n != 1 || !strings.Contains(errs.String(), c.want) {
+				t.Errorf("want one line that says %q, got %d:\n%s", c.want, n, errs.String())
+			}
+		})
+	}
+}
+
+// TestPrecedence: the command line is stronger than the environment, and that
+// is stronger than the file.
+func TestPrecedence(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.yaml")
+	yaml := "ae-title: FILE\nhttp: 127.0.0.1:1\nsettle: 5s\nopen: true\ncalled-ae: [A, B]\nmax-associations: 7\n"
+	if err := os.WriteFile(path, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"serve", "--ae-title", "FLAG", "--config", path}
+	parser, _, err := newParser(args, []string{"CIGOGNE_AE_TITLE=ENV", "CIGOGNE_HTTP=127.0.0.1:2"}, os.Stdout, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parser.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	c, ok := parser.Model.Target.Interface().(cli)
+	if !ok {
+		t.Fatalf("the parser's target is %T", parser.Model.Target.Interface())
+	}
+	s := c.Serve
+	if s.AETitle != "FLAG" || s.HTTP != "127.0.0.1:2" || s.Settle.String() != "5s" || !s.Open || s.MaxAssociations != 7 ||
+		strings.Join(s.CalledAE, " ") != "A B" || s.DIMSE != "127.0.0.1:11112" {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), []string{"version"}, nil, &out, &errs); code != exitOK || !strings.HasPrefix(out.String(), "cigogne ") {
+		t.Fatalf("exit code %d: %s%s", code, out.String(), errs.String())
+	}
+}

@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/gateway/access"
+	"github.com/esante-alsace/cigogne/gateway/dicomweb"
+	"github.com/esante-alsace/cigogne/gateway/dimse"
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/archive"
+	"github.com/esante-alsace/cigogne/storage/archive/dir"
+	"github.com/esante-alsace/cigogne/storage/index"
+	"github.com/esante-alsace/cigogne/storage/journal"
+	"github.com/esante-alsace/cigogne/storage/pack"
+)
+
+// node is a running gateway: the stores, the use cases over them, and the
+// transports in front.
+type node struct {
+	config  *serveCommand
+	log     *slog.Logger
+	metrics *metrics
+	keeper  access.Gatekeeper
+
+	index   *index.Index
+	journal *journal.Journal
+	archive archive.Archive
+
+	indexer  *gateway.Indexer
+	archiver *gateway.Archiver
+	storer   *gateway.Storer
+	finder   *gateway.Searcher
+	reader   *gateway.Retriever
+
+	dimse net.Listener
+	http  net.Listener
+}
+
+// alone proposes to the one node there is.
+type alone struct{ *index.Index }
+
+// Propose implements gateway.Proposer.
+func (a alone) Propose(ctx context.Context, b index.Batch) error {
+	_, err := a.Apply(ctx, b)
+	return err
+}
+
+// openNode opens the stores and the listeners; serve sets it to work.
+func openNode(ctx context.Context, c *serveCommand, log *slog.Logger) (n *node, err error) {
+	n = &node{config: c, log: log, metrics: newMetrics(), keeper: access.Open{}}
+	defer func() {
+		if err != nil {
+			n.close()
+		}
+	}()
+	if err := n.openStores(ctx); err != nil {
+		return nil, err
+	}
+	n.wireUseCases()
+	n.metrics.stores(n)
+	var lc net.ListenConfig
+	if n.dimse, err = lc.Listen(ctx, "tcp", c.DIMSE); err != nil {
+		return nil, fmt.Errorf("--dimse: %w", err)
+	}
+	if n.http, err = lc.Listen(ctx, "tcp", c.HTTP); err != nil {
+		return nil, fmt.Errorf("--http: %w", err)
+	}
+	return n, nil
+}
+
+func (n *node) openStores(ctx context.Context) error {
+	s := &n.config.stores
+	if err := s.prepare(); err != nil {
+		return err
+	}
+	var err error
+	if n.archive, err = s.openArchive(); err != nil {
+		return err
+	}
+	_, absent := os.Stat(s.indexPath())
+	if n.index, err = s.openIndex(ctx, n.log); err != nil {
+		return err
+	}
+	if errors.Is(absent, os.ErrNotExist) {
+		if err := n.refuseForgottenPacks(ctx); err != nil {
+			return err
+		}
+	}
+	n.indexer = gateway.NewIndexer(alone{n.index}, n.log)
+	n.journal, err = journal.Open(ctx, journal.Options{
+		Dir: s.journalDir(), MaxBytes: int64(s.JournalMax), Logger: n.log,
+		Durable: n.indexer.Durable, Synced: n.metrics.synced,
+	})
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	return n.attachIndexer(ctx)
+}
+
+// refuseForgottenPacks stops a node whose index is gone while the archive is
+// not: it would serve as if it had never seen those studies.
+func (n *node) refuseForgottenPacks(ctx context.Context) error {
+	for st, err := range n.archive.List(ctx, pack.StudiesPrefix) {
+		if err != nil {
+			return err
+		}
+		n.index.Close()
+		n.index = nil
+		os.Remove(n.config.indexPath()) //nolint:errcheck // it is empty; the next start says the same
+		return fmt.Errorf("%w: there is no index, but the archive holds packs such as %s: run 'cigogne rebuild --data-dir %s'",
+			storage.ErrCorrupt, st.Key, n.config.DataDir)
+	}
+	return nil
+}
+
+func (n *node) attachIndexer(ctx context.Context) error {
+	applied, err := n.index.Applied(ctx, index.JournalID(n.journal.ID()))
+	if err != nil {
+		return err
+	}
+	var last journal.Position
+	for _, s := range n.journal.Segments() {
+		if s.Last.Compare(last) > 0 {
+			last = s.Last
+		}
+	}
+	n.indexer.Attach(n.journal, journal.Position{Segment: applied.Segment, Offset: applied.Offset}, last)
+	return nil
+}
+
+func (n *node) wireUseCases() {
+	c := n.config
+	n.storer = gateway.NewStorer(gateway.StoreOptions{
+		Journal: n.journal, Index: n.index, Indexer: n.indexer, MaxDataSet: int64(c.MaxDataSet), Logger: n.log,
+	})
+	n.reader = gateway.NewRetriever(gateway.RetrieverOptions{
+		Index: n.index, Indexer: n.indexer, Journal: n.journal, Archive: n.archive,
+	})
+	n.finder = gateway.NewSearcher(n.index, n.indexer, n.reader)
+	n.archiver = gateway.NewArchiver(gateway.ArchiverOptions{
+		Index: n.index, Proposer: alone{n.index}, Journal: n.journal, Indexer: n.indexer,
+		Archive: n.archive, SpoolDir: c.spoolDir(), Settle: c.Settle, Logger: n.log,
+	})
+}
+
+// serve works until ctx ends, then drains: transports first, stores after.
+func (n *node) serve(ctx context.Context) error {
+	stores, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var back errgroup.Group
+	back.Go(func() error { return n.indexer.Run(stores) })
+	back.Go(func() error { return n.archiver.Run(stores) })
+
+	front, fctx := errgroup.WithContext(ctx)
+	front.Go(func() error { return n.serveDIMSE(fctx) })
+	front.Go(func() error {
+		return serveHTTP(fctx, n.http, n.handler(n.dicomweb()), n.config.Grace, n.config.Idle, n.log)
+	})
+	err := front.Wait()
+	stop()
+	if berr := back.Wait(); err == nil && !errors.Is(berr, context.Canceled) {
+		err = berr
+	}
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return err
+}
+
+func (n *node) dicomweb() http.Handler {
+	c := n.config
+	return dicomweb.New(dicomweb.Options{
+		Store: n.storer, Search: n.finder, Retrieve: n.reader, Conflicts: n.finder,
+		Limits:      dicomweb.Limits{ReadStall: c.Stall, WriteStall: c.Stall, MaxInstance: int64(c.MaxDataSet)},
+		CORSOrigins: c.CORS, RequestID: requestID, Logger: n.log, Metrics: n.metrics,
+	})
+}
+
+func (n *node) serveDIMSE(ctx context.Context) error {
+	c := n.config
+	return dimse.NewServer(dimse.Config{
+		AETitle: c.AETitle, CalledAETitles: c.CalledAE,
+		Receiver: n.storer, Gatekeeper: n.keeper, Metrics: n.metrics, Log: n.log,
+		MaxPDULength: int(c.MaxPDU), MaxDataSetLength: int64(c.MaxDataSet), AsyncWindow: c.AsyncWindow,
+		MaxAssociations: c.MaxAssociations, MaxAssociationsPerAE: c.MaxAssociationsPerAE,
+		ARTIM: c.ARTIM, Idle: c.Idle, Grace: c.Grace,
+	}).Serve(ctx, n.dimse)
+}
+
+// close gives back what openNode opened; what was not opened is skipped.
+func (n *node) close() {
+	var errs []error
+	if n.dimse != nil {
+		n.dimse.Close() // closed already when it has served
+	}
+	if n.http != nil {
+		n.http.Close()
+	}
+	if n.journal != nil {
+		errs = append(errs, n.journal.Close())
+	}
+	if n.index != nil {
+		errs = append(errs, n.index.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		n.log.Error("close", "error", err)
+	}
+}
+
+// prepare makes the data directory's folders and empties the spool.
+func (s *stores) prepare() error {
+	if err := os.RemoveAll(s.spoolDir()); err != nil {
+		return err
+	}
+	for _, d := range []string{s.DataDir, s.spoolDir(), filepath.Dir(s.indexPath())} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return fmt.Errorf("--data-dir: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *stores) openArchive() (archive.Archive, error) {
+	at, err := s.archiveDir()
+	if err != nil {
+		return nil, err
+	}
+	a, err := dir.Open(at)
+	if err != nil {
+		return nil, fmt.Errorf("archive %s: %w", at, err)
+	}
+	return a, nil
+}
+
+func (s *stores) openIndex(ctx context.Context, log *slog.Logger) (*index.Index, error) {
+	x, err := index.Open(ctx, index.Options{Path: s.indexPath(), Logger: log})
+	if errors.Is(err, storage.ErrCorrupt) {
+		return nil, fmt.Errorf("index: %w: run 'cigogne rebuild --data-dir %s'", err, s.DataDir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("index: %w", err)
+	}
+	return x, nil
+}
