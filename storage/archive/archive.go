@@ -68,15 +68,15 @@ func ValidKey(key string) error {
 		return fmt.Errorf("%w: archive key of %d bytes", storage.ErrInvalid, len(key))
 	}
 	for part := range strings.SplitSeq(key, "/") {
-		if part == "" || part[0] == '.' {
+		if part == "" || part[0] == '.' || strings.ContainsFunc(part, foreign) {
 			return fmt.Errorf("%w: archive key %q", storage.ErrInvalid, key)
-		}
-		for i := range len(part) {
-			c := part[i]
-			if c != '.' && c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
-				return fmt.Errorf("%w: archive key %q", storage.ErrInvalid, key)
-			}
 		}
 	}
 	return nil
+}
+
+// foreign tells whether a key may not have the character.
+func foreign(c rune) bool {
+	letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+	return !letter && (c < '0' || c > '9') && c != '.' && c != '-' && c != '_'
 }

@@ -56,7 +56,7 @@ func Build(ctx context.Context, o Options, members []Member) (*Pack, error) {
 		},
 	}
 	if err := b.build(ctx); err != nil {
-		b.pack.Close()
+		_ = b.pack.Close()
 		return nil, fmt.Errorf("pack of series %s: %w", b.pack.header.SeriesInstanceUID, err)
 	}
 	return b.pack, nil
@@ -124,7 +124,7 @@ func (b *builder) addMembers() {
 		}
 		before = m.Key.SOPInstanceUID
 		b.entries = append(b.entries, e)
-		b.pack.add(piece{size: localSize(e.name, e.compressed, e.size), data: e.local(nil)})
+		b.pack.add(piece{size: localSize(e.name, e.compressed, e.size), data: e.local()})
 		b.pack.add(piece{size: m.Size, member: &b.pack.members[i]})
 	}
 }
@@ -161,7 +161,7 @@ func (b *builder) addDeflated(name string, from, size int64, crc uint32) (offset
 		compressed: b.pack.spool.size - from, size: size, offset: b.pack.size,
 	}
 	b.entries = append(b.entries, e)
-	b.pack.add(piece{size: localSize(e.name, e.compressed, e.size), data: e.local(nil)})
+	b.pack.add(piece{size: localSize(e.name, e.compressed, e.size), data: e.local()})
 	offset = b.pack.size
 	b.pack.addSpooled(from)
 	return offset

@@ -226,7 +226,7 @@ func TestDetails(t *testing.T) {
 		}
 	}
 	stop := errors.New("stop")
-	if err := d.Details(t.Context(), stored, 0, 60, func(int, *dicom.Layout, io.Reader) error { return stop }); err != stop {
+	if err := d.Details(t.Context(), stored, 0, 60, func(int, *dicom.Layout, io.Reader) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("%v, want fn's own error", err)
 	}
 	for _, r := range [][2]int{{-1, 1}, {0, 61}, {5, 4}} {

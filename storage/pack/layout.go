@@ -169,10 +169,13 @@ func checkLayout(l *dicom.Layout, inst storage.Instance) error {
 			return fmt.Errorf("bulk value %s reaches beyond the Data Set", b.Path)
 		}
 	}
-	f := l.Frames
-	if f == nil {
+	if l.Frames == nil {
 		return nil
 	}
+	return checkFrames(l.Frames, size)
+}
+
+func checkFrames(f *dicom.Frames, size int64) error {
 	if f.Count < 1 || f.FrameBits < 0 || !f.Native.Within(size) {
 		return errors.New("pixel data reaches beyond the Data Set")
 	}

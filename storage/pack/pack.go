@@ -75,9 +75,9 @@ func ID(study, series string, conflict bool, members iter.Seq2[string, storage.D
 	}
 	slices.Sort(names)
 	h := sha256.New()
-	fmt.Fprintf(h, "%s %d %s %s %t %d\n", format, Version, study, series, conflict, len(names))
+	h.Write(fmt.Appendf(nil, "%s %d %s %s %t %d\n", format, Version, study, series, conflict, len(names)))
 	for _, n := range names {
-		io.WriteString(h, n) //nolint:errcheck // a hash never fails
+		h.Write([]byte(n))
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }

@@ -79,7 +79,7 @@ func (v *verifier) verify() error {
 
 // verifyHeader compares the next bytes with a local header.
 func (v *verifier) verifyHeader(z *zipEntry) error {
-	want := z.local(nil)
+	want := z.local()
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(v.src, got); err != nil {
 		return err
@@ -134,7 +134,7 @@ func (v *verifier) verifyDeflated(name string, r storage.Range, size int64) erro
 	} else if left > 0 && n == size {
 		v.problem("%s has %d bytes behind its end", name, left)
 	}
-	if z.crc = crc.Sum32(); !bytes.Equal(head, z.local(nil)) {
+	if z.crc = crc.Sum32(); !bytes.Equal(head, z.local()) {
 		v.problem("the ZIP header of %s at %d is not that of its content", name, z.offset)
 	}
 	v.entries = append(v.entries, z)

@@ -57,15 +57,15 @@ func localSize(name string, compressed, size int64) int64 {
 	return n
 }
 
-// local appends the local header.
-func (e *zipEntry) local(b []byte) []byte {
+// local is the local header.
+func (e *zipEntry) local() []byte {
 	le := binary.LittleEndian
 	needs, extra := uint16(needs20), 0
 	compressed, size := uint32(e.compressed), uint32(e.size)
 	if large(e.compressed, e.size) {
 		needs, extra, compressed, size = needs45, 20, full32, full32
 	}
-	b = le.AppendUint32(b, localSignature)
+	b := le.AppendUint32(nil, localSignature)
 	b = e.common(b, needs, compressed, size, extra)
 	b = append(b, e.name...)
 	if extra > 0 {

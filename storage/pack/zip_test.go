@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -150,7 +151,6 @@ func TestMoreThan65535Entries(t *testing.T) {
 		members[i] = member(i+1, fmt.Appendf(nil, "instance %d", i+1), "{}")
 	}
 	stored := read(t, build(t, pack.Options{}, members))
-	members = nil
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
@@ -198,7 +198,7 @@ func zeroMember(t *testing.T, number int, size int64) pack.Member {
 		t.Fatal(err)
 	}
 	m := member(number, nil, `{"00200013":{"vr":"IS","Value":[1]}}`)
-	m.Instance.Size, m.Prefix, m.CRC32, m.Open = size, 0, crc.Sum32(), zeros(size).Open
+	m.Size, m.Prefix, m.CRC32, m.Open = size, 0, crc.Sum32(), zeros(size).Open
 	return m
 }
 
@@ -273,7 +273,7 @@ func TestMoreThan4GiB(t *testing.T) {
 			t.Errorf("Python has entry %d at %+v, want %+v", i, entries[i], e.Stored())
 		}
 	}
-	if out := run(t, "unzip", "-l", file); !strings.Contains(out, fmt.Sprint(sizes[3])) {
+	if out := run(t, "unzip", "-l", file); !strings.Contains(out, strconv.FormatInt(sizes[3], 10)) {
 		t.Error(out)
 	}
 	if out := run(t, "unzip", "-t", file, series+".5.dcm", "*.ndjson"); !strings.Contains(out, "No errors") {

@@ -12,6 +12,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/esante-alsace/cigogne/storage"
@@ -124,7 +125,7 @@ func list(t *testing.T, a archive.Archive, prefix string) []string {
 
 func testPutGet(t *testing.T, a archive.Archive) {
 	for _, size := range []int{0, 1, 4095, 1 << 20, 1<<20 + 1, 33<<20 + 7} {
-		t.Run(fmt.Sprint(size), func(t *testing.T) {
+		t.Run(strconv.Itoa(size), func(t *testing.T) {
 			key, data := fmt.Sprintf("objects/%d.zip", size), Random(1, size)
 			put(t, a, key, data)
 			holds(t, a, key, data)

@@ -52,7 +52,7 @@ func Open(path string) (*Archive, error) {
 	}
 	a := &Archive{root: root, path: abs}
 	if err := errors.Join(a.syncFolders("."), a.sweep()); err != nil {
-		root.Close()
+		_ = root.Close()
 		return nil, explain("open the archive in", abs, err)
 	}
 	return a, nil
@@ -214,7 +214,7 @@ func explain(doing, what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	kind := error(nil)
+	var kind error
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ENAMETOOLONG):
 		kind = storage.ErrNotFound

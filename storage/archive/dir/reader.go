@@ -1,6 +1,7 @@
 package dir
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,7 +21,7 @@ type reader struct {
 // opened ends with an error that wraps storage.ErrCorrupt.
 func (r *reader) Read(p []byte) (int, error) {
 	n, err := r.left.Read(p)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = r.end()
 	}
 	return n, err
