@@ -21,6 +21,10 @@ func (j *Journal) sync() {
 	}
 }
 
+// gatherBytes is how much is worth an fsync without looking for company: then
+// writing better goes on beside it.
+const gatherBytes = 256 << 10
+
 // gather lets the appenders that were just told of their success come with
 // the next entry, so that they share the next fsync instead of every second
 // one. It waits for nobody who is not ready to run.
@@ -28,8 +32,9 @@ func (j *Journal) gather() {
 	for last := -1; ; {
 		j.mu.Lock()
 		n := len(j.pending)
+		enough := j.active == nil || j.active.end-j.active.durable >= gatherBytes
 		j.mu.Unlock()
-		if n == last {
+		if n == last || enough {
 			return
 		}
 		last = n
