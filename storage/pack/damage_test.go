@@ -117,6 +117,39 @@ func TestDamagedMember(t *testing.T) {
 	}
 }
 
+// TestDamagedMemberInParts reads a pack as an archive does that sends parts in
+// any order, some of them twice.
+func TestDamagedMemberInParts(t *testing.T) {
+	for _, damaged := range []bool{false, true} {
+		members := ctSeries(3, 300_000, 100)
+		if damaged {
+			members[1].CRC32++
+		}
+		p := build(t, pack.Options{}, members)
+		const part = 64 << 10
+		var parts []storage.Range
+		for at := int64(0); at < p.Size(); at += part {
+			parts = append(parts, storage.Range{Offset: at, Length: min(part, p.Size()-at)})
+		}
+		parts = append(parts, parts[5], parts[2])
+		rng := rand.New(rand.NewPCG(9, 10))
+		for range 20 {
+			rng.Shuffle(len(parts), func(i, j int) { parts[i], parts[j] = parts[j], parts[i] })
+			failed := 0
+			for _, r := range parts {
+				if b, err := readRange(p, r); errors.Is(err, storage.ErrCorrupt) && int64(len(b)) < r.Length {
+					failed++
+				} else if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if damaged && failed == 0 || !damaged && failed > 0 {
+				t.Fatalf("damaged: %t, parts that failed: %d", damaged, failed)
+			}
+		}
+	}
+}
+
 func TestVerifyNamesWhatIsDamaged(t *testing.T) {
 	members := ctSeries(40, 2000, 30_000)
 	stored := read(t, build(t, pack.Options{}, members))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
@@ -104,6 +105,22 @@ func TestLaterVersion(t *testing.T) {
 	} {
 		if _, err := ReadDirectory(t.Context(), bytesBlob(end(nil, 1, 0, 0, comment))); !errors.Is(err, want) {
 			t.Errorf("%q: %v, want %v", comment, err, want)
+		}
+	}
+}
+
+func TestCombine(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	data := make([]byte, 100_000)
+	for i := range data {
+		data[i] = byte(rng.Uint32())
+	}
+	for range 200 {
+		end := rng.IntN(len(data) + 1)
+		cut := rng.IntN(end + 1)
+		got := combine(crc32.ChecksumIEEE(data[:cut]), crc32.ChecksumIEEE(data[cut:end]), int64(end-cut))
+		if want := crc32.ChecksumIEEE(data[:end]); got != want {
+			t.Fatalf("%d and %d bytes: %08x, want %08x", cut, end-cut, got, want)
 		}
 	}
 }

@@ -20,6 +20,7 @@ type Pack struct {
 	pieces  []piece
 	size    int64
 	spool   *spool
+	sums    partSums
 }
 
 // piece is a part of the virtual file: bytes in memory, a member, or a part
@@ -75,10 +76,11 @@ func (p *Pack) Matches(d *Directory) bool {
 	return true
 }
 
-// Open reads a range of the pack. A member that is read whole is checked
-// against its CRC32, and the reader fails with storage.ErrCorrupt before the
-// member's end when it differs or ends early. Reads fill their buffer whenever
-// they can.
+// Open reads a range of the pack. Each member is checked against its CRC32,
+// also one that is read in parts by several readers: the one that reads the
+// last missing part fails with storage.ErrCorrupt before that part's end when
+// the member differs. So does a reader whose member ends early. Reads fill
+// their buffer whenever they can.
 func (p *Pack) Open(ctx context.Context, r storage.Range) (io.ReadCloser, error) {
 	if !r.Within(p.size) {
 		return nil, fmt.Errorf("%w: %d bytes from %d of a pack of %d", storage.ErrInvalid, r.Length, r.Offset, p.size)
@@ -95,9 +97,9 @@ type stream struct {
 	at, end int64
 
 	current io.ReadCloser // nil between two pieces
-	member  *Member       // whose CRC32 is being checked
-	left    int64         // of the current piece
-	crc     uint32
+	from    int64         // where reading began in the current piece
+	left    int64         // of the part of it that is read
+	crc     uint32        // of what was read of it
 	err     error
 }
 
@@ -129,11 +131,8 @@ func (s *stream) readPiece(b []byte) (int, error) {
 		return 0, s.closePiece()
 	}
 	n, err := s.current.Read(b[:min(int64(len(b)), s.left)])
-	if s.member != nil {
-		s.crc = crc32.Update(s.crc, crc32.IEEETable, b[:n])
-		if int64(n) == s.left && s.crc != s.member.CRC32 {
-			return 0, fmt.Errorf("%w: %s has CRC-32 %08x, not %08x", storage.ErrCorrupt, s.member.Key, s.crc, s.member.CRC32)
-		}
+	if err := s.check(b[:n]); err != nil {
+		return 0, err
 	}
 	s.left -= int64(n)
 	s.at += int64(n)
@@ -146,22 +145,36 @@ func (s *stream) readPiece(b []byte) (int, error) {
 	return n, err
 }
 
+// check sums what was read of a member, and compares it at the part's end.
+func (s *stream) check(b []byte) error {
+	p := &s.pack.pieces[s.next-1]
+	if p.member == nil {
+		return nil
+	}
+	s.crc = crc32.Update(s.crc, crc32.IEEETable, b)
+	if int64(len(b)) < s.left {
+		return nil
+	}
+	to := s.at + s.left - p.at
+	if s.from == 0 && to == p.size {
+		return checkSum(p.member, s.crc)
+	}
+	return s.pack.sums.add(p.member, partSum{from: s.from, to: to, crc: s.crc})
+}
+
 // openPiece opens the part of the next piece that the range covers.
 func (s *stream) openPiece() error {
 	p := s.pack.pieces[s.next]
 	s.next++
 	from := storage.Range{Offset: s.at - p.at}
 	from.Length = min(p.size, s.end-p.at) - from.Offset
-	s.left, s.crc, s.member = from.Length, 0, nil
+	s.from, s.left, s.crc = from.Offset, from.Length, 0
 	switch {
 	case p.data != nil:
 		s.current = &bytesReader{p.data[from.Offset:from.End()]}
 	case p.member == nil:
 		s.current = io.NopCloser(io.NewSectionReader(s.pack.spool, p.spooled+from.Offset, from.Length))
 	default:
-		if from.Length == p.size {
-			s.member = p.member
-		}
 		r, err := p.member.Open(s.ctx, from)
 		if err != nil {
 			return fmt.Errorf("open %s for its pack: %w", p.member.Key, err)
