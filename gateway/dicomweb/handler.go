@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
+	"path"
 	"strings"
 	"time"
 
@@ -57,8 +58,9 @@ type Options struct {
 	// Conflicts lists what was kept aside; when nil, that list is answered
 	// with 501.
 	Conflicts ConflictLister
-	// Root is the path under which the handler is mounted, and which it
-	// expects to see: default "/dicom-web".
+	// Root is the path under which the handler is mounted, through
+	// http.StripPrefix: it is put in front of the paths in URLs that are made
+	// here. Default "/dicom-web".
 	Root string
 	// PublicURL is the root as clients see it, for RetrieveURL and
 	// BulkDataURI, such as "https://node1.example/dicom-web". Default: made
@@ -134,20 +136,20 @@ func (s *service) routes() {
 		s.handle(instance+"/frames/{frames}/rendered", notRendered)
 		s.handle(instance+"/frames/{frames}/thumbnail", notRendered)
 	}
-	s.mux.Handle(s.Root+"/", s.serve("", s.elsewhere))
-	s.mux.Handle(s.Root, s.serve("", s.elsewhere))
+	s.handle("/", s.elsewhere)
 }
 
-// handle enters a route; the pattern is relative to Root.
-func (s *service) handle(pattern string, to route) {
-	method, path, _ := strings.Cut(pattern, " ")
-	s.mux.Handle(method+" "+s.Root+path, s.serve(pattern, to))
-}
+func (s *service) handle(pattern string, to route) { s.mux.Handle(pattern, s.serve(pattern, to)) }
 
 // ServeHTTP implements http.Handler.
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if s.crossOrigin(w, r) {
+		return
+	}
+	if p := r.URL.EscapedPath(); path.Clean(p) != p || p[0] != '/' {
+		// ServeMux would redirect to where only StripPrefix knows.
+		s.serve("/", s.elsewhere).ServeHTTP(w, r)
 		return
 	}
 	s.mux.ServeHTTP(w, r)
@@ -162,7 +164,10 @@ func (s *service) serve(pattern string, to route) http.Handler {
 		if err != nil && a.status == 0 {
 			s.refuse(a, r, err)
 		}
-		broken := err == nil && a.finish() != nil || err != nil && !a.refused
+		if err == nil {
+			err = a.finish()
+		}
+		broken := err != nil && !a.refused
 		s.report(r, a, pattern, err, time.Since(began))
 		if broken {
 			// The one way to tell the client that the body is not whole;

@@ -47,16 +47,22 @@ func (a *jsonArray) held() bool { return a.w.status == 0 }
 // element adds one object.
 func (a *jsonArray) element(object []byte) error {
 	a.next()
-	a.buf.Write(object)
-	return a.flow()
+	_, err := a.Write(object)
+	return err
 }
 
-// next parts the elements; what is written to buf after it is the next one.
+// next parts the elements; what is written after it is the next one.
 func (a *jsonArray) next() {
 	if a.elements > 0 {
 		a.buf.WriteByte(',')
 	}
 	a.elements++
+}
+
+// Write implements io.Writer.
+func (a *jsonArray) Write(p []byte) (int, error) {
+	a.buf.Write(p)
+	return len(p), a.flow()
 }
 
 // flow sends what is buffered when it is much.
@@ -69,6 +75,10 @@ func (a *jsonArray) flow() error {
 			a.onOverflow()
 		}
 		a.header()
+	}
+	if a.head {
+		a.buf.Reset()
+		return nil
 	}
 	_, err := a.buf.WriteTo(a.w)
 	return err

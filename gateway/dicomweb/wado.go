@@ -23,7 +23,7 @@ type located struct {
 // locate reads the path of a request and finds what it names.
 func (s *service) locate(r *http.Request) (located, error) {
 	l := located{root: s.root(r)}
-	conflicts := strings.HasPrefix(r.URL.Path, s.Root+conflictsPath+"/")
+	conflicts := strings.HasPrefix(r.Pattern, "GET "+conflictsPath+"/")
 	if conflicts {
 		l.root += conflictsPath
 	}
@@ -149,10 +149,7 @@ func (s *service) metadata(w *answer, r *http.Request) error {
 	defer out.release()
 	for _, in := range l.instances {
 		out.next()
-		if err := in.WriteMetadata(r.Context(), out.buf, instanceURL(l.root, in.About().Key)); err != nil {
-			return err
-		}
-		if err := out.flow(); err != nil {
+		if err := in.WriteMetadata(r.Context(), out, instanceURL(l.root, in.About().Key)); err != nil {
 			return err
 		}
 	}
