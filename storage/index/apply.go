@@ -1,0 +1,150 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+// Apply applies a batch in one transaction: all of it or, with an error,
+// nothing. What it does depends on nothing but the index and the batch. A
+// batch that was applied before changes nothing. The result is visible at
+// once, and durable after Sync.
+//
+// Within a batch the order is: adopted packs, received instances, plans,
+// archived packs. An invalid batch is storage.ErrInvalid, no space
+// storage.ErrFull.
+func (x *Index) Apply(ctx context.Context, b Batch) (Applied, error) {
+	if err := ctx.Err(); err != nil {
+		return Applied{}, err
+	}
+	if err := b.Validate(); err != nil {
+		return Applied{}, err
+	}
+	x.apply.Lock()
+	defer x.apply.Unlock()
+	if x.conn == nil {
+		return Applied{}, sql.ErrConnDone
+	}
+	// From here on it is done or it fails: an end of ctx would leave the
+	// caller not knowing, and watching for it costs more than the statements.
+	ctx = context.WithoutCancel(ctx)
+	if _, err := x.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return Applied{}, fmt.Errorf("apply a batch: %w", failed(err))
+	}
+	applied, err := newChange(x).apply(ctx, b)
+	if err == nil {
+		_, err = x.conn.ExecContext(ctx, "COMMIT")
+	}
+	if err != nil {
+		// A failed statement may have rolled back already.
+		_, _ = x.conn.ExecContext(ctx, "ROLLBACK")
+		return Applied{}, fmt.Errorf("apply a batch: %w", failed(err))
+	}
+	return applied, nil
+}
+
+// change is one batch being applied: the studies and series it touches are
+// read once, changed in memory and written once.
+type change struct {
+	*statements
+	codec   codec
+	level   map[uint32]Level
+	studies map[string]*study
+	series  map[[2]string]*series
+	order   []*series // of creation, so that writing is deterministic
+	touched []*study
+	packed  map[string][]Members // by StudyInstanceUID
+
+	lastStudy, lastSeries int64
+	noConflicts           bool // there are none at all, as in most regions on most days
+}
+
+func newChange(x *Index) *change {
+	c := &change{
+		statements: x.stmts,
+		codec:      x.codec,
+		level:      make(map[uint32]Level),
+		studies:    make(map[string]*study),
+		series:     make(map[[2]string]*series),
+		packed:     make(map[string][]Members),
+	}
+	for _, a := range attributes() {
+		if a.role != computed {
+			c.level[uint32(a.tag)] = a.level
+		}
+	}
+	return c
+}
+
+func (c *change) apply(ctx context.Context, b Batch) (Applied, error) {
+	var a Applied
+	if err := errors.Join(
+		c.maxStudy.QueryRowContext(ctx).Scan(&c.lastStudy),
+		c.maxSeries.QueryRowContext(ctx).Scan(&c.lastSeries),
+		c.emptyConflict.QueryRowContext(ctx).Scan(&c.noConflicts),
+	); err != nil {
+		return a, err
+	}
+	skip, err := c.advance(ctx, b.Through)
+	if err != nil {
+		return a, err
+	}
+	for i := range b.Adopted {
+		if err := c.adopt(ctx, &b.Adopted[i]); err != nil {
+			return a, err
+		}
+	}
+	if a.Skipped = skip; !skip {
+		a.Outcomes = make([]Outcome, len(b.Received))
+		for i := range b.Received {
+			if a.Outcomes[i], err = c.receive(ctx, &b.Received[i]); err != nil {
+				return a, err
+			}
+		}
+	}
+	if a.Refused, err = c.applyPacks(ctx, b); err != nil {
+		return a, err
+	}
+	return a, c.flush(ctx)
+}
+
+func (c *change) applyPacks(ctx context.Context, b Batch) (refused []string, err error) {
+	for i := range b.Planned {
+		ok, err := c.plan(ctx, &b.Planned[i])
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			refused = append(refused, b.Planned[i].PackID)
+		}
+	}
+	for _, p := range b.Archived {
+		ok, err := c.archive(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			refused = append(refused, p.PackID)
+		}
+	}
+	return refused, nil
+}
+
+// advance moves the watermark, and tells whether the batch is not past it.
+func (c *change) advance(ctx context.Context, to Position) (skip bool, err error) {
+	if to == (Position{}) {
+		return false, nil
+	}
+	at := Position{Journal: to.Journal}
+	err = c.watermark.QueryRowContext(ctx, string(to.Journal)).Scan(&at.Segment, &at.Offset)
+	if err == nil && !to.after(at) {
+		return true, nil
+	}
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return false, err
+	}
+	_, err = c.setWatermark.ExecContext(ctx, string(to.Journal), int64(to.Segment), to.Offset)
+	return false, err
+}

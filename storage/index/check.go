@@ -1,0 +1,161 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/esante-alsace/cigogne/storage"
+)
+
+// Check reads the whole index and yields what is wrong with it in plain words:
+// nothing when it is sound. An error ends it.
+func (x *Index) Check(ctx context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		on := true
+		say := func(problem string) error {
+			if on = on && yield(problem, nil); !on {
+				return errEnough
+			}
+			return nil
+		}
+		for _, check := range []func(context.Context, func(string) error) error{x.checkFile, x.checkRows, x.checkMembers} {
+			if err := check(ctx, say); err != nil {
+				if on {
+					yield("", err)
+				}
+				return
+			}
+		}
+	}
+}
+
+// errEnough ends a check whose reader has gone.
+var errEnough = errors.New("enough")
+
+func (x *Index) checkFile(ctx context.Context, say func(string) error) error {
+	return each(ctx, x.read, `PRAGMA integrity_check(100)`, nil, func(rows *sql.Rows) error {
+		var s string
+		if err := rows.Scan(&s); err != nil || s == "ok" {
+			return err
+		}
+		return say("the database is damaged: " + s)
+	})
+}
+
+// checkRows holds tables against each other: every query yields what breaks
+// the rule.
+func (x *Index) checkRows(ctx context.Context, say func(string) error) error {
+	for _, rule := range []struct{ words, query string }{
+		{"study %s does not count its series right",
+			`SELECT s.uid FROM study s WHERE s.series <> (SELECT count(*) FROM series e WHERE e.study = s.id)`},
+		{"study %s does not count its instances right",
+			`SELECT s.uid FROM study s WHERE s.instances <> (SELECT coalesce(sum(e.instances), 0) FROM series e WHERE e.study = s.id)`},
+		{"study %s has no instances", `SELECT uid FROM study WHERE instances < 1`},
+		{"series %s belongs to no study", `SELECT e.uid FROM series e WHERE NOT EXISTS (SELECT 1 FROM study s WHERE s.id = e.study)`},
+		{"instance %s belongs to no series", `SELECT i.sop FROM instance i WHERE NOT EXISTS (SELECT 1 FROM series e WHERE e.id = i.series)`},
+		{"series %s does not count right what is to be packed",
+			`SELECT e.uid FROM series e LEFT JOIN (SELECT series, count(*) AS n, sum(size) AS b FROM instance WHERE pack IS NULL GROUP BY series) l
+			 ON l.series = e.id WHERE e.unplanned <> coalesce(l.n, 0) OR e.bytes <> coalesce(l.b, 0)`},
+		{"instance %s is in a plan that does not exist or is archived",
+			`SELECT i.sop FROM instance i WHERE i.pack IS NOT NULL AND NOT EXISTS (SELECT 1 FROM pack p WHERE p.id = i.pack AND p.plan IS NOT NULL AND p.conflict = 0)`},
+		{"conflict %s is in a plan or pack that does not exist",
+			`SELECT c.sop FROM conflict c WHERE c.pack IS NOT NULL AND NOT EXISTS (SELECT 1 FROM pack p WHERE p.id = c.pack)`},
+		{"conflict %s lies neither in a journal nor in a pack", `SELECT sop FROM conflict WHERE live = 0 AND pack IS NULL`},
+		{"instance %s is kept aside as well", `SELECT i.sop FROM instance i JOIN conflict c ON c.sop = i.sop AND c.digest = i.digest`},
+		{"planned pack %s does not hold the rows it should",
+			`SELECT p.name FROM pack p WHERE p.plan IS NOT NULL AND p.instances <> (SELECT count(*) FROM instance i WHERE i.pack = p.id)
+			 + (SELECT count(*) FROM conflict c WHERE c.pack = p.id)`},
+		{"pack %s is archived, but has no copy",
+			`SELECT p.name FROM pack p WHERE p.plan IS NULL AND NOT EXISTS (SELECT 1 FROM copy k WHERE k.pack = p.id)`},
+		{"study %s is not found under each of its modalities",
+			`SELECT s.uid FROM study s WHERE (CASE s.modalities WHEN '' THEN 0 ELSE 1 + length(s.modalities) - length(replace(s.modalities, '\', '')) END)
+			 > (SELECT count(*) FROM json_each('["' || replace(replace(s.modalities, '"', ''), '\', '","') || '"]') j
+			    JOIN modality m ON m.value = j.value AND m.date = s.date AND m.study = s.id)`},
+	} {
+		err := each(ctx, x.read, rule.query, nil, func(rows *sql.Rows) error {
+			var what string
+			if err := rows.Scan(&what); err != nil {
+				return err
+			}
+			return say(fmt.Sprintf(rule.words, what))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkMembers counts the instances of each series in its rows and packs.
+func (x *Index) checkMembers(ctx context.Context, say func(string) error) error {
+	const query = `SELECT s.uid, e.uid, e.id, e.instances, p.name, p.members
+		FROM study s JOIN series e ON e.study = s.id
+		LEFT JOIN pack p ON p.study = s.uid AND p.series = e.uid AND p.conflict = 0 AND p.plan IS NULL
+		ORDER BY s.id, e.id`
+	var at struct {
+		series        string
+		id, instances int64
+		members       map[[memberBytes]byte]bool
+	}
+	settle := func() error {
+		if at.series == "" {
+			return nil
+		}
+		live, err := x.liveOutside(ctx, at.id, at.members)
+		if err != nil {
+			return err
+		}
+		if n := live + int64(len(at.members)); at.instances != n {
+			return say(fmt.Sprintf("series %s counts %d instances, but has %d", at.series, at.instances, n))
+		}
+		return nil
+	}
+	err := each(ctx, x.read, query, nil, func(rows *sql.Rows) error {
+		var study, uid string
+		var id, instances int64
+		var pack sql.NullString
+		var m []byte
+		if err := rows.Scan(&study, &uid, &id, &instances, &pack, &m); err != nil {
+			return err
+		}
+		if key := study + "/" + uid; key != at.series {
+			if err := settle(); err != nil {
+				return err
+			}
+			at.series, at.id, at.instances, at.members = key, id, instances, make(map[[memberBytes]byte]bool)
+		}
+		if !Members(m).sorted() {
+			return say(fmt.Sprintf("pack %s does not list its members in order", pack.String))
+		}
+		for i := range Members(m).Len() {
+			at.members[[memberBytes]byte(Members(m).at(i))] = true
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return settle()
+}
+
+// liveOutside counts the rows of a series that no archived pack has already:
+// one that is planned can lie in an adopted pack too.
+func (x *Index) liveOutside(ctx context.Context, id int64, members map[[memberBytes]byte]bool) (n int64, err error) {
+	err = each(ctx, x.read, `SELECT sop, digest FROM instance WHERE series = ?`, []any{id}, func(rows *sql.Rows) error {
+		var sop string
+		var b []byte
+		if err := rows.Scan(&sop, &b); err != nil {
+			return err
+		}
+		var d storage.Digest
+		copy(d[:], b)
+		if !members[member(sop, d)] {
+			n++
+		}
+		return nil
+	})
+	return n, err
+}

@@ -1,0 +1,223 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/esante-alsace/cigogne/storage"
+)
+
+//go:embed schema.sql
+var schema string
+
+const (
+	schemaVersion = 1
+	// applicationID stands in the file's header: "Cigo".
+	applicationID = 0x4369676F
+)
+
+// Options say where an index lies and how much it may take.
+type Options struct {
+	// Path is the database file; beside it lie its -wal and -shm.
+	Path string
+	// ReadConns bounds the queries that run at the same time; 0 means 4.
+	ReadConns int
+	// MaxResults is the most results of a query, whatever its limit; 0 means
+	// 100,000.
+	MaxResults int
+	// Logger takes what is worth knowing; nil discards it.
+	Logger *slog.Logger
+}
+
+const (
+	defaultReadConns  = 4
+	defaultMaxResults = 100_000
+)
+
+// Index is the index of one node. Its methods are safe for use by many
+// goroutines; batches are applied one after the other.
+type Index struct {
+	o     Options
+	codec codec
+
+	write *sql.DB // one connection
+	read  *sql.DB
+
+	apply sync.Mutex // held while a batch is applied
+	conn  *sql.Conn  // the connection of write, with its statements
+	stmts *statements
+}
+
+// Open opens the index at Path, or creates it. A file that is not an index or
+// is damaged is storage.ErrCorrupt: remove it and rebuild. One that a newer
+// version wrote is storage.ErrUnsupported.
+func Open(ctx context.Context, o Options) (*Index, error) {
+	if o.ReadConns <= 0 {
+		o.ReadConns = defaultReadConns
+	}
+	if o.MaxResults <= 0 {
+		o.MaxResults = defaultMaxResults
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	c, err := newCodec()
+	if err != nil {
+		return nil, err
+	}
+	x := &Index{o: o, codec: c}
+	if err := x.open(ctx); err != nil {
+		_ = x.Close() // the first error is the one to tell
+		return nil, fmt.Errorf("index %s: %w", o.Path, err)
+	}
+	return x, nil
+}
+
+func (x *Index) open(ctx context.Context) (err error) {
+	if x.write, err = openPool(x.o.Path, 1, "journal_mode(WAL)", "synchronous(NORMAL)",
+		"wal_autocheckpoint(4000)", "cache_size(-16000)"); err != nil {
+		return err
+	}
+	if x.conn, err = x.write.Conn(ctx); err != nil {
+		return failed(err)
+	}
+	if err := x.prepareSchema(ctx); err != nil {
+		return err
+	}
+	if x.stmts, err = prepare(ctx, x.conn); err != nil {
+		return failed(err)
+	}
+	x.read, err = openPool(x.o.Path, x.o.ReadConns, "query_only(1)", "cache_size(-8000)")
+	return err
+}
+
+func openPool(path string, conns int, pragmas ...string) (*sql.DB, error) {
+	q := url.Values{"_pragma": append([]string{"busy_timeout(10000)"}, pragmas...)}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("path of the index: %w", err)
+	}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: abs}).EscapedPath()+"?"+q.Encode())
+	if err != nil {
+		return nil, failed(err)
+	}
+	db.SetMaxOpenConns(conns)
+	db.SetMaxIdleConns(conns)
+	return db, nil
+}
+
+func (x *Index) prepareSchema(ctx context.Context) error {
+	var version, application, tables int
+	err := x.conn.QueryRowContext(ctx, `SELECT (SELECT user_version FROM pragma_user_version),
+		(SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_schema)`).
+		Scan(&version, &application, &tables)
+	if err != nil {
+		return failed(err)
+	}
+	switch {
+	case version == 0 && application == 0 && tables == 0:
+		return x.create(ctx)
+	case application != applicationID:
+		return fmt.Errorf("%w: the file is a database, but no index", storage.ErrCorrupt)
+	case version != schemaVersion:
+		return fmt.Errorf("%w: schema version %d, this program knows %d; rebuild the index", storage.ErrUnsupported, version, schemaVersion)
+	}
+	return nil
+}
+
+func (x *Index) create(ctx context.Context) error {
+	_, err := x.conn.ExecContext(ctx, fmt.Sprintf("BEGIN IMMEDIATE;\n%s\nPRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
+		schema, applicationID, schemaVersion))
+	if err != nil {
+		return failed(err)
+	}
+	return x.Sync(ctx)
+}
+
+// Close ends the index. What was applied is kept; it is durable only after
+// Sync or a checkpoint.
+func (x *Index) Close() error {
+	x.apply.Lock()
+	defer x.apply.Unlock()
+	var errs []error
+	if x.stmts != nil {
+		errs = append(errs, x.stmts.close())
+	}
+	if x.conn != nil {
+		errs = append(errs, x.conn.Close())
+	}
+	// The readers go first: the last connection to leave checkpoints, which
+	// those of read may not.
+	if x.read != nil {
+		errs = append(errs, x.read.Close())
+	}
+	if x.write != nil {
+		errs = append(errs, x.write.Close())
+	}
+	x.stmts, x.conn, x.read, x.write = nil, nil, nil, nil
+	return errors.Join(errs...)
+}
+
+// Sync returns when all that was applied before is durable: it will be there
+// after the power fails. Journal space may be released only afterwards.
+func (x *Index) Sync(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// What is not in the -wal any more was brought into the file by a
+	// checkpoint, which syncs it. The folder holds the names of both.
+	for _, name := range []string{x.o.Path + "-wal", filepath.Dir(x.o.Path)} {
+		if err := syncFile(name); err != nil {
+			return fmt.Errorf("sync the index: %w", failed(err))
+		}
+	}
+	return nil
+}
+
+func syncFile(name string) error {
+	f, err := os.Open(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // no -wal: all is in the database
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+// failed wraps an error of SQLite with the sentinel that says what to do.
+func failed(err error) error {
+	var e *sqlite.Error
+	if err == nil || !errors.As(err, &e) {
+		return err
+	}
+	switch e.Code() & 0xFF {
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		return fmt.Errorf("%w: %w", storage.ErrCorrupt, err)
+	case sqlite3.SQLITE_FULL:
+		return fmt.Errorf("%w: %w", storage.ErrFull, err)
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+		return fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
+	case sqlite3.SQLITE_IOERR:
+		// SQLite calls a full disk an I/O error when it comes to extending
+		// the -shm file.
+		if strings.Contains(err.Error(), "no space") {
+			return fmt.Errorf("%w: %w", storage.ErrFull, err)
+		}
+		return fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
+	}
+	return err
+}

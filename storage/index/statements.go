@@ -1,0 +1,97 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+// statements are those of applying, prepared once.
+type statements struct {
+	watermark, setWatermark *sql.Stmt
+
+	maxStudy, study, putStudy    *sql.Stmt
+	maxSeries, series, putSeries *sql.Stmt
+	putName                      *sql.Stmt
+	putModality, dropModality    *sql.Stmt
+
+	putInstance, instance, dropInstance *sql.Stmt
+	planInstance, dropPlanned           *sql.Stmt
+
+	emptyConflict, hasConflict     *sql.Stmt
+	putConflict, conflict          *sql.Stmt
+	planConflict, archiveConflicts *sql.Stmt
+	moveConflict                   *sql.Stmt
+
+	members, putPack, pack, archivePack *sql.Stmt
+	putCopy                             *sql.Stmt
+
+	all []*sql.Stmt
+}
+
+func prepare(ctx context.Context, c *sql.Conn) (*statements, error) {
+	s := &statements{}
+	for _, p := range []struct {
+		to  **sql.Stmt
+		sql string
+	}{
+		{&s.watermark, `SELECT segment, position FROM journal WHERE name = ?`},
+		{&s.setWatermark, `INSERT INTO journal VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET segment = ?2, position = ?3`},
+
+		{&s.maxStudy, `SELECT coalesce(max(id), 0) FROM study`},
+		{&s.study, `SELECT id, date, patient, issuer, modalities, classes, series, instances, attributes FROM study WHERE uid = ?`},
+		{&s.putStudy, `INSERT INTO study VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+			ON CONFLICT (id) DO UPDATE SET date = ?3, patient = ?4, issuer = ?5, accession = ?6,
+			modalities = ?7, classes = ?8, series = ?9, instances = ?10, attributes = ?11`},
+		{&s.maxSeries, `SELECT coalesce(max(id), 0) FROM series`},
+		{&s.series, `SELECT id, modality, instances, unplanned, bytes, newest, attributes FROM series WHERE study = ? AND uid = ?`},
+		{&s.putSeries, `INSERT INTO series VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+			ON CONFLICT (id) DO UPDATE SET modality = ?4, instances = ?5, unplanned = ?6, bytes = ?7, newest = ?8, attributes = ?9`},
+		{&s.putName, `INSERT INTO name VALUES (?, ?) ON CONFLICT DO NOTHING`},
+		{&s.putModality, `INSERT INTO modality VALUES (?, ?, ?) ON CONFLICT DO NOTHING`},
+		{&s.dropModality, `DELETE FROM modality WHERE value = ? AND date = ? AND study = ?`},
+
+		{&s.putInstance, `INSERT INTO instance (sop, series, number, digest, size, journal, segment, record, attributes)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sop) DO NOTHING`},
+		{&s.instance, `SELECT i.id, i.digest, i.series, i.size, coalesce(p.name, ''), e.uid, s.uid, i.record, i.attributes
+			FROM instance i LEFT JOIN series e ON e.id = i.series LEFT JOIN study s ON s.id = e.study
+			LEFT JOIN pack p ON p.id = i.pack WHERE i.sop = ?`},
+		{&s.dropInstance, `DELETE FROM instance WHERE id = ?`},
+		{&s.planInstance, `UPDATE instance SET pack = ? WHERE sop = ?`},
+		{&s.dropPlanned, `DELETE FROM instance WHERE pack = ?`},
+
+		{&s.emptyConflict, `SELECT NOT EXISTS (SELECT 1 FROM conflict)`},
+		{&s.hasConflict, `SELECT EXISTS (SELECT 1 FROM conflict WHERE sop = ? AND digest = ?)`},
+		{&s.putConflict, `INSERT INTO conflict (sop, study, series, number, digest, why, size, received, journal, segment, pack, live, record, attributes)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (sop, digest) DO NOTHING`},
+		{&s.conflict, `SELECT c.id, c.study, c.series, c.live, coalesce(p.name, '') FROM conflict c LEFT JOIN pack p ON p.id = c.pack
+			WHERE c.sop = ? AND c.digest = ?`},
+		{&s.planConflict, `UPDATE conflict SET pack = ? WHERE sop = ? AND digest = ?`},
+		{&s.archiveConflicts, `UPDATE conflict SET live = 0, journal = '', segment = 0 WHERE pack = ?`},
+		{&s.moveConflict, `UPDATE conflict SET live = 0, journal = '', segment = 0, pack = ? WHERE id = ?`},
+
+		{&s.members, `SELECT members FROM pack WHERE study = ? AND conflict = 0 AND plan IS NULL`},
+		{&s.putPack, `INSERT INTO pack (name, study, series, conflict, instances, members, plan) VALUES (?, ?, ?, ?, ?, ?, ?)`},
+		{&s.pack, `SELECT id, study, series, conflict, plan FROM pack WHERE name = ?`},
+		{&s.archivePack, `UPDATE pack SET members = ?, instances = ?, plan = NULL WHERE id = ?`},
+		{&s.putCopy, `INSERT INTO copy VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`},
+	} {
+		stmt, err := c.PrepareContext(ctx, p.sql)
+		if err != nil {
+			_ = s.close() // the first error is the one to tell
+			return nil, fmt.Errorf("prepare %q: %w", p.sql, err)
+		}
+		*p.to = stmt
+		s.all = append(s.all, stmt)
+	}
+	return s, nil
+}
+
+func (s *statements) close() error {
+	var errs []error
+	for _, stmt := range s.all {
+		errs = append(errs, stmt.Close())
+	}
+	return errors.Join(errs...)
+}

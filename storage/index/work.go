@@ -1,0 +1,105 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+// Applied is the watermark of a journal: the position up to and including
+// which it is in the index. It is the zero Position for one never heard of.
+func (x *Index) Applied(ctx context.Context, id JournalID) (Position, error) {
+	p := Position{Journal: id}
+	err := x.read.QueryRowContext(ctx, `SELECT segment, position FROM journal WHERE name = ?`, string(id)).
+		Scan(&p.Segment, &p.Offset)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Position{}, nil
+	}
+	if err != nil {
+		return Position{}, fmt.Errorf("index: %w", failed(err))
+	}
+	return p, nil
+}
+
+// Quiet lists at most limit series that have live instances in no plan and
+// whose newest instance was received before the time given in nanoseconds of
+// Unix time, or that have at least packBytes of such instances (0 leaves that
+// out). Those that have been quiet for longest come first, series whose
+// instances are kept aside after the others.
+func (x *Index) Quiet(ctx context.Context, before, packBytes int64, limit int) ([]SeriesWork, error) {
+	if packBytes <= 0 {
+		packBytes = 1<<63 - 1
+	}
+	var work []SeriesWork
+	read := func(conflict bool) func(*sql.Rows) error {
+		return func(rows *sql.Rows) error {
+			w := SeriesWork{Conflict: conflict}
+			err := rows.Scan(&w.StudyInstanceUID, &w.SeriesInstanceUID, &w.Instances, &w.Bytes, &w.Newest)
+			work = append(work, w)
+			return err
+		}
+	}
+	err := each(ctx, x.read, `SELECT s.uid, e.uid, e.unplanned, e.bytes, e.newest FROM series e JOIN study s ON s.id = e.study
+		WHERE e.unplanned > 0 AND (e.newest < ?1 OR e.bytes >= ?2) ORDER BY e.newest, e.id LIMIT ?3`,
+		[]any{before, packBytes, limit}, read(false))
+	if err != nil || len(work) >= limit {
+		return work, err
+	}
+	err = each(ctx, x.read, `SELECT study, series, count(*), sum(size), max(received) AS newest FROM conflict
+		WHERE live = 1 AND pack IS NULL GROUP BY study, series HAVING newest < ?1 OR sum(size) >= ?2
+		ORDER BY newest, study, series LIMIT ?3`, []any{before, packBytes, limit - len(work)}, read(true))
+	return work, err
+}
+
+// Planned lists the plans whose packs are not archived yet, in the order of
+// planning.
+func (x *Index) Planned(ctx context.Context) ([]Plan, error) {
+	var plans []Plan
+	err := each(ctx, x.read, `SELECT plan FROM pack WHERE plan IS NOT NULL ORDER BY id`, nil, func(rows *sql.Rows) error {
+		var b []byte
+		var p Plan
+		if err := rows.Scan(&b); err != nil {
+			return err
+		}
+		err := x.codec.decodeRow(b, &p)
+		plans = append(plans, p)
+		return err
+	})
+	return plans, err
+}
+
+// SegmentsInUse is the set of a journal's segments in which instances lie that
+// are in no archived pack. A segment that is not in it, and not past Applied,
+// may be removed after Sync.
+func (x *Index) SegmentsInUse(ctx context.Context, id JournalID) (map[uint64]bool, error) {
+	used := make(map[uint64]bool)
+	err := each(ctx, x.read, `SELECT DISTINCT segment FROM instance WHERE journal = ?1
+		UNION SELECT DISTINCT segment FROM conflict WHERE journal = ?1 AND live = 1`, []any{string(id)}, func(rows *sql.Rows) error {
+		var segment int64
+		err := rows.Scan(&segment)
+		used[uint64(segment)] = true
+		return err
+	})
+	return used, err
+}
+
+// Counts counts what the index holds. It reads a row per study and per live
+// instance: ask for it seldom.
+func (x *Index) Counts(ctx context.Context) (Stats, error) {
+	var s Stats
+	err := x.read.QueryRowContext(ctx, `SELECT
+		(SELECT count(*) FROM study),
+		(SELECT count(*) FROM series),
+		(SELECT coalesce(sum(instances), 0) FROM study),
+		(SELECT count(*) FROM instance) + (SELECT count(*) FROM conflict WHERE live = 1),
+		(SELECT coalesce(sum(size), 0) FROM instance) + (SELECT coalesce(sum(size), 0) FROM conflict WHERE live = 1),
+		(SELECT count(*) FROM pack WHERE plan IS NOT NULL),
+		(SELECT count(*) FROM pack WHERE plan IS NULL),
+		(SELECT count(*) FROM conflict)`).
+		Scan(&s.Studies, &s.Series, &s.Instances, &s.Live, &s.LiveBytes, &s.Planned, &s.Packs, &s.Conflicts)
+	if err != nil {
+		return Stats{}, fmt.Errorf("index: %w", failed(err))
+	}
+	return s, nil
+}
