@@ -51,6 +51,15 @@ func newCharset(terms []string) *charset {
 	return cs
 }
 
+// inUTF8 is what SpecificCharacterSet says of text that was decoded, in place
+// of the values it had.
+func inUTF8(values []string) []string {
+	if len(values) == 0 {
+		return nil
+	}
+	return []string{"ISO_IR 192"}
+}
+
 // begin sets the character set that the first value names.
 func (cs *charset) begin(name string) {
 	switch name {

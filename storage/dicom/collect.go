@@ -103,6 +103,7 @@ func (c *collector) value(h *header, p []byte) error {
 	values := decodeValues(h, p, c.charset())
 	if h.tag == tagSpecificCharacterSet {
 		c.setCharset(newCharset(values))
+		values = inUTF8(values)
 	}
 	if c.dropping {
 		return nil

@@ -131,6 +131,7 @@ func (s *streamer) value(h *header, p []byte) error {
 	values := decodeValues(h, p, top.cs)
 	if h.tag == tagSpecificCharacterSet {
 		top.cs = newCharset(values)
+		values = inUTF8(values)
 	}
 	if s.name(h.tag) {
 		s.buf = Element{Tag: h.tag, VR: h.vr, Values: values}.AppendJSON(s.buf)

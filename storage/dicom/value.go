@@ -62,6 +62,8 @@ func trim(vr VR, s string) string {
 	switch vr {
 	case "AE", "CS", "DS", "IS", "LO", "SH", "UI":
 		return strings.TrimLeft(s, " ")
+	case "PN":
+		return strings.TrimRight(s, "=") // empty component groups (PS3.5 §6.2.1)
 	}
 	return s
 }
