@@ -33,7 +33,7 @@ type Options struct {
 	// Durable, when set, is given the entries in order of position, from one
 	// goroutine, after the fsync that made them durable and before their
 	// Waits return. While it blocks nothing more becomes durable. Close waits
-	// for it.
+	// for it. It must not call Seal, Close or Wait, which wait for it.
 	Durable func([]Entry)
 	// Synced, when set, is told of each group fsync: how many entries it made
 	// durable and how long it took. It is called from the goroutine that
