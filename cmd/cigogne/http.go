@@ -35,7 +35,7 @@ func requestID(r *http.Request) string {
 // handler is everything that HTTP answers, with the gatekeeper in front.
 func (n *node) handler(dicomweb http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	dicomweb = boundUploads(n.config.MaxUploads, dicomweb)
+	dicomweb = http.StripPrefix("/dicom-web", boundUploads(n.config.MaxUploads, dicomweb))
 	mux.Handle("/dicom-web", dicomweb)
 	mux.Handle("/dicom-web/", dicomweb)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {

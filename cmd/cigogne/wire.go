@@ -56,26 +56,29 @@ func (a alone) Propose(ctx context.Context, b index.Batch) error {
 }
 
 // openNode opens the stores and the listeners; serve sets it to work.
-func openNode(ctx context.Context, c *serveCommand, log *slog.Logger) (n *node, err error) {
-	n = &node{config: c, log: log, metrics: newMetrics(), keeper: access.Open{}}
-	defer func() {
-		if err != nil {
-			n.close()
-		}
-	}()
-	if err := n.openStores(ctx); err != nil {
+func openNode(ctx context.Context, c *serveCommand, log *slog.Logger) (*node, error) {
+	n := &node{config: c, log: log, metrics: newMetrics(), keeper: access.Open{}}
+	if err := n.open(ctx); err != nil {
+		n.close()
 		return nil, err
+	}
+	return n, nil
+}
+
+func (n *node) open(ctx context.Context) (err error) {
+	if err := n.openStores(ctx); err != nil {
+		return err
 	}
 	n.wireUseCases()
 	n.metrics.stores(n)
 	var lc net.ListenConfig
-	if n.dimse, err = lc.Listen(ctx, "tcp", c.DIMSE); err != nil {
-		return nil, fmt.Errorf("--dimse: %w", err)
+	if n.dimse, err = lc.Listen(ctx, "tcp", n.config.DIMSE); err != nil {
+		return fmt.Errorf("--dimse: %w", err)
 	}
-	if n.http, err = lc.Listen(ctx, "tcp", c.HTTP); err != nil {
-		return nil, fmt.Errorf("--http: %w", err)
+	if n.http, err = lc.Listen(ctx, "tcp", n.config.HTTP); err != nil {
+		return fmt.Errorf("--http: %w", err)
 	}
-	return n, nil
+	return nil
 }
 
 func (n *node) openStores(ctx context.Context) error {
