@@ -174,7 +174,7 @@ func (p *pixels) check(n int) error {
 	}
 	if p.layout.FrameBits > 0 {
 		bits := bitRange{first: int64(n-1) * p.layout.FrameBits, count: p.layout.FrameBits}
-		if !p.about.DataSet().Sub(p.layout.Native).Within(p.about.Size) || !bits.bytes().Within(p.layout.Native.Length) {
+		if !p.layout.Native.Within(p.about.DataSet().Length) || !bits.bytes().Within(p.layout.Native.Length) {
 			return fmt.Errorf("%w: frame %d lies beyond the end of PixelData", storage.ErrNotFound, n)
 		}
 		return nil

@@ -32,7 +32,12 @@ type memory struct {
 	// fail, when not nil, is asked before an instance is made durable.
 	fail func(storage.InstanceKey) error
 	// waits counts the instances that are received and not yet waited for.
-	waits, mostWaits int
+	waits int
+	// together, when not 0, holds back the first Wait until so many instances
+	// are waiting.
+	together int
+	reached  chan struct{}
+	once     sync.Once
 }
 
 type memoryInstance struct {
@@ -80,8 +85,9 @@ func (m *memory) Receive(_ context.Context, in gateway.Incoming) (gateway.Pendin
 func (m *memory) pending(in *memoryInstance) *memoryPending {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.waits++
-	m.mostWaits = max(m.mostWaits, m.waits)
+	if m.waits++; m.waits == m.together {
+		m.once.Do(func() { close(m.reached) })
+	}
 	return &memoryPending{memory: m, instance: in, standing: gateway.Stored}
 }
 
@@ -109,6 +115,12 @@ func (p *memoryPending) Received() gateway.Receipt {
 }
 
 func (p *memoryPending) Wait(ctx context.Context) (gateway.Receipt, error) {
+	if p.together > 0 {
+		select {
+		case <-p.reached:
+		case <-ctx.Done():
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waits--

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/esante-alsace/cigogne/gateway/dicomweb"
 	"github.com/esante-alsace/cigogne/storage"
@@ -226,7 +227,10 @@ func TestStoreRefusals(t *testing.T) {
 // TestStoreSharesFsyncs: instances wait for durability while the next are
 // read.
 func TestStoreSharesFsyncs(t *testing.T) {
-	s := newServer(t)
+	s := newServer(t, func(o *dicomweb.Options) {
+		o.Limits = dicomweb.Limits{PendingWindow: 8, DurableTimeout: 10 * time.Second}
+	})
+	s.together, s.reached = 8, make(chan struct{}) // fails when they come one by one
 	s.keep(t, small(1, 40).Instances...)
 	if got := len(s.sorted()); got != 40 {
 		t.Fatalf("%d stored", got)
