@@ -155,22 +155,31 @@ func (c *collector) keep(e Element, cost int) {
 	if c.dropping {
 		return
 	}
-	most := c.limits.MaxKept
-	if len(c.open) > 0 || !indexedGroup(e.Tag) {
-		most -= most / 4
-	}
-	if c.kept+cost > most {
-		c.res.Overflow = true
-		c.drop()
+	if !c.charge(cost, len(c.open) == 0 && indexedGroup(e.Tag)) {
 		return
 	}
-	c.kept += cost
 	if len(c.open) == 0 {
 		c.res.DataSet = append(c.res.DataSet, e)
 		return
 	}
 	in := &c.open[len(c.open)-1]
 	in.item = append(in.item, e)
+}
+
+// charge counts what is about to be kept. When it does not fit, the top-level
+// sequence around it is dropped; a quarter of the whole is reserved.
+func (c *collector) charge(cost int, reserved bool) bool {
+	most := c.limits.MaxKept
+	if !reserved {
+		most -= most / 4
+	}
+	if c.kept+cost > most {
+		c.res.Overflow = true
+		c.drop()
+		return false
+	}
+	c.kept += cost
+	return true
 }
 
 // indexedGroup tells the groups that identify and describe patient, study,
@@ -219,10 +228,11 @@ func (c *collector) closeItem() error {
 	if c.dropping {
 		return nil
 	}
+	if !c.charge(itemCost, false) {
+		return nil
+	}
 	in := &c.open[len(c.open)-1]
-	in.item = ordered(in.item)
-	in.items = append(in.items, in.item)
-	c.kept += itemCost
+	in.items = append(in.items, ordered(in.item))
 	return nil
 }
 

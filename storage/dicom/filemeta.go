@@ -6,7 +6,7 @@ import "encoding/binary"
 // association negotiation (PS3.7 §D.3.3.2).
 const (
 	// ImplementationClassUID is derived from a UUID (PS3.5 §B.2).
-	ImplementationClassUID    = "2.25.98174231590463720518036457129830472165"
+	ImplementationClassUID    = "2.25.2291450795614206212733612087165104850"
 	ImplementationVersionName = "CIGOGNE_1"
 )
 

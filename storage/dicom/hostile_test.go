@@ -158,6 +158,24 @@ func TestOverflow(t *testing.T) {
 	runtime.KeepAlive(r)
 }
 
+// Items cost memory even when they are empty.
+func TestEmptyItemsOverflow(t *testing.T) {
+	var b dicomtest.Builder
+	dicomtest.Identity(&b, dicomtest.CTImage, "2.25.3", "2.25.1", "2.25.2")
+	b.Header(0x00285555, "SQ", dicomtest.Undefined)
+	for range 1_000_000 {
+		b.Header(0xFFFEE000, "", 0)
+	}
+	b.Header(0xFFFEE0DD, "", 0)
+	r, err := scan(t, dicomtest.ExplicitLE, b.Bytes(), 64<<10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := r.DataSet.Get(0x00285555); ok || !r.Overflow {
+		t.Errorf("overflow %v, sequence kept %v", r.Overflow, ok)
+	}
+}
+
 func TestElementsAreCounted(t *testing.T) {
 	b := dicomtest.Builder{}
 	for i := range uint32(101) {

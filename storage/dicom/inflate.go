@@ -82,7 +82,7 @@ func padding(source *bufio.Reader) error {
 	switch {
 	case err == nil:
 		return fmt.Errorf("%w: more than %d bytes follow the deflated Data Set", storage.ErrInvalid, trailer)
-	case n <= trailer && err == io.EOF:
+	case n <= trailer && errors.Is(err, io.EOF):
 		return nil
 	}
 	return err
@@ -97,7 +97,7 @@ func (f *inflater) write(p []byte) error {
 }
 
 func (f *inflater) close() error {
-	f.in.Close()
+	f.in.CloseWithError(io.EOF)
 	<-f.done
 	return f.err
 }

@@ -42,7 +42,7 @@ func ReadPart10(r *bufio.Reader) (*Part10, error) {
 	p := &Part10{}
 	m := metaReader{r: r, part10: p}
 	head, err := r.Peek(preambleLength + len(magic))
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	if len(head) == preambleLength+len(magic) && string(head[preambleLength:]) == magic {

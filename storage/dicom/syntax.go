@@ -1,5 +1,7 @@
 package dicom
 
+import "strings"
+
 // TransferSyntax is what must be known of a transfer syntax to walk through a
 // Data Set in it (PS3.5 §10). The bytes of PixelData need no understanding.
 type TransferSyntax struct {
@@ -90,29 +92,39 @@ func encapsulatedName(uid string) string {
 	case "1.2.840.10008.1.2.1.98":
 		return "Encapsulated Uncompressed Explicit VR Little Endian"
 	}
+	if name := videoName(strings.TrimSuffix(uid, ".1")); name != "" {
+		return name
+	}
 	return newerName(uid)
 }
 
-func newerName(uid string) string {
+// videoName is for uid without the ".1" of a fragmentable video stream.
+func videoName(uid string) string {
 	switch uid {
-	case "1.2.840.10008.1.2.4.100", "1.2.840.10008.1.2.4.100.1":
+	case "1.2.840.10008.1.2.4.100":
 		return "MPEG2 Main Profile / Main Level"
-	case "1.2.840.10008.1.2.4.101", "1.2.840.10008.1.2.4.101.1":
+	case "1.2.840.10008.1.2.4.101":
 		return "MPEG2 Main Profile / High Level"
-	case "1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.4.102.1":
+	case "1.2.840.10008.1.2.4.102":
 		return "MPEG-4 AVC/H.264 High Profile / Level 4.1"
-	case "1.2.840.10008.1.2.4.103", "1.2.840.10008.1.2.4.103.1":
+	case "1.2.840.10008.1.2.4.103":
 		return "MPEG-4 AVC/H.264 BD-compatible High Profile / Level 4.1"
-	case "1.2.840.10008.1.2.4.104", "1.2.840.10008.1.2.4.104.1":
+	case "1.2.840.10008.1.2.4.104":
 		return "MPEG-4 AVC/H.264 High Profile / Level 4.2 for 2D Video"
-	case "1.2.840.10008.1.2.4.105", "1.2.840.10008.1.2.4.105.1":
+	case "1.2.840.10008.1.2.4.105":
 		return "MPEG-4 AVC/H.264 High Profile / Level 4.2 for 3D Video"
-	case "1.2.840.10008.1.2.4.106", "1.2.840.10008.1.2.4.106.1":
+	case "1.2.840.10008.1.2.4.106":
 		return "MPEG-4 AVC/H.264 Stereo High Profile / Level 4.2"
 	case "1.2.840.10008.1.2.4.107":
 		return "HEVC/H.265 Main Profile / Level 5.1"
 	case "1.2.840.10008.1.2.4.108":
 		return "HEVC/H.265 Main 10 Profile / Level 5.1"
+	}
+	return ""
+}
+
+func newerName(uid string) string {
+	switch uid {
 	case "1.2.840.10008.1.2.4.110":
 		return "JPEG XL Lossless"
 	case "1.2.840.10008.1.2.4.111":
