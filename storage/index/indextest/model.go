@@ -1,0 +1,144 @@
+package indextest
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/esante-alsace/cigogne/storage/dicom"
+	"github.com/esante-alsace/cigogne/storage/index"
+)
+
+// Model is the index as one would write it on a napkin: everything in memory,
+// every instance for ever, every question answered by looking at all. It knows
+// received instances, plans and archived packs, but no attributes that are
+// filled in later.
+type Model struct {
+	byName    map[string]*index.Instance // SOPInstanceUID
+	aside     map[string]bool            // SOPInstanceUID and Digest
+	studies   map[string][]*index.Instance
+	watermark index.Position
+}
+
+// NewModel is an empty Model.
+func NewModel() *Model {
+	return &Model{byName: map[string]*index.Instance{}, aside: map[string]bool{}, studies: map[string][]*index.Instance{}}
+}
+
+// Receive applies the received instances of a batch, and tells what they are.
+func (m *Model) Receive(b index.Batch) []index.Outcome {
+	if b.Through != (index.Position{}) {
+		if b.Through.Segment < m.watermark.Segment || b.Through.Segment == m.watermark.Segment && b.Through.Offset <= m.watermark.Offset {
+			return nil
+		}
+		m.watermark = b.Through
+	}
+	out := make([]index.Outcome, len(b.Received))
+	for i := range b.Received {
+		out[i] = m.receive(&b.Received[i])
+	}
+	return out
+}
+
+func (m *Model) receive(in *index.Instance) index.Outcome {
+	name := in.Key.SOPInstanceUID + in.Digest.String()
+	held := m.byName[in.Key.SOPInstanceUID]
+	if m.aside[name] || held != nil && held.Digest == in.Digest {
+		return index.Outcome{Standing: index.StandingDuplicate}
+	}
+	why := index.WhyNone
+	study := m.studies[in.Key.StudyInstanceUID]
+	if held != nil {
+		why = index.WhyDigest
+	}
+	if len(study) > 0 && of(study[0].Attributes, 0x00100020) != of(in.Attributes, 0x00100020) {
+		why = index.WhyPatient
+	}
+	if why != index.WhyNone {
+		m.aside[name] = true
+		return index.Outcome{Standing: index.StandingConflict, Why: why}
+	}
+	m.byName[in.Key.SOPInstanceUID] = in
+	m.studies[in.Key.StudyInstanceUID] = append(study, in)
+	return index.Outcome{Standing: index.StandingNew}
+}
+
+// Conflicts is how many instances are kept aside.
+func (m *Model) Conflicts() int { return len(m.aside) }
+
+// Search answers at the Study and Series levels with the Matcher alone.
+func (m *Model) Search(q index.Query) ([]dicom.DataSet, error) {
+	matcher, err := index.Compile(q)
+	if err != nil {
+		return nil, err
+	}
+	var all []dicom.DataSet
+	for _, in := range m.studies {
+		if q.StudyInstanceUID == "" || in[0].Key.StudyInstanceUID == q.StudyInstanceUID {
+			all = append(all, candidates(q.Level, in)...)
+		}
+	}
+	slices.SortFunc(all, func(a, b dicom.DataSet) int {
+		return cmp.Or(cmp.Compare(of(b, 0x00080020), of(a, 0x00080020)),
+			cmp.Compare(of(a, 0x0020000D), of(b, 0x0020000D)), cmp.Compare(of(a, 0x0020000E), of(b, 0x0020000E)))
+	})
+	var out []dicom.DataSet
+	skip := q.Offset
+	for _, ds := range all {
+		if !matcher.Matches(ds) {
+			continue
+		}
+		if skip--; skip < 0 && (q.Limit == 0 || len(out) < q.Limit) {
+			out = append(out, matcher.Answer(ds))
+		}
+	}
+	return out, nil
+}
+
+// candidates are the study, or its series, as Data Sets with their counts.
+func candidates(l index.Level, in []*index.Instance) []dicom.DataSet {
+	series := map[string][]*index.Instance{}
+	var modalities, classes []string
+	for _, i := range in {
+		series[i.Key.SeriesInstanceUID] = append(series[i.Key.SeriesInstanceUID], i)
+		modalities = append(modalities, of(i.Attributes, 0x00080060))
+		classes = append(classes, i.SOPClassUID)
+	}
+	counts := union(dicom.DataSet{
+		{Tag: 0x00080061, VR: "CS", Values: unique(modalities)},
+		{Tag: 0x00080062, VR: "UI", Values: unique(classes)},
+		text(0x00201206, "IS", strconv.Itoa(len(series))),
+		text(0x00201208, "IS", strconv.Itoa(len(in))),
+	}, upTo(index.Study, in[0].Attributes))
+	if l == index.Study {
+		return []dicom.DataSet{counts}
+	}
+	var out []dicom.DataSet
+	for _, of := range series {
+		out = append(out, union(union(counts, dicom.DataSet{text(0x00201209, "IS", strconv.Itoa(len(of)))}), upTo(index.Series, of[0].Attributes)))
+	}
+	return out
+}
+
+// upTo is the part of a Data Set that a level knows.
+func upTo(l index.Level, ds dicom.DataSet) dicom.DataSet {
+	known := index.Known(l)
+	return slices.DeleteFunc(slices.Clone(ds), func(e dicom.Element) bool {
+		return !slices.Contains(known, e.Tag) || len(e.Values)+len(e.Items) == 0
+	})
+}
+
+func unique(list []string) []string {
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+func of(ds dicom.DataSet, tag dicom.Tag) string {
+	for _, e := range ds {
+		if e.Tag == tag && len(e.Values) > 0 {
+			return strings.TrimSpace(e.Values[0])
+		}
+	}
+	return ""
+}

@@ -1,0 +1,192 @@
+package index_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/esante-alsace/cigogne/storage/dicom"
+	"github.com/esante-alsace/cigogne/storage/index"
+	"github.com/esante-alsace/cigogne/storage/index/indextest"
+)
+
+// TestAgainstTheModel applies the same random batches to two indexes, one of
+// which gets everything through the wire and some of it twice, and to the
+// model; then it asks all three the same random questions.
+func TestAgainstTheModel(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 99))
+			x, y, model := open(t), open(t), indextest.NewModel()
+			packs := 0
+			for _, b := range randomBatches(rng, seed) {
+				want := model.Receive(b)
+				if got := apply(t, x, b); !reflect.DeepEqual(got.Outcomes, want) {
+					t.Fatalf("outcomes: %v, want %v", got.Outcomes, want)
+				}
+				wire, err := index.EncodeBatch(b)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range 1 + rng.IntN(2) {
+					decoded, err := index.DecodeBatch(wire)
+					if err != nil {
+						t.Fatal(err)
+					}
+					apply(t, y, decoded)
+				}
+				if rng.IntN(3) == 0 {
+					packs++
+					for _, b := range archiving(t, x, rng, packs) {
+						apply(t, x, b)
+						apply(t, y, b)
+					}
+				}
+			}
+			sound(t, x)
+			sound(t, y)
+			compareCounts(t, x, y, model)
+			for range 150 {
+				q := randomQuery(rng, seed)
+				want, err := model.Search(q)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := search(t, x, q)
+				if len(got) != len(want) || len(got) > 0 && !reflect.DeepEqual(jsons(got), jsons(want)) {
+					t.Fatalf("%+v:\n got %v\nwant %v", q, jsons(got), jsons(want))
+				}
+				if other := search(t, y, q); !reflect.DeepEqual(got, other) {
+					t.Fatalf("%+v: two indexes disagree", q)
+				}
+			}
+		})
+	}
+}
+
+func jsons(all []dicom.DataSet) []string {
+	var out []string
+	for _, ds := range all {
+		out = append(out, string(ds.AppendJSON(nil)))
+	}
+	return out
+}
+
+// randomBatches holds a population, with duplicates and conflicts among it.
+func randomBatches(rng *rand.Rand, seed uint64) []index.Batch {
+	p := indextest.Population{Seed: seed}
+	var batches []index.Batch
+	for n := 0; n < 120; {
+		var b index.Batch
+		for range 1 + rng.IntN(10) {
+			b.Received = append(b.Received, p.Study(n)...)
+			n++
+		}
+		b.Through = b.Received[len(b.Received)-1].At
+		for _, in := range b.Received {
+			switch rng.IntN(20) {
+			case 0:
+				b.Received = append(b.Received, in)
+			case 1:
+				b.Received = append(b.Received, indextest.Altered(in, byte(rng.IntN(4))))
+			case 2:
+				b.Received = append(b.Received, indextest.With(indextest.Altered(in, 77), indextest.Text(0x00100020, "LO", "OTHER")))
+			}
+		}
+		if rng.IntN(4) == 0 { // late instances of before
+			b.Received = append(b.Received, p.Study(rng.IntN(n))...)
+		}
+		batches = append(batches, b)
+		if rng.IntN(5) == 0 {
+			batches = append(batches, b)
+		}
+	}
+	return batches
+}
+
+// archiving plans and archives some of the series that have work.
+func archiving(t *testing.T, x *index.Index, rng *rand.Rand, number int) (batches []index.Batch) {
+	work, err := x.Quiet(t.Context(), 1<<62, 0, 40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, w := range work {
+		if rng.IntN(2) == 0 {
+			continue
+		}
+		live, err := x.Live(t.Context(), index.Selector{StudyInstanceUID: w.StudyInstanceUID, SeriesInstanceUID: w.SeriesInstanceUID, Conflicts: w.Conflict})
+		if err != nil {
+			t.Fatal(err)
+		}
+		live = slices.DeleteFunc(live, func(in index.LiveInstance) bool { return in.PackID != "" })
+		if len(live) != w.Instances {
+			t.Fatalf("%+v, but %d are live", w, len(live))
+		}
+		var members []index.Instance
+		for _, in := range live[:1+rng.IntN(len(live))] {
+			members = append(members, in.Instance)
+		}
+		id := fmt.Sprintf("pack-%d-%d", number, i)
+		batches = append(batches, index.Batch{Planned: []index.Plan{planOf(id, w.Conflict, members...)}})
+		if rng.IntN(4) > 0 {
+			batches = append(batches, index.Batch{Archived: []index.PackArchive{archived(id, "dir:///a")}})
+		}
+	}
+	return batches
+}
+
+func compareCounts(t *testing.T, x, y *index.Index, model *indextest.Model) {
+	t.Helper()
+	a, err := x.Counts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := y.Counts(t.Context())
+	if err != nil || a != b {
+		t.Errorf("two indexes count %+v and %+v, %v", a, b, err)
+	}
+	if a.Conflicts != int64(model.Conflicts()) || a.Packs == 0 || a.Conflicts == 0 {
+		t.Errorf("%+v, the model has %d conflicts", a, model.Conflicts())
+	}
+}
+
+func randomQuery(rng *rand.Rand, seed uint64) index.Query {
+	p := indextest.Population{Seed: seed}
+	some := p.Study(rng.IntN(125))[0]
+	q := index.Query{Level: index.Study + index.Level(rng.IntN(2)), Fuzzy: rng.IntN(4) == 0, IncludeAll: rng.IntN(3) == 0}
+	if rng.IntN(2) == 0 {
+		q.Limit, q.Offset = 1+rng.IntN(20), rng.IntN(10)
+	}
+	if rng.IntN(10) == 0 {
+		q.StudyInstanceUID = some.Key.StudyInstanceUID
+	}
+	name := []rune(first(some.Attributes, 0x00100010))
+	date := first(some.Attributes, 0x00080020)
+	all := []index.Condition{
+		{Path: []dicom.Tag{0x00100010}, Value: string(name[:1+rng.IntN(len(name))]) + "*"},
+		{Path: []dicom.Tag{0x00100010}, Value: string(name)},
+		{Path: []dicom.Tag{0x00100010}, Value: "*" + string(name[rng.IntN(len(name)):])},
+		{Path: []dicom.Tag{0x00100010}, Value: "?" + string(name[1:1+rng.IntN(len(name))]) + "*"},
+		{Path: []dicom.Tag{0x00100020}, Value: first(some.Attributes, 0x00100020)},
+		{Path: []dicom.Tag{0x00100020}, Value: first(some.Attributes, 0x00100020)[:2] + "*"},
+		{Path: []dicom.Tag{0x00080020}, Value: date + "-"},
+		{Path: []dicom.Tag{0x00080020}, Value: "-" + date},
+		{Path: []dicom.Tag{0x00080020}, Value: "20160101-20180101"},
+		{Path: []dicom.Tag{0x00080030}, Value: "08-1159"},
+		{Path: []dicom.Tag{0x00080050}, Value: first(some.Attributes, 0x00080050)},
+		{Path: []dicom.Tag{0x00080061}, Value: first(some.Attributes, 0x00080060)},
+		{Path: []dicom.Tag{0x00080061}, Value: `CT\MR`},
+		{Path: []dicom.Tag{0x00080060}, Value: "MG"},
+		{Path: []dicom.Tag{0x0020000D}, Value: some.Key.StudyInstanceUID + ",1.2.3"},
+		{Path: []dicom.Tag{0x0020000E}, Value: some.Key.SeriesInstanceUID},
+		{Path: []dicom.Tag{0x00400275, 0x00400009}, Value: "SPS1*"},
+		{Path: []dicom.Tag{0x00081030}, Value: "TDM*"},
+		{Path: []dicom.Tag{0x00201208}, Value: "3"},
+	}
+	for range rng.IntN(3) {
+		q.Match = append(q.Match, all[rng.IntN(len(all))])
+	}
+	return q
+}
