@@ -2,7 +2,10 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"hash/crc32"
+	"io"
 	"log/slog"
 	"time"
 
@@ -81,11 +84,13 @@ func (a *Archiver) Run(ctx context.Context) error {
 	}
 }
 
-// Pass archives once what is due now.
+// Pass archives once what is due now. It does what it can and returns what
+// failed.
 func (a *Archiver) Pass(ctx context.Context) error {
-	if err := a.finishPlans(ctx); err != nil {
-		return err
-	}
+	return errors.Join(a.planAll(ctx), a.finishPlans(ctx), a.release(ctx))
+}
+
+func (a *Archiver) planAll(ctx context.Context) error {
 	before := a.o.Now().Add(-a.o.Settle).UnixNano()
 	work, err := a.o.Index.Quiet(ctx, before, a.o.PackBytes, workList)
 	if err != nil {
@@ -96,12 +101,7 @@ func (a *Archiver) Pass(ctx context.Context) error {
 			return err
 		}
 	}
-	if len(work) > 0 {
-		if err := a.finishPlans(ctx); err != nil {
-			return err
-		}
-	}
-	return a.release(ctx)
+	return nil
 }
 
 // plan decides which pack each of the series' instances will lie in.
@@ -178,12 +178,16 @@ func (a *Archiver) finishPlans(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var failed []error // one pack that cannot be written keeps no other back
 	for _, p := range plans {
 		if err := a.write(ctx, p); err != nil {
-			return fmt.Errorf("pack %s: %w", p.PackID, err)
+			failed = append(failed, fmt.Errorf("pack %s: %w", p.PackID, err))
+		}
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // write puts one planned pack into the archive and records that it is there.
@@ -198,19 +202,51 @@ func (a *Archiver) write(ctx context.Context, p index.Plan) error {
 	}
 	defer packed.Close()
 	key := pack.Key(p.StudyInstanceUID, p.SeriesInstanceUID, p.PackID, p.Conflict)
+	size := packed.Size()
 	crc, err := a.o.Archive.Put(ctx, key, packed)
+	if errors.Is(err, storage.ErrConflict) {
+		size, crc, err = a.adopt(ctx, key, packed, err)
+	}
 	if err != nil {
 		return err
 	}
 	err = a.o.Proposer.Propose(ctx, index.Batch{Archived: []index.PackArchive{{
 		PackID: p.PackID, Archive: a.o.Archive.String(), Key: key,
-		Size: packed.Size(), CRC32C: crc, At: a.o.Now().UnixNano(),
+		Size: size, CRC32C: crc, At: a.o.Now().UnixNano(),
 	}}})
 	if err != nil {
 		return err
 	}
-	a.o.Logger.Info("archived", "pack", p.PackID, "key", key, "instances", len(members), "bytes", packed.Size())
+	a.o.Logger.Info("archived", "pack", p.PackID, "key", key, "instances", len(members), "bytes", size)
 	return nil
+}
+
+// adopt takes a pack for written that lies in the archive already in other
+// bytes, when it is sound and holds the very same instances: another version
+// of the program, with another compressor, wrote it before a crash.
+func (a *Archiver) adopt(ctx context.Context, key string, packed *pack.Pack, conflict error) (size int64, crc uint32, err error) {
+	st, err := a.o.Archive.Stat(ctx, key)
+	if err != nil {
+		return 0, 0, err
+	}
+	blob := &packBlob{archive: a.o.Archive, key: key, size: st.Size}
+	directory, err := pack.ReadDirectory(ctx, blob)
+	if err != nil || !packed.Matches(directory) {
+		return 0, 0, errors.Join(conflict, err)
+	}
+	sound := true
+	err = pack.Verify(ctx, blob, func(problem string) { sound, conflict = false, fmt.Errorf("%w: %s", conflict, problem) })
+	if err != nil || !sound {
+		return 0, 0, errors.Join(conflict, err)
+	}
+	body, err := blob.Open(ctx, storage.Range{Length: st.Size})
+	if err != nil {
+		return 0, 0, err
+	}
+	defer body.Close()
+	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	_, err = io.Copy(sum, body)
+	return st.Size, sum.Sum32(), err
 }
 
 // members are the plan's instances in the plan's order, as they lie in the
