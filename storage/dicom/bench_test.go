@@ -3,6 +3,8 @@ package dicom_test
 import (
 	"bytes"
 	"io"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/esante-alsace/cigogne/storage/dicom"
@@ -74,4 +76,29 @@ func BenchmarkReader(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkScannerRealHeader reads a real CT with some 250 elements, most of
+// them private.
+func BenchmarkScannerRealHeader(b *testing.B) {
+	file, err := os.ReadFile(filepath.Join(corpus(b), "transfer-syntax", "pydicom--CT_small.dcm"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	p, dataSet, r, err := readFile(file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(dataSet)))
+	b.ReportAllocs()
+	for b.Loop() {
+		s := dicom.NewScanner(p.Meta.TransferSyntaxUID, dicom.ScanLimits{})
+		if _, err := s.Write(dataSet); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(len(r.DataSet)), "elements")
 }

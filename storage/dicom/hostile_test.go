@@ -158,6 +158,29 @@ func TestOverflow(t *testing.T) {
 	runtime.KeepAlive(r)
 }
 
+// A multi-frame of 3 GB goes through in the memory of a small one.
+func TestLongDataSetTakesNoMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads 3 GB")
+	}
+	i := dicomtest.NewStudy(dicomtest.Options{Frames: 6000}).Instances[0]
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	s := dicom.NewScanner(i.TransferSyntaxUID, dicom.ScanLimits{})
+	n, err := io.CopyBuffer(struct{ io.Writer }{s}, i.Reader(), make([]byte, 64<<10))
+	if err != nil || n != i.Size() {
+		t.Fatalf("%d bytes of %d: %v", n, i.Size(), err)
+	}
+	r, err := s.Close()
+	runtime.ReadMemStats(&after)
+	if err != nil || r.Layout.Frames == nil || r.Layout.Frames.Count != 6000 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if total := after.TotalAlloc - before.TotalAlloc; total > 1<<20 { // 576 KiB are the generator's frame and the buffer
+		t.Errorf("%d bytes were allocated", total)
+	}
+}
+
 // Items cost memory even when they are empty.
 func TestEmptyItemsOverflow(t *testing.T) {
 	var b dicomtest.Builder

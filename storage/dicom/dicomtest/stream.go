@@ -15,7 +15,7 @@ func (i Instance) Reader() io.Reader {
 	switch i.TransferSyntaxUID {
 	case ImplicitLE, ExplicitLE, ExplicitBE:
 		head := append(i.attributes().b, i.pixelHeader()...)
-		return &frameReader{instance: i, rest: head, frame: -1}
+		return &frameReader{instance: i, rest: head, frame: -1, pixels: make([]byte, 0, i.frameLength())}
 	}
 	return nil
 }
