@@ -27,6 +27,8 @@ type association struct {
 	contexts map[byte]presentation
 	window   chan struct{} // holds a token for each operation in flight
 	answers  sync.WaitGroup
+
+	giveUpPlace func() // among the established associations, once
 }
 
 // idLength is that of an association's id: 60 bits, enough to be alone in a
@@ -87,7 +89,8 @@ func (a *association) run(ctx context.Context) {
 		_ = a.link.request(ul.RejectResponse, rj.Append(nil))
 		return
 	}
-	defer a.server.release(rq.CallingAETitle) // before finish
+	a.giveUpPlace = sync.OnceFunc(func() { a.server.release(rq.CallingAETitle) })
+	defer a.giveUpPlace() // and not only after finish
 	a.serve(ctx, rq)
 }
 
@@ -143,6 +146,7 @@ func (a *association) messages(ctx context.Context) error {
 			return err
 		case ind != nil:
 			a.answers.Wait()
+			a.giveUpPlace() // the peer may ask for the next association as soon as it is answered
 			return a.link.request(ul.ReleaseResponse, pdu.AppendReleaseRP(nil))
 		}
 		if err := a.perform(ctx, m); err != nil {

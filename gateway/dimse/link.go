@@ -3,6 +3,7 @@ package dimse
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"time"
@@ -168,6 +169,9 @@ func (l *link) failed(err error) error {
 	default:
 		l.fire(ul.TransportClosed)
 		l.wire.Close()
+		if errors.Is(err, io.EOF) { // who reads a data set must not take it for the end
+			return fmt.Errorf("%w: the peer closed it", ErrLost)
+		}
 		return fmt.Errorf("%w: %w", ErrLost, err)
 	}
 }

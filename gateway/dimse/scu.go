@@ -64,6 +64,7 @@ type Association struct {
 	inbox    *inbox
 	contexts map[byte]presentation
 	peerPDU  int           // the longest P-DATA-TF that the peer takes
+	out      []byte        // empty, of the capacity to send one; link.out guards it
 	window   chan struct{} // holds a token for each operation in flight
 
 	mu      sync.Mutex

@@ -56,7 +56,10 @@ func (a *Association) send(ctx context.Context, pc byte, c *command, dataSet io.
 	l.out.Lock()
 	defer l.out.Unlock()
 	fragment := (a.peerPDU - (pdu.DataOverhead - pdu.HeaderLength)) &^ 1
-	out := appendMessage(make([]byte, 0, fragment+1024), pc, c)
+	if a.out == nil {
+		a.out = make([]byte, 0, fragment+leastPDU)
+	}
+	out := appendMessage(a.out, pc, c)
 	// One byte is read ahead, to know which fragment is the last.
 	ahead, held := [1]byte{}, 0
 	for last := false; !last; {
@@ -82,7 +85,7 @@ func (a *Association) send(ctx context.Context, pc byte, c *command, dataSet io.
 		if err := l.requestLocked(ul.DataRequest, out[:start+length]); err != nil {
 			return err
 		}
-		out = out[:0]
+		out = a.out
 	}
 	return nil
 }
