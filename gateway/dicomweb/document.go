@@ -7,7 +7,6 @@ import (
 	"iter"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/storage"
@@ -144,54 +143,4 @@ func copyAll(w *answer, body io.Reader) (int64, error) {
 		return from.WriteTo(w)
 	}
 	return w.ReadFrom(body)
-}
-
-// askedRange reads Range and If-Range: a single range, or false for the whole.
-// What is not understood, and several ranges at once, are ignored as RFC 9110
-// §14.2 allows; a range beyond the end is an error that makes a 416.
-func askedRange(r *http.Request, etag string, size int64) (storage.Range, bool, error) {
-	none := storage.Range{}
-	spec, ok := strings.CutPrefix(r.Header.Get("Range"), "bytes=")
-	if !ok || strings.Contains(spec, ",") {
-		return none, false, nil
-	}
-	if condition := r.Header.Get("If-Range"); condition != "" && (condition != etag || strings.HasPrefix(etag, "W/")) {
-		return none, false, nil
-	}
-	first, last, ok := strings.Cut(strings.TrimSpace(spec), "-")
-	if !ok {
-		return none, false, nil
-	}
-	begin, err1 := strconv.ParseUint(first, 10, 63)
-	end, err2 := strconv.ParseUint(last, 10, 63)
-	beyond := answerWith(http.StatusRequestedRangeNotSatisfiable, fmt.Errorf("%w: the range lies beyond the end", storage.ErrInvalid))
-	switch {
-	case first == "" && err2 == nil: // the last bytes
-		n := min(int64(end), size)
-		if n == 0 {
-			return none, false, beyond
-		}
-		return storage.Range{Offset: size - n, Length: n}, true, nil
-	case err1 != nil || last != "" && (err2 != nil || end < begin):
-		return none, false, nil
-	case int64(begin) >= size:
-		return none, false, beyond
-	case last == "":
-		end = uint64(size)
-	}
-	stop := min(int64(end), size-1) + 1
-	return storage.Range{Offset: int64(begin), Length: stop - int64(begin)}, true, nil
-}
-
-// matches is the weak comparison of If-None-Match (RFC 9110 §13.1.2).
-func matches(lines []string, etag string) bool {
-	etag = strings.TrimPrefix(etag, "W/")
-	for _, line := range lines {
-		for candidate := range split(line, ',') {
-			if candidate == "*" || strings.TrimPrefix(candidate, "W/") == etag {
-				return true
-			}
-		}
-	}
-	return false
 }

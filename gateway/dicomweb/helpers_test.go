@@ -3,6 +3,7 @@ package dicomweb_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"mime/multipart"
@@ -142,7 +143,7 @@ func (r reply) parts(t testing.TB) (bodies [][]byte, headers []textproto.MIMEHea
 	m := multipart.NewReader(bytes.NewReader(r.body), boundary)
 	for {
 		p, err := m.NextRawPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return bodies, headers
 		}
 		if err != nil {
@@ -178,4 +179,16 @@ func (a attribute) first() any {
 		return nil
 	}
 	return a.Value[0]
+}
+
+func (s server) postBytes(t testing.TB, contentType string, body []byte) {
+	t.Helper()
+	s.post(t, "/studies", contentType, bytes.NewReader(body)).wantStatus(t, http.StatusOK)
+}
+
+func newHTTPServer(t testing.TB, h http.Handler) string {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s.URL
 }

@@ -8,9 +8,13 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/storage"
@@ -180,6 +184,52 @@ func (s *sparse) ReadAt(p []byte, off int64) (int, error) {
 		}
 	}
 	return len(p), nil
+}
+
+// kernel is a http.ResponseWriter that notes what it is told to read from.
+type kernel struct {
+	http.ResponseWriter
+	files, most, total int64
+}
+
+func (k *kernel) ReadFrom(src io.Reader) (int64, error) {
+	limited, ok := src.(*io.LimitedReader)
+	if !ok {
+		return 0, fmt.Errorf("%T hides the file", src)
+	}
+	if _, ok := limited.R.(*os.File); ok {
+		k.files++
+	}
+	k.most = max(k.most, limited.N)
+	n, err := io.Copy(io.Discard, limited)
+	k.total += n
+	return n, err
+}
+
+// TestFilesReachTheKernel: net.TCPConn uses sendfile(2) for a *os.File in an
+// io.LimitedReader and for nothing else, so that is what must arrive there, in
+// strides that each have a deadline.
+func TestFilesReachTheKernel(t *testing.T) {
+	f, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const size = 3*stride + 5
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	for name, src := range map[string]io.Reader{"file": f, "range of a file": io.LimitReader(f, size)} {
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		k := &kernel{ResponseWriter: httptest.NewRecorder()}
+		a := newAnswer(k, time.Minute, newBuffers())
+		n, err := io.Copy(a, src)
+		if err != nil || n != size || k.total != size || a.sent != size || k.files < 4 || k.most != stride {
+			t.Errorf("%s: %d bytes (%v) in %d strides of at most %d", name, n, err, k.files, k.most)
+		}
+	}
 }
 
 func FuzzQuery(f *testing.F) {

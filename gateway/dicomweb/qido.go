@@ -27,6 +27,9 @@ func (s *service) search(level index.Level) route {
 			return err
 		}
 		q.StudyInstanceUID, q.SeriesInstanceUID = sel.StudyInstanceUID, sel.SeriesInstanceUID
+		if err := q.warnIgnored(); err != nil {
+			return err
+		}
 		for _, warning := range q.warnings {
 			w.Header().Add("Warning", `299 cigogne "`+warning+`"`)
 		}

@@ -130,10 +130,24 @@ func TestSearchStreams(t *testing.T) {
 	}
 }
 
+// TestSearchUnsupportedMatching: the client is told what was not looked at.
 func TestSearchUnsupportedMatching(t *testing.T) {
 	s := newServer(t)
-	res := s.get(t, "/studies?emptyvaluematching=true&fuzzymatching=true")
-	if res.wantStatus(t, 200); !strings.Contains(res.Header.Get("Warning"), "emptyvaluematching parameter is not supported") {
-		t.Fatalf("Warning %q", res.Header.Get("Warning"))
+	for query, want := range map[string]string{
+		"emptyvaluematching=true":     "emptyvaluematching parameter is not supported",
+		"Rows=512":                    "ignored: 00280010",
+		"SOPInstanceUID=1.2":          "ignored: 00080018", // of another level
+		"00081140.ReferencedSOP=":     "",
+		"PatientID=1&Modality=CT":     "ignored: 00080060",
+		"PatientID=1&StudyDate=2025-": "",
+	} {
+		res := s.get(t, "/studies?"+query)
+		if want == "" {
+			res.wantStatus(t, 400)
+			continue
+		}
+		if res.wantStatus(t, 200); !strings.Contains(strings.Join(res.Header.Values("Warning"), " "), want) {
+			t.Fatalf("%s: Warning %q", query, res.Header.Values("Warning"))
+		}
 	}
 }

@@ -136,6 +136,30 @@ func (q *question) match(name, value string) error {
 	return nil
 }
 
+// warnIgnored tells of the attributes that the index does not match at this
+// level (PS3.18 §8.3.4.1), for the client to see that the answer is wider than
+// its question. The error wraps storage.ErrInvalid when the question as a
+// whole is nonsense.
+func (q *question) warnIgnored() error {
+	compiled, err := index.Compile(q.Query)
+	if err != nil {
+		return err
+	}
+	var ignored []string
+	for _, c := range compiled.Ignored() {
+		path := make([]string, len(c.Path))
+		for i, tag := range c.Path {
+			path[i] = tag.String()
+		}
+		ignored = append(ignored, strings.Join(path, "."))
+	}
+	if ignored != nil {
+		q.warnings = append(q.warnings, "These attributes are not supported for matching at this level and were ignored: "+
+			strings.Join(ignored, ", "))
+	}
+	return nil
+}
+
 func attributePath(name string) ([]dicom.Tag, error) {
 	if strings.Count(name, ".") >= maxPath {
 		return nil, badParameter("attribute %q lies deeper than %d sequences", clip(name), maxPath-1)

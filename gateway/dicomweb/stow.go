@@ -94,6 +94,9 @@ type result struct {
 	err     error
 }
 
+// maxEpilogue is how much is read of what follows the close delimiter.
+const maxEpilogue = 64 << 10
+
 // waiting is an instance that is not durable yet; who waits for it owns the
 // result until then.
 type waiting struct {
@@ -139,6 +142,11 @@ func (u *upload) multipart(ctx context.Context, body io.Reader, boundary string)
 	}()
 	err = u.receiveAll(ctx, parts, window)
 	close(window)
+	if err == nil {
+		// To the end of the request, so that its deadline is taken away and
+		// the connection can be kept. What comes there is of no account.
+		_, _ = io.CopyN(io.Discard, body, maxEpilogue)
+	}
 	<-settled
 	if err == nil && len(u.results) == 0 {
 		return errNoPart

@@ -103,7 +103,7 @@ func TestStoreAnswersPerInstance(t *testing.T) {
 			}
 			for _, in := range o.Stored {
 				url := in["00081190"].first().(string)
-				if got := s.get(t, strings.TrimPrefix(url, s.root), "Accept", "application/dicom"); got.StatusCode != 200 {
+				if got := s.get(t, strings.TrimPrefix(url, s.root), "Accept", "application/dicom"); got.StatusCode != http.StatusOK {
 					t.Fatalf("RetrieveURL %s: %s", url, got.Status)
 				}
 				if in["00081150"].first() != study.Instances[0].SOPClassUID {
