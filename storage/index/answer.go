@@ -51,10 +51,10 @@ func (m *Matcher) returnSet() []returned {
 }
 
 func (m *Matcher) returnsLevel(l Level) bool {
-	switch {
-	case l == m.query.Level:
+	switch l {
+	case m.query.Level:
 		return true
-	case l == Study:
+	case Study:
 		return m.query.StudyInstanceUID == ""
 	default:
 		return m.query.SeriesInstanceUID == ""

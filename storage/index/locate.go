@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 
 	"github.com/esante-alsace/cigogne/storage"
 )
@@ -34,15 +35,16 @@ func (x *Index) liveConflicts(ctx context.Context, sel Selector) ([]LiveInstance
 
 // where is the selector as SQL conditions on the columns given; "" is none.
 func (s Selector) where(study, series, sop string) (sql string, args []any) {
+	var b strings.Builder
 	for _, c := range []struct{ column, uid string }{
 		{study, s.StudyInstanceUID}, {series, s.SeriesInstanceUID}, {sop, s.SOPInstanceUID},
 	} {
 		if c.column != "" && c.uid != "" {
-			sql += " AND " + c.column + " = ?"
+			b.WriteString(" AND " + c.column + " = ?")
 			args = append(args, c.uid)
 		}
 	}
-	return sql, args
+	return b.String(), args
 }
 
 // querier is a pool, a connection or a transaction.
@@ -57,7 +59,7 @@ func each(ctx context.Context, q querier, query string, args []any, fn func(*sql
 	if err != nil {
 		return fmt.Errorf("index: %w", failed(err))
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // rows.Err says it
 	for rows.Next() {
 		if err := fn(rows); err != nil {
 			return fmt.Errorf("index: %w", failed(err))

@@ -39,29 +39,12 @@ func (m *Matcher) narrowing() *narrow {
 	var modalities []string
 	for i := range m.conditions {
 		c := &m.conditions[i]
-		if len(c.path) > 1 {
-			continue
-		}
-		switch c.path[0] {
-		case tagStudyInstanceUID:
-			if u, ok := c.want.(uids); ok {
-				n.and("s.uid IN (SELECT value FROM json_each(?))", jsonList(u.list()))
-				n.selective = true
-			}
-		case tagSeriesInstanceUID:
-			if u, ok := c.want.(uids); ok {
-				n.series(jsonList(u.list()))
-			}
-		case tagPatientID:
-			n.column("s.patient", c.want)
-		case tagAccessionNumber:
-			n.column("s.accession <> '' AND s.accession", c.want)
-		case tagPatientName:
-			n.name(c.want)
-		case tagStudyDate:
-			n.date(c.want)
-		case tagModalitiesInStudy, tagModality:
+		switch {
+		case len(c.path) > 1:
+		case c.path[0] == tagModalitiesInStudy || c.path[0] == tagModality:
 			modalities = n.modalities(c, modalities)
+		default:
+			n.condition(c)
 		}
 	}
 	if !n.selective && len(modalities) == 1 {
@@ -71,6 +54,29 @@ func (m *Matcher) narrowing() *narrow {
 			jsonList(modalities))
 	}
 	return n
+}
+
+// condition narrows by one condition, if there is a column for it.
+func (n *narrow) condition(c *condition) {
+	switch c.path[0] {
+	case tagStudyInstanceUID:
+		if u, ok := c.want.(uids); ok {
+			n.and("s.uid IN (SELECT value FROM json_each(?))", jsonList(u.list()))
+			n.selective = true
+		}
+	case tagSeriesInstanceUID:
+		if u, ok := c.want.(uids); ok {
+			n.series(jsonList(u.list()))
+		}
+	case tagPatientID:
+		n.column("s.patient", c.want)
+	case tagAccessionNumber:
+		n.column("s.accession <> '' AND s.accession", c.want)
+	case tagPatientName:
+		n.name(c.want)
+	case tagStudyDate:
+		n.date(c.want)
+	}
 }
 
 func jsonList(values []string) string {

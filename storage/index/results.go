@@ -13,12 +13,12 @@ import (
 type Standing int
 
 const (
-	// StandingNew: nothing else has its SOPInstanceUID.
+	// StandingNew means: nothing else has its SOPInstanceUID.
 	StandingNew Standing = iota + 1
-	// StandingDuplicate: the very same Data Set is known already, in its place
+	// StandingDuplicate means: the very same Data Set is known already, in its place
 	// or among the conflicts.
 	StandingDuplicate
-	// StandingConflict: it is kept aside, because another Data Set has its
+	// StandingConflict means: it is kept aside, because another Data Set has its
 	// SOPInstanceUID or its study belongs to another patient.
 	StandingConflict
 )
@@ -40,11 +40,11 @@ func (s Standing) String() string {
 type Why int
 
 const (
-	// WhyNone: it is not kept aside.
+	// WhyNone means: it is not kept aside.
 	WhyNone Why = iota
-	// WhyDigest: another Data Set has its SOPInstanceUID.
+	// WhyDigest means: another Data Set has its SOPInstanceUID.
 	WhyDigest
-	// WhyPatient: its study belongs to another PatientID.
+	// WhyPatient means: its study belongs to another PatientID.
 	WhyPatient
 )
 

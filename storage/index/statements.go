@@ -77,7 +77,7 @@ func prepare(ctx context.Context, c *sql.Conn) (*statements, error) {
 		{&s.archivePack, `UPDATE pack SET members = ?, instances = ?, plan = NULL WHERE id = ?`},
 		{&s.putCopy, `INSERT INTO copy VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`},
 	} {
-		stmt, err := c.PrepareContext(ctx, p.sql)
+		stmt, err := c.PrepareContext(ctx, p.sql) //nolint:sqlclosecheck // close closes all
 		if err != nil {
 			_ = s.close() // the first error is the one to tell
 			return nil, fmt.Errorf("prepare %q: %w", p.sql, err)

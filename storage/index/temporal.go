@@ -138,10 +138,8 @@ func parseDT(s string) (span, bool) {
 	if !ok {
 		return span{}, false
 	}
-	month, day := max(n[1], 1), max(n[2], 1)
-	from := time.Date(n[0], time.Month(month), day, n[3], n[4], n[5], 0, time.UTC)
-	if from.Month() != time.Month(month) && n[5] < 60 || len(digits) >= 6 && n[1] == 0 || len(digits) >= 8 && n[2] == 0 ||
-		month > 12 || day > 31 || n[3] > 23 || n[4] > 59 || n[5] > 60 {
+	from, ok := calendar(n, len(digits))
+	if !ok {
 		return span{}, false
 	}
 	var to time.Time
@@ -161,6 +159,24 @@ func parseDT(s string) (span, bool) {
 		return span{start, start + width - 1}, true
 	}
 	return span{from.UnixMicro() - offset, to.UnixMicro() - offset - 1}, true
+}
+
+// calendar is the beginning of what the first so many digits of a DT say.
+func calendar(n [6]int, digits int) (time.Time, bool) {
+	if digits < 6 {
+		n[1] = 1
+	}
+	if digits < 8 {
+		n[2] = 1
+	}
+	if n[1] < 1 || n[1] > 12 || n[2] < 1 || n[3] > 23 || n[4] > 59 || n[5] > 60 {
+		return time.Time{}, false
+	}
+	day := time.Date(n[0], time.Month(n[1]), n[2], 0, 0, 0, 0, time.UTC)
+	if day.Day() != n[2] { // the month has no such day
+		return time.Time{}, false
+	}
+	return day.Add(time.Duration(n[3])*time.Hour + time.Duration(n[4])*time.Minute + time.Duration(n[5])*time.Second), true
 }
 
 // cutOffset cuts the offset from UTC off a DT. A hyphen before four digits is

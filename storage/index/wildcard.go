@@ -33,9 +33,6 @@ func newWildcard(s string) *wildcard {
 	return w
 }
 
-// universal tells whether the pattern is made of stars alone.
-func (w *wildcard) universal() bool { return len(w.parts) == 0 && w.openLeft }
-
 // prefix is the literal text that every match begins with.
 func (w *wildcard) prefix() string {
 	if w.openLeft || len(w.parts) == 0 {
