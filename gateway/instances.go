@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -89,10 +90,11 @@ func (j *journaled) Layout(ctx context.Context) (*dicom.Layout, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.Layout == nil {
-		return &dicom.Layout{}, nil
+	l := new(dicom.Layout)
+	if err := json.Unmarshal(r.Layout, l); err != nil {
+		return nil, fmt.Errorf("%w: instance %s: %w", storage.ErrCorrupt, j.Key.SOPInstanceUID, err)
 	}
-	return r.Layout, nil
+	return l, nil
 }
 
 func (j *journaled) record(ctx context.Context) (*record, error) {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"github.com/fxamacker/cbor/v2"
@@ -19,12 +20,46 @@ const recordVersion = 1
 type record struct {
 	Version    int              `cbor:"1,keyasint"`
 	Instance   storage.Instance `cbor:"2,keyasint"`
-	Attributes dicom.DataSet    `cbor:"3,keyasint"` // those that the index keeps
-	Layout     *dicom.Layout    `cbor:"4,keyasint,omitempty"`
+	Attributes dicom.DataSet    `cbor:"3,keyasint"`           // those that the index keeps
+	Layout     []byte           `cbor:"4,keyasint,omitempty"` // its JSON form
 	// Metadata is the DICOM JSON object, or nil for a Data Set whose
 	// attributes were too many to hold while it was received: then it is
 	// read from the Data Set when it is asked for.
 	Metadata []byte `cbor:"5,keyasint,omitempty"`
+}
+
+const (
+	// keptMetadata bounds the metadata in a record, so that the record stays
+	// well below journal.MaxHeaderBytes.
+	keptMetadata = 384 << 10
+	// keptAttribute and keptAttributes bound one and all of the attributes
+	// that are indexed.
+	keptAttribute  = 16 << 10
+	keptAttributes = 128 << 10
+)
+
+// newRecord describes an instance whose Data Set has been walked.
+func newRecord(in storage.Instance, found *dicom.Result) (*record, error) {
+	layout, err := json.Marshal(&found.Layout)
+	if err != nil {
+		return nil, fmt.Errorf("encode layout: %w", err)
+	}
+	r := &record{Instance: in, Layout: layout}
+	room := keptAttributes
+	var one []byte
+	for _, e := range found.DataSet.Select(index.Indexed()) {
+		one = e.AppendJSON(one[:0])
+		if len(one) <= min(keptAttribute, room) {
+			r.Attributes = append(r.Attributes, e)
+			room -= len(one)
+		}
+	}
+	if !found.Overflow {
+		if m := found.DataSet.AppendJSON(nil); len(m) <= keptMetadata {
+			r.Metadata = m
+		}
+	}
+	return r, nil
 }
 
 func (r *record) encode() ([]byte, error) {

@@ -142,29 +142,25 @@ func (s *Storer) receive(in Incoming, prefix []byte, a *journal.Append) (*record
 	if err != nil {
 		return nil, err
 	}
-	r := &record{
-		Instance: storage.Instance{
-			Key: storage.InstanceKey{
-				StudyInstanceUID:  found.StudyInstanceUID,
-				SeriesInstanceUID: found.SeriesInstanceUID,
-				SOPInstanceUID:    found.SOPInstanceUID,
-			},
-			SOPClassUID:       found.SOPClassUID,
-			TransferSyntaxUID: in.TransferSyntaxUID,
-			Size:              int64(len(prefix)) + size,
-			Prefix:            int64(len(prefix)),
-			CRC32:             sums.crc,
-			Received:          s.o.Now().UnixNano(),
-			Origin:            in.Origin,
+	got := storage.Instance{
+		Key: storage.InstanceKey{
+			StudyInstanceUID:  found.StudyInstanceUID,
+			SeriesInstanceUID: found.SeriesInstanceUID,
+			SOPInstanceUID:    found.SOPInstanceUID,
 		},
-		Attributes: found.DataSet.Select(index.Indexed()),
-		Layout:     &found.Layout,
+		SOPClassUID:       found.SOPClassUID,
+		TransferSyntaxUID: in.TransferSyntaxUID,
+		Size:              int64(len(prefix)) + size,
+		Prefix:            int64(len(prefix)),
+		CRC32:             sums.crc,
+		Received:          s.o.Now().UnixNano(),
+		Origin:            in.Origin,
 	}
-	sums.digest.Sum(r.Instance.Digest[:0])
-	if !found.Overflow {
-		r.Metadata = found.DataSet.AppendJSON(nil)
+	sums.digest.Sum(got.Digest[:0])
+	if err := checkAnnounced(in, got); err != nil {
+		return nil, err
 	}
-	return r, checkAnnounced(in, r.Instance)
+	return newRecord(got, found)
 }
 
 // sums are what is computed of the bytes as they pass.

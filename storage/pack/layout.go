@@ -1,43 +1,12 @@
 package pack
 
 import (
-	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/dicom"
 )
-
-// layoutJSON is the stored form of a dicom.Layout. Offsets count from the
-// first byte of the Data Set.
-type layoutJSON struct {
-	Bulk   []bulkJSON  `json:"bulk,omitempty"`
-	Frames *framesJSON `json:"frames,omitempty"`
-}
-
-type bulkJSON struct {
-	Path   string `json:"path"`
-	VR     string `json:"vr"`
-	Offset int64  `json:"offset"`
-	Length int64  `json:"length"`
-}
-
-// framesJSON keeps fragments as base64 of varints, because there may be tens
-// of thousands: for each fragment the gap after the one before it (zigzag; 8
-// is the item header between two) and its length; for each frame the step in
-// the index of its first fragment (zigzag), left out when each frame is one
-// fragment.
-type framesJSON struct {
-	Count         int    `json:"count"`
-	FrameBits     int64  `json:"frameBits,omitempty"`
-	Offset        int64  `json:"offset,omitempty"` // of the native value
-	Length        int64  `json:"length,omitempty"`
-	Fragments     []byte `json:"fragments,omitempty"`
-	FirstFragment []byte `json:"firstFragment,omitempty"`
-	Single        bool   `json:"single,omitempty"` // frame i is fragment i
-}
 
 // encodeLayout writes a layout that may be nil. It fails with
 // storage.ErrInvalid when the layout contradicts itself or the Data Set, and
@@ -46,58 +15,14 @@ func encodeLayout(l *dicom.Layout, inst storage.Instance) ([]byte, error) {
 	if l == nil {
 		return []byte("null"), nil
 	}
-	if err := checkLayout(l, inst); err != nil {
-		return nil, fmt.Errorf("%w: layout of %s: %w", storage.ErrInvalid, inst.Key, err)
+	if err := l.Check(inst.DataSet().Length, inst.TransferSyntaxUID); err != nil {
+		return nil, fmt.Errorf("layout of %s: %w", inst.Key, err)
 	}
-	var out layoutJSON
-	for _, b := range l.Bulk {
-		out.Bulk = append(out.Bulk, bulkJSON{b.Path, string(b.VR), b.Range.Offset, b.Range.Length})
-	}
-	if f := l.Frames; f != nil {
-		out.Frames = &framesJSON{Count: f.Count, FrameBits: f.FrameBits, Offset: f.Native.Offset, Length: f.Native.Length}
-		out.Frames.Fragments = encodeRanges(f.Fragments)
-		if out.Frames.Single = isSingle(f); !out.Frames.Single {
-			out.Frames.FirstFragment = encodeSteps(f.FirstFragment)
-		}
-	}
-	b, err := json.Marshal(out)
+	b, err := json.Marshal(l)
 	if err == nil && len(b) > MaxLayout {
 		err = fmt.Errorf("%w: layout of %s takes %d bytes", storage.ErrTooLarge, inst.Key, len(b))
 	}
 	return b, err
-}
-
-func isSingle(f *dicom.Frames) bool {
-	if len(f.FirstFragment) == 0 || len(f.FirstFragment) != len(f.Fragments) {
-		return false
-	}
-	for i, first := range f.FirstFragment {
-		if first != i {
-			return false
-		}
-	}
-	return true
-}
-
-func encodeRanges(ranges []storage.Range) []byte {
-	var b []byte
-	end := int64(0)
-	for _, r := range ranges {
-		b = binary.AppendVarint(b, r.Offset-end)
-		b = binary.AppendUvarint(b, uint64(r.Length))
-		end = r.End()
-	}
-	return b
-}
-
-func encodeSteps(numbers []int) []byte {
-	var b []byte
-	last := 0
-	for _, n := range numbers {
-		b = binary.AppendVarint(b, int64(n-last))
-		last = n
-	}
-	return b
 }
 
 // decodeLayout reads what encodeLayout wrote, and vouches that every range
@@ -106,91 +31,9 @@ func decodeLayout(b []byte, inst storage.Instance) (*dicom.Layout, error) {
 	if string(b) == "null" {
 		return nil, nil //nolint:nilnil // a layout that is not known
 	}
-	var in layoutJSON
-	if err := json.Unmarshal(b, &in); err != nil {
+	l := new(dicom.Layout)
+	if err := json.Unmarshal(b, l); err != nil {
 		return nil, err
 	}
-	l := &dicom.Layout{}
-	for _, b := range in.Bulk {
-		l.Bulk = append(l.Bulk, dicom.Bulk{Path: b.Path, VR: dicom.VR(b.VR), Range: storage.Range{Offset: b.Offset, Length: b.Length}})
-	}
-	if f := in.Frames; f != nil {
-		frames, err := f.decode()
-		if err != nil {
-			return nil, err
-		}
-		l.Frames = frames
-	}
-	return l, checkLayout(l, inst)
-}
-
-func (f *framesJSON) decode() (*dicom.Frames, error) {
-	out := &dicom.Frames{Count: f.Count, FrameBits: f.FrameBits, Native: storage.Range{Offset: f.Offset, Length: f.Length}}
-	end := int64(0)
-	for b := f.Fragments; len(b) > 0; {
-		gap, n := binary.Varint(b)
-		length, m := binary.Uvarint(b[max(n, 0):])
-		if n <= 0 || m <= 0 {
-			return nil, errors.New("fragments are no varints")
-		}
-		out.Fragments = append(out.Fragments, storage.Range{Offset: end + gap, Length: int64(length)})
-		end += gap + int64(length)
-		b = b[n+m:]
-	}
-	if f.Single {
-		for i := range out.Fragments {
-			out.FirstFragment = append(out.FirstFragment, i)
-		}
-	}
-	last := 0
-	for b := f.FirstFragment; len(b) > 0; {
-		step, n := binary.Varint(b)
-		if n <= 0 {
-			return nil, errors.New("first fragments are no varints")
-		}
-		last += int(step)
-		out.FirstFragment = append(out.FirstFragment, last)
-		b = b[n:]
-	}
-	return out, nil
-}
-
-// deflatedSyntax is Deflated Explicit VR Little Endian; the ranges of its
-// layout are of the inflated Data Set, whose length is not known here.
-const deflatedSyntax = "1.2.840.10008.1.2.1.99"
-
-func checkLayout(l *dicom.Layout, inst storage.Instance) error {
-	size := inst.DataSet().Length
-	if inst.TransferSyntaxUID == deflatedSyntax {
-		size = 1<<63 - 1
-	}
-	for _, b := range l.Bulk {
-		if !b.Range.Within(size) {
-			return fmt.Errorf("bulk value %s reaches beyond the Data Set", b.Path)
-		}
-	}
-	if l.Frames == nil {
-		return nil
-	}
-	return checkFrames(l.Frames, size)
-}
-
-func checkFrames(f *dicom.Frames, size int64) error {
-	if f.Count < 1 || f.FrameBits < 0 || !f.Native.Within(size) {
-		return errors.New("pixel data reaches beyond the Data Set")
-	}
-	for _, r := range f.Fragments {
-		if !r.Within(size) {
-			return errors.New("a fragment reaches beyond the Data Set")
-		}
-	}
-	if f.FrameBits == 0 && len(f.FirstFragment) != f.Count {
-		return fmt.Errorf("%d frames begin at %d fragments", f.Count, len(f.FirstFragment))
-	}
-	for i, first := range f.FirstFragment {
-		if first < 0 || first > len(f.Fragments) || i > 0 && first < f.FirstFragment[i-1] {
-			return errors.New("a frame begins at no fragment")
-		}
-	}
-	return nil
+	return l, l.Check(inst.DataSet().Length, inst.TransferSyntaxUID)
 }
