@@ -13,8 +13,15 @@ type serveCommand struct {
 	listeners
 	limits
 	stores
+	diagnostics
 	Settle   time.Duration `default:"30s" help:"How long a series must be quiet before it is packed (${default})."`
 	LogLevel slog.Level    `default:"INFO" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn, error (${default})."`
+}
+
+// diagnostics are for those who measure the node.
+type diagnostics struct {
+	Pprof         string `placeholder:"ADDR" help:"Loopback address where Go profiles are served; none by default."`
+	UnsafeNoFsync bool   `help:"Acknowledge without fsync: for benchmarks only, a power cut loses instances."`
 }
 
 // Validate implements kong's validation hook.
@@ -27,6 +34,9 @@ func (s *serveCommand) Validate() error {
 	}
 	if err := s.limits.check(); err != nil {
 		return err
+	}
+	if host, _, err := net.SplitHostPort(s.Pprof); s.Pprof != "" && (err != nil || !loopback(host)) {
+		return fmt.Errorf("%w: --pprof %q: write a loopback HOST:PORT", errUsage, s.Pprof)
 	}
 	_, err := s.archiveDir()
 	return err

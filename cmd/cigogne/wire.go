@@ -102,7 +102,7 @@ func (n *node) openStores(ctx context.Context) error {
 	n.indexer = gateway.NewIndexer(alone{n.index}, n.log)
 	n.journal, err = journal.Open(ctx, journal.Options{
 		Dir: s.journalDir(), MaxBytes: int64(s.JournalMax), Logger: n.log,
-		Durable: n.indexer.Durable, Synced: n.metrics.synced,
+		Durable: n.indexer.Durable, Synced: n.metrics.synced, NoSync: n.config.UnsafeNoFsync,
 	})
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
@@ -169,6 +169,9 @@ func (n *node) serve(ctx context.Context) error {
 	front.Go(func() error {
 		return serveHTTP(fctx, n.http, n.handler(n.dicomweb()), n.config.Grace, n.config.Idle, n.log)
 	})
+	if n.config.Pprof != "" {
+		front.Go(func() error { return serveProfiles(fctx, n.config.Pprof, n.log) })
+	}
 	err := front.Wait()
 	stop()
 	if berr := back.Wait(); err == nil && !errors.Is(berr, context.Canceled) {
