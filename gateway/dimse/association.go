@@ -54,7 +54,7 @@ func newAssociation(s *Server, c net.Conn) *association {
 // turnAway rejects a connection without reading from it: there are so many
 // that not even a request is awaited.
 func (a *association) turnAway() {
-	defer a.link.wire.Close()
+	defer a.link.wire.hangUp()
 	rj := pdu.RejectCongestion()
 	a.server.cfg.Metrics.Association(rj.String())
 	a.log.Warn("too many connections")

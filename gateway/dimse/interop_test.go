@@ -26,7 +26,7 @@ func tool(t testing.TB, name string) string {
 	return path
 }
 
-func run(t testing.TB, name string, args ...string) string {
+func run(t testing.TB, name string, args ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -34,7 +34,6 @@ func run(t testing.TB, name string, args ...string) string {
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
-	return string(out)
 }
 
 // part10 is a small file: File Meta Information, and a Data Set in Explicit

@@ -122,16 +122,16 @@ func (l *link) read(h pdu.Header) (e ul.Event, ind indication, err error) {
 func (l *link) act(ind indication, h pdu.Header) error {
 	switch ind.action {
 	case ul.AE4:
-		l.wire.Close()
+		l.wire.hangUp()
 		return &RejectedError{ind.rj}
 	case ul.AR3:
-		l.wire.Close()
+		l.wire.hangUp()
 		return nil
 	case ul.AA1:
 		_ = l.sendAbort(pdu.Abort{Source: pdu.AbortServiceUser})
 		return unexpectedPDU(h)
 	case ul.AA2, ul.AA3:
-		l.wire.Close()
+		l.wire.hangUp()
 		return fmt.Errorf("%w (source %d, %s)", ErrAborted, ind.abort.Source, ind.abort.Reason)
 	case ul.AA7, ul.AA8:
 		_ = l.sendAbort(pdu.Abort{Source: pdu.AbortServiceProvider, Reason: pdu.ReasonUnexpectedPDU})
@@ -163,12 +163,12 @@ func (l *link) failed(err error) error {
 		return errStopped
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		if l.fire(ul.TimerExpired) == ul.AA2 {
-			l.wire.Close()
+			l.wire.hangUp()
 		}
 		return ErrIdle
 	default:
 		l.fire(ul.TransportClosed)
-		l.wire.Close()
+		l.wire.hangUp()
 		if errors.Is(err, io.EOF) { // who reads a data set must not take it for the end
 			return fmt.Errorf("%w: the peer closed it", ErrLost)
 		}
@@ -198,7 +198,7 @@ func (l *link) write(b []byte) error {
 		return fmt.Errorf("%w: %w", ErrLost, err)
 	}
 	if _, err := l.wire.Write(b); err != nil {
-		l.wire.Close() // the reader sees it and tells the state table
+		l.wire.hangUp() // the reader sees it and tells the state table
 		return fmt.Errorf("%w: %w", ErrLost, err)
 	}
 	return nil
@@ -221,14 +221,14 @@ func (l *link) abort(a pdu.Abort) {
 	case ul.AA1:
 		_ = l.sendAbort(a)
 	case ul.AA2:
-		l.wire.Close()
+		l.wire.hangUp()
 	}
 }
 
 // finish waits until the peer closes the connection, for ARTIM at most, and
 // closes it. Closing at once could destroy what was just sent.
 func (l *link) finish() {
-	defer l.wire.Close()
+	defer l.wire.hangUp()
 	l.wire.resume()
 	l.wire.allow(l.limits.artim, false)
 	for l.state() == ul.Sta13 {

@@ -96,7 +96,7 @@ func Dial(ctx context.Context, addr string, cfg SCUConfig) (*Association, error)
 		waiting: map[uint16]chan command{}, ended: make(chan struct{}),
 	}
 	if err := a.associate(ctx, rq); err != nil {
-		l.wire.Close()
+		l.wire.hangUp()
 		return nil, err
 	}
 	go a.receive()
@@ -335,6 +335,6 @@ func (a *Association) Release(ctx context.Context) error {
 // called at any time, also when it is over.
 func (a *Association) Abort() {
 	a.link.abort(pdu.Abort{Source: pdu.AbortServiceUser})
-	a.link.wire.Close()
+	a.link.wire.hangUp()
 	<-a.ended
 }

@@ -34,8 +34,9 @@ func NewServer(cfg Config) *Server {
 // aborted after it. It closes ln. An error is that of a listener that broke.
 // TLS comes with the listener.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	defer ln.Close()
-	defer context.AfterFunc(ctx, func() { ln.Close() })()
+	hangUp := func() { _ = ln.Close() }
+	defer hangUp()
+	defer context.AfterFunc(ctx, hangUp)()
 	hard, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var all sync.WaitGroup
@@ -64,7 +65,7 @@ func (s *Server) acceptAll(ctx context.Context, ln net.Listener, serve func(net.
 		switch {
 		case ctx.Err() != nil:
 			if err == nil {
-				c.Close()
+				_ = c.Close()
 			}
 			return nil
 		case err == nil:

@@ -92,3 +92,6 @@ func (w *wire) isStopped() bool {
 	defer w.mu.Unlock()
 	return w.stopped
 }
+
+// hangUp closes the connection. There is nobody left to tell of an error.
+func (w *wire) hangUp() { _ = w.Close() }
