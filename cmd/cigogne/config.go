@@ -46,6 +46,7 @@ type limits struct {
 	MaxPDU               size          `name:"max-pdu" default:"128KiB" help:"Longest PDU that is announced and taken (${default})."`
 	MaxDataSet           size          `default:"64GiB" help:"Longest data set (${default})."`
 	AsyncWindow          int           `default:"16" help:"Most C-STORE operations in flight on one association (${default})."`
+	MaxConnections       int           `default:"1024" help:"Most HTTP connections at a time; others wait (${default})."`
 	MaxUploads           int           `default:"64" help:"Most STOW-RS requests at a time (${default})."`
 	Grace                time.Duration `default:"20s" help:"How long transfers may take to finish when the node stops (${default})."`
 }
@@ -116,6 +117,7 @@ func (l *limits) check() error {
 		{"max-pdu", l.MaxPDU >= 4<<10 && l.MaxPDU <= 1<<20, "4KiB to 1MiB"},
 		{"max-data-set", l.MaxDataSet >= 1<<20, "at least 1MiB"},
 		{"async-window", l.AsyncWindow >= 1 && l.AsyncWindow <= 1024, "1 to 1024"},
+		{"max-connections", l.MaxConnections >= 1, "at least 1"},
 		{"max-uploads", l.MaxUploads >= 1, "at least 1"},
 		{"grace", l.Grace >= 0, "0 or more"},
 	} {

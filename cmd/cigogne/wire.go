@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/esante-alsace/cigogne/gateway"
@@ -78,6 +79,7 @@ func (n *node) open(ctx context.Context) (err error) {
 	if n.http, err = lc.Listen(ctx, "tcp", n.config.HTTP); err != nil {
 		return fmt.Errorf("--http: %w", err)
 	}
+	n.http = netutil.LimitListener(n.http, n.config.MaxConnections)
 	return nil
 }
 
@@ -98,6 +100,9 @@ func (n *node) openStores(ctx context.Context) error {
 		if err := n.refuseForgottenPacks(ctx); err != nil {
 			return err
 		}
+	}
+	if n.config.UnsafeNoFsync {
+		n.log.Warn("nothing is fsynced: a power cut loses what is acknowledged")
 	}
 	n.indexer = gateway.NewIndexer(alone{n.index}, n.log)
 	n.journal, err = journal.Open(ctx, journal.Options{
