@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/esante-alsace/cigogne/gateway"
@@ -79,7 +78,7 @@ func (n *node) open(ctx context.Context) (err error) {
 	if n.http, err = lc.Listen(ctx, "tcp", n.config.HTTP); err != nil {
 		return fmt.Errorf("--http: %w", err)
 	}
-	n.http = netutil.LimitListener(n.http, n.config.MaxConnections)
+	n.http = bound(n.http, n.config.MaxConnections)
 	return nil
 }
 
