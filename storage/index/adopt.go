@@ -25,8 +25,7 @@ func (c *change) adopt(ctx context.Context, a *AdoptedPack) error {
 	var entries [][memberBytes]byte
 	seen := make(map[string]storage.Digest, len(a.Instances))
 	for i := range a.Instances {
-		in := &a.Instances[i]
-		in.Attributes = bound(in.Attributes)
+		in := a.Instances[i].bounded()
 		first, twice := seen[in.Key.SOPInstanceUID]
 		if twice && first == in.Digest {
 			continue

@@ -24,7 +24,7 @@ func (x *Index) Apply(ctx context.Context, b Batch) (Applied, error) {
 	}
 	x.apply.Lock()
 	defer x.apply.Unlock()
-	if x.conn == nil {
+	if x.closed {
 		return Applied{}, sql.ErrConnDone
 	}
 	// From here on it is done or it fails: an end of ctx would leave the

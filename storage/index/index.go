@@ -55,9 +55,10 @@ type Index struct {
 	write *sql.DB // one connection
 	read  *sql.DB
 
-	apply sync.Mutex // held while a batch is applied
-	conn  *sql.Conn  // the connection of write, with its statements
-	stmts *statements
+	apply  sync.Mutex // held while a batch is applied
+	closed bool
+	conn   *sql.Conn // the connection of write, with its statements
+	stmts  *statements
 }
 
 // Open opens the index at Path, or creates it. A file that is not an index or
@@ -146,11 +147,15 @@ func (x *Index) create(ctx context.Context) error {
 	return x.Sync(ctx)
 }
 
-// Close ends the index. What was applied is kept; it is durable only after
-// Sync or a checkpoint.
+// Close ends the index, and waits for the queries that run. What was applied
+// is kept. Closing again is no failure; any other call is.
 func (x *Index) Close() error {
 	x.apply.Lock()
 	defer x.apply.Unlock()
+	if x.closed {
+		return nil
+	}
+	x.closed = true
 	var errs []error
 	if x.stmts != nil {
 		errs = append(errs, x.stmts.close())
@@ -166,7 +171,6 @@ func (x *Index) Close() error {
 	if x.write != nil {
 		errs = append(errs, x.write.Close())
 	}
-	x.stmts, x.conn, x.read, x.write = nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 

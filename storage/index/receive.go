@@ -16,8 +16,8 @@ type wireRecord struct {
 }
 
 // receive enters one instance, keeps it aside, or finds it known.
-func (c *change) receive(ctx context.Context, in *Instance) (Outcome, error) {
-	in.Attributes = bound(in.Attributes)
+func (c *change) receive(ctx context.Context, came *Instance) (Outcome, error) {
+	in := came.bounded()
 	if aside, err := c.isAside(ctx, in); err != nil || aside {
 		return Outcome{Standing: StandingDuplicate}, err
 	}

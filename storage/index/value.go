@@ -31,6 +31,13 @@ func blank(e *dicom.Element) bool {
 	return true
 }
 
+// bounded is the instance with Attributes that can be kept.
+func (i *Instance) bounded() *Instance {
+	in := *i // the batch belongs to the caller
+	in.Attributes = bound(in.Attributes)
+	return &in
+}
+
 // bound returns ds as it can be kept: sorted, without doubles, without
 // elements of more than 8 KiB and without those that come when AttributeBytes
 // are full. It is ds itself in nearly every case. An instance is never refused
