@@ -87,6 +87,11 @@ func (s *Searcher) images(ctx context.Context, q index.Query) iter.Seq2[dicom.Da
 			if packs += len(series.Packs); err == nil && packs > searchedPacks {
 				err = fmt.Errorf("%w: the query reaches into more than %d packs: name a study or a series", storage.ErrTooLarge, searchedPacks)
 			}
+			if err == nil && !matcher.Selective() && skip >= series.Instances {
+				skip -= series.Instances // all of them are answers
+				packs -= len(series.Packs)
+				continue
+			}
 			var packed []index.PackedInstance
 			if err == nil {
 				packed, err = s.packed(ctx, series.Packs)
