@@ -328,9 +328,9 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		send []byte
 		want dimse.Status
 	}{
-		{"no UID", append(data(3, true, true, storeCommand(ctImageStorage, "../../x")), dataSet...), dimse.StatusInvalidObjectInstance},
-		{"a UID too long", append(data(3, true, true, storeCommand(ctImageStorage, strings.Repeat("1", 65))), dataSet...), dimse.StatusInvalidObjectInstance},
-		{"an empty UID", append(data(3, true, true, storeCommand(ctImageStorage, "")), dataSet...), dimse.StatusInvalidObjectInstance},
+		{"no UID", append(data(3, true, true, storeCommand(ctImageStorage, "../../x")), dataSet...), dimse.StatusCannotUnderstand},
+		{"a UID too long", append(data(3, true, true, storeCommand(ctImageStorage, strings.Repeat("1", 65))), dataSet...), dimse.StatusCannotUnderstand},
+		{"an empty UID", append(data(3, true, true, storeCommand(ctImageStorage, "")), dataSet...), dimse.StatusCannotUnderstand},
 		{"another SOP class", append(data(3, true, true, storeCommand("1.2.840.10008.5.1.4.1.1.4", "1.2.3")), dataSet...), dimse.StatusSOPClassNotSupported},
 		{"C-STORE of Verification", append(data(1, true, true, storeCommand(dimse.Verification, "1.2.3")), data(1, false, true, pattern(9))...), dimse.StatusSOPClassNotSupported},
 		{"C-FIND", append(data(3, true, true, find), dataSet...), dimse.StatusUnrecognizedOperation},

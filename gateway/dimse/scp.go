@@ -120,7 +120,7 @@ func (a *association) check(ctx context.Context, m *message, pc presentation) ve
 	case c.AffectedSOPClassUID != pc.abstractSyntax || pc.abstractSyntax == Verification:
 		return verdict{StatusSOPClassNotSupported, "SOP class is not that of the presentation context"}
 	case !storage.ValidUID(c.AffectedSOPInstanceUID):
-		return verdict{StatusInvalidObjectInstance, "AffectedSOPInstanceUID is not a UID"}
+		return verdict{StatusCannotUnderstand, "AffectedSOPInstanceUID is not a UID"}
 	case a.server.cfg.Receiver == nil:
 		return verdict{StatusUnrecognizedOperation, "nothing is stored here"}
 	case a.server.cfg.Gatekeeper.Permit(ctx, a.who, access.Store, "instances/"+c.AffectedSOPInstanceUID) != nil:

@@ -15,7 +15,6 @@ type Status uint16
 const (
 	StatusSuccess               Status = 0x0000
 	StatusProcessingFailure     Status = 0x0110
-	StatusInvalidObjectInstance Status = 0x0117
 	StatusSOPClassNotSupported  Status = 0x0122
 	StatusNotAuthorized         Status = 0x0124
 	StatusUnrecognizedOperation Status = 0x0211
