@@ -1,11 +1,11 @@
 package dicomweb_test
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/esante-alsace/cigogne/storage/dicom/dicomtest"
@@ -18,7 +18,7 @@ func inFiles(b *testing.B, s server, instances int) dicomtest.Study {
 	s.keep(b, study.Instances...)
 	dir := b.TempDir()
 	for i, in := range s.instances {
-		in.file = filepath.Join(dir, fmt.Sprint(i))
+		in.file = filepath.Join(dir, strconv.Itoa(i))
 		if err := os.WriteFile(in.file, in.bytes, 0o600); err != nil {
 			b.Fatal(err)
 		}

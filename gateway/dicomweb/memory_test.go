@@ -33,6 +33,8 @@ type memory struct {
 	fail func(storage.InstanceKey) error
 	// waits counts the instances that are received and not yet waited for.
 	waits int
+	// unnamed counts what was refused because a UID is missing or none.
+	unnamed int
 	// together, when not 0, holds back the first Wait until so many instances
 	// are waiting.
 	together int
@@ -68,6 +70,9 @@ func (m *memory) Receive(_ context.Context, in gateway.Incoming) (gateway.Pendin
 		StudyInstanceUID: res.StudyInstanceUID, SeriesInstanceUID: res.SeriesInstanceUID, SOPInstanceUID: res.SOPInstanceUID,
 	}
 	if err := key.Validate(); err != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.unnamed++
 		return nil, err
 	}
 	if in.StudyInstanceUID != "" && in.StudyInstanceUID != key.StudyInstanceUID {

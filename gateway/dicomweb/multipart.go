@@ -176,8 +176,6 @@ func (m *multipartReader) ends(after []byte) (int, bool) {
 	}
 	for i, c := range after {
 		switch {
-		case c == '\n':
-			return i + 1, true
 		case c == '\r' && i+1 == len(after), c == '-' && i == 0 && len(after) == 1:
 			return -1, false
 		case c == '\r' && after[i+1] == '\n':

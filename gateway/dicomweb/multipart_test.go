@@ -116,14 +116,19 @@ func FuzzSTOW(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body, boundary string, chunk int) {
 		chunk = max(1, chunk&0xFFFF)
+		// The standard library also takes bare line feeds: nothing to compare.
+		bare := strings.Count(body, "\n") != strings.Count(body, "\r\n")
 		ours, err := readAll(t, chunked{strings.NewReader(body), chunk}, boundary)
-		if err != nil {
+		if err != nil || bare {
 			return
 		}
 		std := multipart.NewReader(strings.NewReader(body), boundary)
 		for i := 0; ; i++ {
 			p, err := std.NextRawPart()
-			if errors.Is(err, io.EOF) && i == len(ours) {
+			if errors.Is(err, io.EOF) {
+				if i != len(ours) {
+					t.Fatalf("%d parts of %q, the standard library reads %d", len(ours), body, i)
+				}
 				return
 			}
 			if err != nil {
