@@ -22,7 +22,7 @@ import (
 
 // node is the use cases over real stores, its archiver called by hand.
 type node struct {
-	t        *testing.T
+	t        testing.TB
 	dir      string
 	archive  archive.Archive
 	proposer *proposer
@@ -68,7 +68,7 @@ func (p *proposer) fail(before, after func(index.Batch) error) {
 	p.before, p.after = before, after
 }
 
-func open(t *testing.T, dir string, a archive.Archive) *node {
+func open(t testing.TB, dir string, a archive.Archive) *node {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
 	log := slog.New(slog.DiscardHandler)

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -113,7 +114,7 @@ func (r *Receiver) receive(c net.Conn) error {
 				continue
 			}
 			if file == nil {
-				if file, err = os.Create(filepath.Join(r.Dir, fmt.Sprint(r.next.Add(1)))); err != nil {
+				if file, err = os.Create(filepath.Join(r.Dir, strconv.FormatInt(r.next.Add(1), 10))); err != nil {
 					return err
 				}
 			}

@@ -171,7 +171,7 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, grace, idle 
 	err := server.Shutdown(bounded)
 	if err != nil {
 		log.Warn("HTTP transfers were cut at the end of the grace time", "error", err)
-		server.Close() //nolint:errcheck // nothing is left to be done about it
+		server.Close()
 	}
 	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
 		return err

@@ -81,7 +81,7 @@ func tryServe(t *testing.T, dir string, flags ...string) (*process, error) {
 		defer close(p.done)
 		for scanner.Scan() { // the rest of the greeting
 		}
-		p.cmd.Wait() //nolint:errcheck // killed, mostly; stop looks at the state
+		p.cmd.Wait() // killed, mostly; stop looks at the state
 	}()
 	if p.web == "" {
 		<-p.done
@@ -92,7 +92,7 @@ func tryServe(t *testing.T, dir string, flags ...string) (*process, error) {
 
 // kill ends the process the hard way.
 func (p *process) kill() {
-	p.cmd.Process.Kill() //nolint:errcheck // it may have ended
+	p.cmd.Process.Kill() // it may have ended
 	<-p.done
 }
 

@@ -10,8 +10,8 @@ type versionCommand struct{}
 
 // Run prints the version on one line.
 func (versionCommand) Run(c console) error {
-	fmt.Fprintf(c.out, "cigogne %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	return nil
+	_, err := fmt.Fprintf(c.out, "cigogne %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return err
 }
 
 // version is the module's version, or the commit that the binary was built

@@ -123,7 +123,7 @@ func (n *node) refuseForgottenPacks(ctx context.Context) error {
 		}
 		n.index.Close()
 		n.index = nil
-		os.Remove(n.config.indexPath()) //nolint:errcheck // it is empty; the next start says the same
+		os.Remove(n.config.indexPath()) // it is empty; the next start says the same
 		return fmt.Errorf("%w: there is no index, but the archive holds packs such as %s: run 'cigogne rebuild --data-dir %s'",
 			storage.ErrCorrupt, st.Key, n.config.DataDir)
 	}

@@ -1,6 +1,7 @@
 package dicomweb
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -21,6 +22,10 @@ func (e statusError) Unwrap() error { return e.error }
 // answerWith gives an error a status that the sentinels of package storage
 // have no word for.
 func answerWith(status int, err error) error { return statusError{status, err} }
+
+// statusClientGone is what nginx logs when the client did not wait for its
+// answer; nobody reads it but the log and the metrics.
+const statusClientGone = 499
 
 // statusOf is the one place where an error becomes an HTTP status.
 func statusOf(err error) int {
@@ -46,6 +51,8 @@ func statusOf(err error) int {
 		return http.StatusInternalServerError
 	case errors.Is(err, storage.ErrInvalid):
 		return http.StatusBadRequest
+	case errors.Is(err, context.Canceled):
+		return statusClientGone
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return http.StatusRequestTimeout
 	}
