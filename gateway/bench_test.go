@@ -1,0 +1,60 @@
+package gateway_test
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"testing"
+
+	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/storage/archive/mem"
+	"github.com/esante-alsace/cigogne/storage/dicom/dicomtest"
+)
+
+// BenchmarkStore stores instances durably, from one sender and from several.
+func BenchmarkStore(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		in   dicomtest.Instance
+	}{
+		{"CT526KB", dicomtest.NewStudy(dicomtest.Options{Seed: 1, Instances: 1}).Instances[0]},
+		{"CR22KB", tiny(1, 1).Instances[0]},
+	} {
+		for _, senders := range []int{1, 4, 16} {
+			b.Run(fmt.Sprintf("%s/%d", c.name, senders), func(b *testing.B) {
+				benchmarkStore(b, c.in, senders)
+			})
+		}
+	}
+}
+
+func benchmarkStore(b *testing.B, in dicomtest.Instance, senders int) {
+	n := open(b, b.TempDir(), mem.New())
+	dataSet := in.DataSet()
+	at := bytes.Index(dataSet, []byte(in.SOPInstanceUID))
+	var next atomic.Int64
+	next.Store(int64(b.N) * 1e9)
+	b.SetBytes(int64(len(dataSet)))
+	b.SetParallelism(max(senders/2, 1)) // of 2 cores
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		mine := bytes.Clone(dataSet)
+		for pb.Next() {
+			number := strconv.FormatInt(next.Add(1), 10)
+			copy(mine[at+len(in.SOPInstanceUID)-len(number):], number)
+			p, err := n.storer.Receive(b.Context(), gateway.Incoming{
+				Body: bytes.NewReader(mine), Form: gateway.DataSet, TransferSyntaxUID: in.TransferSyntaxUID, SOPClassUID: in.SOPClassUID,
+			})
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			if _, err := p.Wait(b.Context()); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}
