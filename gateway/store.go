@@ -112,7 +112,8 @@ func openForm(in Incoming) ([]byte, Incoming, error) {
 	in.Body = body
 	in.TransferSyntaxUID = head.Meta.TransferSyntaxUID
 	in.SOPClassUID = or(in.SOPClassUID, head.Meta.SOPClassUID)
-	in.SOPInstanceUID = or(in.SOPInstanceUID, head.Meta.SOPInstanceUID)
+	// MediaStorageSOPInstanceUID is not held against the Data Set: exporters
+	// that gave a copy a new SOPInstanceUID and forgot it there are common.
 	if !bytes.HasPrefix(head.Prefix[min(preamble, len(head.Prefix)):], []byte("DICM")) {
 		return dicom.AppendFileMeta(nil, head.Meta), in, nil // the stored form is one that any tool opens
 	}

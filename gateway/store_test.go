@@ -87,6 +87,24 @@ func (n *node) expectConflicts(want ...[]byte) {
 	}
 }
 
+// TestFileMetaOfAnotherInstance: the Data Set says which instance it is; a file
+// whose File Meta Information names another is kept as it came.
+func TestFileMetaOfAnotherInstance(t *testing.T) {
+	n := open(t, t.TempDir(), mem.New())
+	in := tiny(1, 1).Instances[0]
+	file := append(dicomtest.FileMeta(in.SOPClassUID, "1.2.3", in.TransferSyntaxUID), in.DataSet()...)
+	pending, err := n.storer.Receive(t.Context(), gateway.Incoming{Form: gateway.Part10, Body: bytes.NewReader(file)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := pending.Received().Key.SOPInstanceUID; got != in.SOPInstanceUID {
+		t.Errorf("stored as %s, want %s", got, in.SOPInstanceUID)
+	}
+	if _, err := pending.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestRefused: what is not kept, why, and that nothing of it is left.
 func TestRefused(t *testing.T) {
 	n := open(t, t.TempDir(), mem.New())
