@@ -101,7 +101,7 @@ func newPixels(ctx context.Context, in gateway.Instance) (*pixels, error) {
 		return nil, err
 	}
 	if layout == nil || layout.Frames == nil {
-		if ts := dicom.LookupTransferSyntax(about.TransferSyntaxUID); ts.Deflated || ts.BigEndian {
+		if ts := dicom.LookupTransferSyntax(about.TransferSyntaxUID); ts.Deflated {
 			return nil, fmt.Errorf("%w: frames of an instance that is stored as %s cannot be sent; retrieve the instance",
 				storage.ErrUnsupported, ts.Name)
 		}
