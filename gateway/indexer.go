@@ -30,6 +30,8 @@ const (
 	// wait in memory; what does not fit is read back from the journal.
 	batchRows = 500
 	queueRows = 2000
+	// gatherTime is how long a batch waits for company.
+	gatherTime = 10 * time.Millisecond
 	// retryLeast and retryMost bound the wait between two proposals when the
 	// index does not take them.
 	retryLeast = 50 * time.Millisecond
@@ -52,6 +54,7 @@ type Indexer struct {
 	indexed  journal.Position // the last that is in the index
 	failing  error            // why the index takes nothing, or nil
 	wake     chan struct{}    // capacity 1: there is work
+	hurry    chan struct{}    // capacity 1: it is waited for
 	advanced chan struct{}    // closed and replaced when indexed moves
 }
 
@@ -63,6 +66,7 @@ func NewIndexer(p Proposer, log *slog.Logger) *Indexer {
 		log:      log,
 		behind:   true,
 		wake:     make(chan struct{}, 1),
+		hurry:    make(chan struct{}, 1),
 		advanced: make(chan struct{}),
 	}
 }
@@ -93,13 +97,17 @@ func (x *Indexer) Durable(entries []journal.Entry) {
 		}
 		x.queue = append(x.queue, r.indexed(x.id, e.Position))
 	}
-	x.signal()
+	signal(x.wake)
+	if len(x.queue) >= batchRows {
+		signal(x.hurry)
+	}
 }
 
-func (x *Indexer) signal() {
+// signal puts a token into a channel of capacity 1.
+func signal(c chan struct{}) {
 	select {
-	case x.wake <- struct{}{}:
-	default: // it is awake already
+	case c <- struct{}{}:
+	default: // it is there already
 	}
 }
 
@@ -113,7 +121,19 @@ func (x *Indexer) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-x.wake:
+			x.gather()
 		}
+	}
+}
+
+// gather waits a moment for more to become durable, for a batch costs about
+// the same whatever it holds; not when somebody waits for it.
+func (x *Indexer) gather() {
+	t := time.NewTimer(gatherTime)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-x.hurry:
 	}
 }
 
@@ -259,6 +279,7 @@ func (x *Indexer) Await(ctx context.Context) error {
 		if done {
 			return nil
 		}
+		signal(x.hurry)
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%w: index is behind the journal: %w", storage.ErrUnavailable, ctx.Err())

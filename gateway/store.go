@@ -4,10 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"hash/crc32"
 	"io"
 	"log/slog"
@@ -33,14 +31,11 @@ type StoreOptions struct {
 	Now func() time.Time
 }
 
-// chunk is how much is read from a sender at once.
-const chunk = 64 << 10
-
 // Storer is the Store use case: bytes in, checked while they pass, durable
 // before the sender is told.
 type Storer struct {
-	o      StoreOptions
-	chunks sync.Pool
+	o       StoreOptions
+	buffers sync.Pool
 }
 
 // NewStorer returns a Storer.
@@ -48,7 +43,7 @@ func NewStorer(o StoreOptions) *Storer {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Storer{o: o, chunks: sync.Pool{New: func() any { return new([chunk]byte) }}}
+	return &Storer{o: o}
 }
 
 // Receive reads one instance to its end. The error wraps storage.ErrInvalid
@@ -70,15 +65,6 @@ func (s *Storer) Receive(ctx context.Context, in Incoming) (Pending, error) {
 		a.Abort()
 		return nil, err
 	}
-	standing, err := s.standing(ctx, r)
-	if err != nil {
-		a.Abort()
-		return nil, err
-	}
-	if standing == Duplicate {
-		a.Abort()
-		return settled{r.receipt(Duplicate)}, nil
-	}
 	header, err := r.encode()
 	if err != nil {
 		a.Abort()
@@ -89,7 +75,7 @@ func (s *Storer) Receive(ctx context.Context, in Incoming) (Pending, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &pending{pending: p, receipt: r.receipt(standing)}, nil
+	return &pending{storer: s, record: r, pending: p}, nil
 }
 
 // openForm reads up to the Data Set and returns what the stored form has in
@@ -134,8 +120,14 @@ func or(s, otherwise string) string {
 func (s *Storer) receive(in Incoming, prefix []byte, a *journal.Append) (*record, error) {
 	scanner := dicom.NewScanner(in.TransferSyntaxUID, s.o.Scan)
 	defer scanner.Abort()
-	sums := sums{digest: sha256.New(), crc: crc32.ChecksumIEEE(prefix)}
-	size, err := s.pump(in.Body, scanner, &sums, a)
+	buffers, ok := s.buffers.Get().(*[chunks][chunk]byte)
+	if !ok {
+		buffers = new([chunks][chunk]byte)
+	}
+	defer s.buffers.Put(buffers)
+	d := newDigester(in.Body, crc32.ChecksumIEEE(prefix), buffers)
+	err := s.pump(d, scanner, a)
+	d.close()
 	if err != nil {
 		return nil, err
 	}
@@ -151,52 +143,38 @@ func (s *Storer) receive(in Incoming, prefix []byte, a *journal.Append) (*record
 		},
 		SOPClassUID:       found.SOPClassUID,
 		TransferSyntaxUID: in.TransferSyntaxUID,
-		Size:              int64(len(prefix)) + size,
+		Size:              int64(len(prefix)) + d.size,
 		Prefix:            int64(len(prefix)),
-		CRC32:             sums.crc,
+		CRC32:             d.crc,
 		Received:          s.o.Now().UnixNano(),
 		Origin:            in.Origin,
+		Digest:            d.sum(),
 	}
-	sums.digest.Sum(got.Digest[:0])
 	if err := checkAnnounced(in, got); err != nil {
 		return nil, err
 	}
 	return newRecord(got, found)
 }
 
-// sums are what is computed of the bytes as they pass.
-type sums struct {
-	digest hash.Hash
-	crc    uint32
-}
-
-// pump moves the Data Set from the sender into scanner, sums and journal.
-func (s *Storer) pump(body io.Reader, scanner *dicom.Scanner, sums *sums, a *journal.Append) (size int64, err error) {
-	buf, ok := s.chunks.Get().(*[chunk]byte)
-	if !ok {
-		buf = new([chunk]byte)
-	}
-	defer s.chunks.Put(buf)
+// pump moves the Data Set from the sender through the scanner into the
+// journal.
+func (s *Storer) pump(d *digester, scanner *dicom.Scanner, a *journal.Append) error {
 	for {
-		n, rerr := body.Read(buf[:])
-		p := buf[:n]
-		size += int64(n)
-		if s.o.MaxDataSet > 0 && size > s.o.MaxDataSet {
-			return size, fmt.Errorf("%w: data set of more than %d bytes", storage.ErrTooLarge, s.o.MaxDataSet)
+		p, rerr := d.next()
+		if s.o.MaxDataSet > 0 && d.size > s.o.MaxDataSet {
+			return fmt.Errorf("%w: data set of more than %d bytes", storage.ErrTooLarge, s.o.MaxDataSet)
 		}
 		if _, err := scanner.Write(p); err != nil {
-			return size, err
+			return err
 		}
 		if _, err := a.Write(p); err != nil {
-			return size, err
+			return err
 		}
-		sums.digest.Write(p)
-		sums.crc = crc32.Update(sums.crc, crc32.IEEETable, p)
 		if errors.Is(rerr, io.EOF) {
-			return size, nil
+			return nil
 		}
 		if rerr != nil {
-			return size, rerr
+			return rerr
 		}
 	}
 }
@@ -222,8 +200,34 @@ func checkAnnounced(in Incoming, got storage.Instance) error {
 	return nil
 }
 
-// standing asks the index what the instance will be. The index decides for
-// good when it applies; here a duplicate is spared the journal.
+// pending is an instance that waits for the journal's fsync.
+type pending struct {
+	storer  *Storer
+	record  *record
+	pending *journal.Pending
+}
+
+// Wait implements Pending. While the disk is at work the index is asked what
+// the instance will be; it decides for good when it applies.
+func (p *pending) Wait(ctx context.Context) (Receipt, error) {
+	standing, err := p.storer.standing(ctx, p.record)
+	if err != nil {
+		return p.Received(), err
+	}
+	if _, err := p.pending.Wait(ctx); err != nil {
+		return p.Received(), err
+	}
+	receipt := p.Received()
+	receipt.Standing = standing
+	return receipt, nil
+}
+
+// Received implements Pending.
+func (p *pending) Received() Receipt {
+	in := &p.record.Instance
+	return Receipt{Key: in.Key, SOPClassUID: in.SOPClassUID, Digest: in.Digest}
+}
+
 func (s *Storer) standing(ctx context.Context, r *record) (Standing, error) {
 	has, err := s.o.Index.Has(ctx, r.indexed("", journal.Position{}))
 	if err != nil {
@@ -238,28 +242,3 @@ func (s *Storer) standing(ctx context.Context, r *record) (Standing, error) {
 		return Stored, nil
 	}
 }
-
-func (r *record) receipt(s Standing) Receipt {
-	return Receipt{Key: r.Instance.Key, SOPClassUID: r.Instance.SOPClassUID, Digest: r.Instance.Digest, Standing: s}
-}
-
-// settled is a Pending that was durable before.
-type settled struct{ receipt Receipt }
-
-func (s settled) Wait(context.Context) (Receipt, error) { return s.receipt, nil }
-func (s settled) Received() Receipt                     { return s.receipt }
-
-// pending is an instance that waits for the journal's fsync.
-type pending struct {
-	pending *journal.Pending
-	receipt Receipt
-}
-
-func (p *pending) Wait(ctx context.Context) (Receipt, error) {
-	if _, err := p.pending.Wait(ctx); err != nil {
-		return p.receipt, err
-	}
-	return p.receipt, nil
-}
-
-func (p *pending) Received() Receipt { return p.receipt }
