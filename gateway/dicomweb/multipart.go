@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// maxBoundary is the length that RFC 2046 §5.1.1 allows a boundary.
-	maxBoundary = 70
+	// maxBoundary is more than the 70 characters that RFC 2046 §5.1.1 allows a
+	// boundary: Orthanc's DICOMweb client writes 73.
+	maxBoundary = 200
 	// maxPreamble bounds what may stand before the first part.
 	maxPreamble = 64 << 10
 )
@@ -40,7 +41,7 @@ type multipartReader struct {
 // newMultipartReader reads body through buf, which must hold bufferSize bytes.
 func newMultipartReader(body io.Reader, buf []byte, boundary string, maxHeader int) (*multipartReader, error) {
 	if !validBoundary(boundary) {
-		return nil, fmt.Errorf("%w: the boundary must be 1 to %d characters of RFC 2046", storage.ErrInvalid, maxBoundary)
+		return nil, fmt.Errorf("%w: the boundary must be 1 to %d visible characters", storage.ErrInvalid, maxBoundary)
 	}
 	// With a line end in front, the first delimiter is like the others.
 	m := &multipartReader{src: body, buf: buf, delimiter: []byte("\r\n--" + boundary), maxHeader: maxHeader, inPart: true}

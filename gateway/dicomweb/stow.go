@@ -64,7 +64,7 @@ func (s *service) storable(w *answer, r *http.Request) (mediaType, error) {
 	case content.kind != "" && content.kind != dicomType:
 		return content, unsupportedType("the parts must be of type application/dicom")
 	case !validBoundary(content.boundary):
-		return content, fmt.Errorf("%w: the boundary must be 1 to %d characters of RFC 2046", storage.ErrInvalid, maxBoundary)
+		return content, fmt.Errorf("%w: the boundary must be 1 to %d visible characters", storage.ErrInvalid, maxBoundary)
 	}
 	return content, nil
 }

@@ -164,6 +164,7 @@ func TestStoreSingleBody(t *testing.T) {
 func TestStoreRefusals(t *testing.T) {
 	file := string(small(1, 1).Instances[0].Part10())
 	part := "--border\r\nContent-Type: application/dicom\r\n\r\n" + file + "\r\n"
+	const uuids = "40b4290b-0b2e-455e-9a7e-95e4dc4c66c0-40b4290b-0b2e-455e-9a7e-95e4dc4c66c0"
 	limited := func(o *dicomweb.Options) {
 		o.Limits = dicomweb.Limits{MaxStore: 120_000, MaxInstance: 50_000, MaxParts: 3}
 	}
@@ -184,6 +185,7 @@ func TestStoreRefusals(t *testing.T) {
 		{"unquoted type", "multipart/related;type=application/dicom;boundary=border", part + "--border--", nil, 200, 1},
 		{"no type", "multipart/related; boundary=border", part + "--border--", nil, 200, 1},
 		{"preamble and epilogue", stowType, "hello\r\n" + part + "--border--\r\nbye", nil, 200, 1},
+		{"boundary of two UUIDs", `multipart/related; type="application/dicom"; boundary=` + uuids, strings.ReplaceAll(part, "border", uuids) + "--" + uuids + "--", nil, 200, 1}, // as Orthanc writes
 		{"no content type", "", part, nil, 415, 0},
 		{"form", "multipart/form-data; boundary=border", part + "--border--", nil, 415, 0},
 		{"metadata in JSON", `multipart/related; type="application/dicom+json"; boundary=border`, part, nil, 415, 0},
