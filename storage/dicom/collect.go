@@ -44,6 +44,9 @@ type collector struct {
 	cs     *charset // of the Data Set, in force at top level
 	open   []openSequence
 	kept   int
+
+	identity identity
+	refused  error // why the element that was announced last is not taken
 	// encapsulated is the value whose fragments are being met.
 	encapsulated *Bulk
 	// dropping is set while inside a top-level sequence that did not fit.
@@ -74,6 +77,11 @@ func (c *collector) charset() *charset {
 }
 
 func (c *collector) element(h *header) int {
+	if len(c.open) == 0 {
+		if c.refused = c.identity.admit(h); c.refused != nil {
+			return 0 // value tells
+		}
+	}
 	switch {
 	case !inMetadata(h.tag):
 		return -1
@@ -91,6 +99,8 @@ func (c *collector) element(h *header) int {
 
 func (c *collector) value(h *header, p []byte) error {
 	switch {
+	case c.refused != nil:
+		return c.refused
 	case h.tag == tagItem:
 		c.pixels.bytes(p)
 		return nil
@@ -101,6 +111,11 @@ func (c *collector) value(h *header, p []byte) error {
 		}
 	}
 	values := decodeValues(h, p, c.charset())
+	if len(c.open) == 0 && identifying(h.tag) {
+		if again, err := c.identity.note(h, p, values); again || err != nil {
+			return err
+		}
+	}
 	if h.tag == tagSpecificCharacterSet {
 		c.setCharset(newCharset(values))
 		values = inUTF8(values)
@@ -145,20 +160,17 @@ func (c *collector) identify(tag Tag, values []string) {
 	default:
 		return
 	}
-	if *uid == "" {
-		*uid = values[0]
-	}
+	*uid = strings.Join(values, `\`) // one that is several is none
 }
 
 // keep adds e where it belongs, if it fits.
 func (c *collector) keep(e Element, cost int) {
-	if c.dropping {
+	top := len(c.open) == 0
+	// Of those that identify there are few, and none may be missed.
+	if c.dropping || (!top || !identifying(e.Tag)) && !c.charge(cost, top && indexedGroup(e.Tag)) {
 		return
 	}
-	if !c.charge(cost, len(c.open) == 0 && indexedGroup(e.Tag)) {
-		return
-	}
-	if len(c.open) == 0 {
+	if top {
 		c.res.DataSet = append(c.res.DataSet, e)
 		return
 	}
@@ -206,6 +218,9 @@ func (c *collector) drop() {
 
 func (c *collector) openSequence(h *header) error {
 	if len(c.open) == 0 {
+		if err := c.identity.admit(h); err != nil {
+			return err
+		}
 		c.before = c.kept
 	}
 	c.open = append(c.open, openSequence{tag: h.tag, cs: c.charset()})
@@ -248,6 +263,11 @@ func (c *collector) closeSequence() error {
 }
 
 func (c *collector) openFragments(h *header) error {
+	if len(c.open) == 0 {
+		if err := c.identity.admit(h); err != nil {
+			return err
+		}
+	}
 	if len(c.open) == 0 && h.tag == tagPixelData {
 		c.pixels.begin(h.offset, c.limits.KeptFragments)
 	}

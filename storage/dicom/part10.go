@@ -36,8 +36,9 @@ type Part10 struct {
 // ReadPart10 reads up to the Data Set, at whose first byte it leaves r. It
 // takes files without preamble, without File Meta Information, and with a
 // missing or wrong group length; what looks like neither a file nor a Data Set
-// is refused with an error that wraps storage.ErrInvalid. It reads at most 64
-// KiB and passes on errors of r.
+// is refused with an error that wraps storage.ErrInvalid, as is File Meta
+// Information that names two transfer syntaxes. It reads at most 64 KiB and
+// passes on errors of r.
 func ReadPart10(r *bufio.Reader) (*Part10, error) {
 	p := &Part10{}
 	m := metaReader{r: r, part10: p}
@@ -124,7 +125,12 @@ func (m *metaReader) element() (bool, error) {
 	if err := m.take(int(length)); err != nil {
 		return false, err
 	}
+	before := m.part10.Meta.TransferSyntaxUID
 	m.part10.Meta.set(number, m.part10.Prefix[from:])
+	if before != "" && before != m.part10.Meta.TransferSyntaxUID {
+		// Readers differ in which one they go by, and so in what they read.
+		return false, fmt.Errorf("%w: File Meta Information names two transfer syntaxes", storage.ErrInvalid)
+	}
 	return true, nil
 }
 

@@ -16,6 +16,10 @@ const (
 	tagSpecificCharacterSet Tag = 0x00080005
 	tagSOPClassUID          Tag = 0x00080016
 	tagSOPInstanceUID       Tag = 0x00080018
+	tagPatientName          Tag = 0x00100010
+	tagPatientID            Tag = 0x00100020
+	tagIssuerOfPatientID    Tag = 0x00100021
+	tagPatientBirthDate     Tag = 0x00100030
 	tagStudyInstanceUID     Tag = 0x0020000D
 	tagSeriesInstanceUID    Tag = 0x0020000E
 	tagSamplesPerPixel      Tag = 0x00280002
