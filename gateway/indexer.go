@@ -55,7 +55,7 @@ type Indexer struct {
 	failing  error            // why the index takes nothing, or nil
 	wake     chan struct{}    // capacity 1: there is work
 	hurry    chan struct{}    // capacity 1: it is waited for
-	advanced chan struct{}    // closed and replaced when indexed moves
+	advanced chan struct{}    // closed and replaced when indexed or failing changes
 }
 
 // NewIndexer returns an Indexer that proposes to p. Attach must be called
@@ -242,6 +242,11 @@ func (x *Indexer) advance(to journal.Position) {
 	defer x.mu.Unlock()
 	x.failing = nil
 	x.indexed = to
+	x.wakeWaiting()
+}
+
+// wakeWaiting lets those who wait in Await look again; mu is held.
+func (x *Indexer) wakeWaiting() {
 	close(x.advanced)
 	x.advanced = make(chan struct{})
 }
@@ -253,6 +258,7 @@ func (x *Indexer) fail(err error) {
 		x.log.Error("index takes nothing, will try again", "error", err)
 	}
 	x.failing = err
+	x.wakeWaiting()
 }
 
 // Failing returns why the index takes nothing now, or nil. While it fails
@@ -267,17 +273,22 @@ func (x *Indexer) Failing() error {
 }
 
 // Await returns when the index has all that was durable at the call, so that
-// a sender finds what it was told is safe.
+// a sender finds what it was told is safe. It fails with storage.ErrUnavailable
+// when ctx ends first, and at once while the index takes nothing: with that
+// error, see behind, reading can go on with what the index has.
 func (x *Indexer) Await(ctx context.Context) error {
 	x.mu.Lock()
 	until := x.durable
 	x.mu.Unlock()
 	for {
 		x.mu.Lock()
-		done, advanced := until.Compare(x.indexed) <= 0, x.advanced
+		done, advanced, failing := until.Compare(x.indexed) <= 0, x.advanced, x.failing
 		x.mu.Unlock()
 		if done {
 			return nil
+		}
+		if failing != nil {
+			return &behindError{failing}
 		}
 		signal(x.hurry)
 		select {
@@ -286,6 +297,24 @@ func (x *Indexer) Await(ctx context.Context) error {
 		case <-advanced:
 		}
 	}
+}
+
+// behindError: the index takes nothing now, and the journal holds what it does
+// not have. Its cause is the node's matter, not the asker's: only the text is
+// handed on.
+type behindError struct{ cause error }
+
+func (e *behindError) Error() string {
+	return fmt.Sprintf("%v: index is behind the journal: %v", storage.ErrUnavailable, e.cause)
+}
+
+func (e *behindError) Unwrap() error { return storage.ErrUnavailable }
+
+// behind tells that Await failed because the index takes nothing, on a full
+// disk for one. What the index has can be read all the same.
+func behind(err error) bool {
+	var b *behindError
+	return errors.As(err, &b)
 }
 
 // Lag tells whether anything durable is not in the index yet.

@@ -35,10 +35,12 @@ func NewRetriever(o RetrieverOptions) *Retriever {
 
 // Instances locates what is selected, series by series and in the order of
 // InstanceNumber within each pack and within what is not packed yet. Nothing
-// selected is storage.ErrNotFound.
+// selected is storage.ErrNotFound, or storage.ErrUnavailable while the index
+// takes nothing and is behind the journal.
 func (r *Retriever) Instances(ctx context.Context, sel Selector) ([]Instance, error) {
-	if err := r.o.Indexer.Await(ctx); err != nil {
-		return nil, err
+	lag := r.o.Indexer.Await(ctx)
+	if lag != nil && !behind(lag) {
+		return nil, lag
 	}
 	at := index.Selector(sel)
 	// Packs are asked for after the journal: an instance that is archived in
@@ -56,6 +58,9 @@ func (r *Retriever) Instances(ctx context.Context, sel Selector) ([]Instance, er
 		return nil, err
 	}
 	found = r.withLive(found, live, sel)
+	if len(found) == 0 && lag != nil {
+		return nil, lag // it may be what the index does not have yet
+	}
 	if len(found) == 0 {
 		return nil, fmt.Errorf("%w: %s", storage.ErrNotFound, sel)
 	}
@@ -64,8 +69,10 @@ func (r *Retriever) Instances(ctx context.Context, sel Selector) ([]Instance, er
 
 // packed are the instances of the packs, or the one that is asked for. A pack
 // can hold instances that the index has in another place: those are not its.
+// What several adopted packs hold is given once.
 func (r *Retriever) packed(ctx context.Context, packs []index.Pack, sop string) ([]Instance, error) {
 	var found []Instance
+	seen := make(map[memberID]bool)
 	for _, p := range packs {
 		if sop != "" && !p.Members.Named(sop) {
 			continue
@@ -76,9 +83,14 @@ func (r *Retriever) packed(ctx context.Context, packs []index.Pack, sop string) 
 		}
 		details := &details{packBlob: blob}
 		for i, e := range blob.directory.Entries {
-			if (sop == "" || sop == e.Key.SOPInstanceUID) && p.Members.Holds(e.Key.SOPInstanceUID, e.Digest) {
-				found = append(found, &packed{details: details, i: i})
+			wanted := (sop == "" || sop == e.Key.SOPInstanceUID) && p.Members.Holds(e.Key.SOPInstanceUID, e.Digest)
+			if !wanted || seen[idOf(e.Instance)] {
+				continue
 			}
+			if len(packs) > 1 {
+				seen[idOf(e.Instance)] = true
+			}
+			found = append(found, &packed{details: details, i: i})
 		}
 	}
 	return found, nil
@@ -101,7 +113,7 @@ func (r *Retriever) withLive(found []Instance, live []index.LiveInstance, sel Se
 }
 
 func (r *Retriever) journaled(in index.LiveInstance, conflicts bool) *journaled {
-	j := &journaled{Instance: in.Instance.Instance, at: journalPosition(in.At), journal: r.o.Journal}
+	j := newJournaled(in, r.o.Journal)
 	j.moved = func(ctx context.Context) (Instance, error) {
 		again, err := r.Instances(ctx, Selector{
 			StudyInstanceUID:  in.Key.StudyInstanceUID,
@@ -113,9 +125,14 @@ func (r *Retriever) journaled(in index.LiveInstance, conflicts bool) *journaled 
 			return nil, err
 		}
 		for _, a := range again {
-			if a.About().Digest == in.Digest {
-				return a, nil
+			if a.About().Digest != in.Digest {
+				continue
 			}
+			if still, ok := a.(*journaled); ok && still.at == in.At {
+				return nil, fmt.Errorf("%w: the index says that instance %s lies in the journal at %v, where there is none",
+					storage.ErrCorrupt, in.Key.SOPInstanceUID, journalPosition(in.At))
+			}
+			return a, nil
 		}
 		return nil, fmt.Errorf("%w: instance %s", storage.ErrNotFound, in.Key.SOPInstanceUID)
 	}

@@ -29,12 +29,13 @@ func NewSearcher(x *index.Index, i *Indexer, r *Retriever) *Searcher {
 }
 
 // Search yields the answers to q in a stable order, each as one DICOM JSON
-// object (PS3.18 §F.2). What was acknowledged before the call is found. A
+// object (PS3.18 §F.2). What was acknowledged before the call is found, unless
+// the index takes nothing just then: what it has is found all the same. A
 // query that cannot be answered is storage.ErrInvalid; one whose answers are
 // spread over too many packs is storage.ErrTooLarge.
 func (s *Searcher) Search(ctx context.Context, q index.Query) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		if err := s.indexer.Await(ctx); err != nil {
+		if err := s.indexer.Await(ctx); err != nil && !behind(err) {
 			yield(nil, err)
 			return
 		}
@@ -58,7 +59,7 @@ func (s *Searcher) Search(ctx context.Context, q index.Query) iter.Seq2[[]byte, 
 // in a stable order.
 func (s *Searcher) Conflicts(ctx context.Context) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		if err := s.indexer.Await(ctx); err != nil {
+		if err := s.indexer.Await(ctx); err != nil && !behind(err) {
 			yield(nil, err)
 			return
 		}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/storage"
@@ -168,11 +169,14 @@ func TestPart10KeepsItsMeta(t *testing.T) {
 	}
 }
 
-// TestIndexFailing: while the index takes nothing, nothing new is taken in;
-// what was acknowledged before is indexed when it takes again.
+// TestIndexFailing: while the index takes nothing, nothing new is taken in and
+// what it has is served; what was acknowledged before is indexed when it takes
+// again.
 func TestIndexFailing(t *testing.T) {
 	n := open(t, t.TempDir(), mem.New())
-	study := tiny(1, 3)
+	study := tiny(1, 4)
+	n.mustStore(study.Instances[0])
+	n.expect(study.StudyInstanceUID, study.Instances[0])
 	failed := make(chan struct{}, 1)
 	n.proposer.fail(func(index.Batch) error {
 		select {
@@ -181,17 +185,29 @@ func TestIndexFailing(t *testing.T) {
 		}
 		return storage.ErrFull
 	}, nil)
-	n.mustStore(study.Instances[0])
+	n.mustStore(study.Instances[1])
 	<-failed
 	<-failed // the second attempt: the first has been noted
-	if _, err := n.store(study.Instances[1]); !errors.Is(err, storage.ErrFull) {
+	if _, err := n.store(study.Instances[2]); !errors.Is(err, storage.ErrFull) {
 		t.Errorf("a store while the index is full: %v", err)
 	}
-	n.proposer.fail(nil, nil)
-	if err := n.indexer.Await(t.Context()); err != nil {
-		t.Fatal(err)
+	n.expect(study.StudyInstanceUID, study.Instances[0])
+	if found := n.search(index.Query{Level: index.Study}); len(found) != 1 {
+		t.Errorf("%d studies are found", len(found))
 	}
-	n.mustStore(study.Instances[1:]...)
+	_, err := n.reader.Instances(t.Context(), gateway.Selector{
+		StudyInstanceUID: study.StudyInstanceUID, SOPInstanceUID: study.Instances[1].SOPInstanceUID,
+	})
+	if !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("an instance that is acknowledged and not indexed: %v", err)
+	}
+	n.proposer.fail(nil, nil)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for n.indexer.Await(t.Context()) != nil {
+		<-tick.C
+	}
+	n.mustStore(study.Instances[2:]...)
 	n.expect(study.StudyInstanceUID, study.Instances...)
 }
 

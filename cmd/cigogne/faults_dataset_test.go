@@ -37,7 +37,7 @@ func TestHostileDataSets(t *testing.T) {
 	for name, b := range sets {
 		t.Run(name, func(t *testing.T) {
 			whileServing(t, node, func() {
-				if got := storeStatus(t, node, dicomtest.ExplicitLE, bytes.NewReader(b)); got != dimse.StatusCannotUnderstand {
+				if got := cstoreStatus(t, node, dicomtest.ExplicitLE, bytes.NewReader(b)); got != dimse.StatusCannotUnderstand {
 					t.Errorf("C-STORE: status %s", got)
 				}
 				expectRefusal(t, node, dicomtest.ExplicitLE, b, http.StatusConflict)
@@ -51,7 +51,7 @@ func TestHostileDataSets(t *testing.T) {
 			t.Fatalf("the bomb has %d bytes", len(bomb))
 		}
 		whileServing(t, node, func() {
-			if got := storeStatus(t, node, dicomtest.Deflated, bytes.NewReader(bomb)); got != dimse.StatusCannotUnderstand {
+			if got := cstoreStatus(t, node, dicomtest.Deflated, bytes.NewReader(bomb)); got != dimse.StatusCannotUnderstand {
 				t.Errorf("C-STORE: status %s", got)
 			}
 			expectRefusal(t, node, dicomtest.Deflated, bomb, http.StatusRequestEntityTooLarge)
@@ -71,8 +71,8 @@ func TestHostileDataSets(t *testing.T) {
 	node.stop()
 }
 
-// storeStatus sends what is said to be CT 2.25.3 by C-STORE.
-func storeStatus(t *testing.T, node *process, syntax string, dataSet io.Reader) dimse.Status {
+// cstoreStatus sends what is said to be CT 2.25.3 by C-STORE.
+func cstoreStatus(t *testing.T, node *process, syntax string, dataSet io.Reader) dimse.Status {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -151,7 +151,7 @@ func TestHostileNames(t *testing.T) {
 				key[place] = uid
 				var b dicomtest.Builder
 				dicomtest.Identity(&b, dicomtest.CTImage, key[2], key[0], key[1])
-				if got := storeStatus(t, node, dicomtest.ExplicitLE, bytes.NewReader(b.Bytes())); !got.Failed() {
+				if got := cstoreStatus(t, node, dicomtest.ExplicitLE, bytes.NewReader(b.Bytes())); !got.Failed() {
 					t.Errorf("C-STORE of %q: status %s", key, got)
 				}
 				file := append(dicomtest.FileMeta(dicomtest.CTImage, key[2], dicomtest.ExplicitLE), b.Bytes()...)

@@ -44,7 +44,8 @@ func TestHostileRequests(t *testing.T) {
 		{"boundary of 64 KB", stow + "Content-Length: 0\r\nContent-Type: multipart/related; boundary=" + strings.Repeat("b", 64<<10) + "\r\n" + end, 4},
 		{"boundary of 1 KB", stow + "Content-Length: 0\r\nContent-Type: multipart/related; boundary=" + strings.Repeat("b", 1<<10) + "\r\n" + end, 400},
 		{"100,000 part headers", body("--b\r\n" + strings.Repeat("X: y\r\n", 100_000) + "\r\nx\r\n--b--"), 400},
-		{"100,000 parts of nothing", body(strings.Repeat("--b\r\n\r\n\r\n", 100_000) + "--b--"), 4},
+		// Here net/http waits a little before it closes, as it does not for a client that said 'Connection: close'.
+		{"100,000 parts of nothing", strings.Replace(body(strings.Repeat("--b\r\n\r\n\r\n", 100_000)+"--b--"), "Connection: close\r\n", "", 1), 413},
 		{"headers of 1 MB", "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("y", 1<<20) + "\r\n" + end, 431},
 		{"Content-Length and chunks", related + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 400},
 		{"two Content-Lengths", related + "Content-Length: 5\r\nContent-Length: 6\r\n" + end + "12345", 400},
