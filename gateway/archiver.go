@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
@@ -40,9 +41,13 @@ const (
 	defaultPackMembers = 4096
 	// workList is how many series one pass takes up.
 	workList = 100
-	// passLeast and passMost bound the time between two passes.
+	// passLeast and passMost bound the time between two passes, retryPass that
+	// after a pass that failed.
 	passLeast = 20 * time.Millisecond
 	passMost  = 2 * time.Second
+	retryPass = 10 * time.Second
+	// toldFailures is how many of a pass's failures its error names.
+	toldFailures = 5
 )
 
 // Archiver moves quiet series from the journal into packs, and packs into the
@@ -51,6 +56,9 @@ const (
 // nothing and makes nothing twice.
 type Archiver struct {
 	o ArchiverOptions
+
+	mu      sync.Mutex
+	failing error
 }
 
 // NewArchiver returns an Archiver; Run sets it to work.
@@ -76,12 +84,32 @@ func (a *Archiver) Run(ctx context.Context) error {
 		if err := pause(ctx, wait); err != nil {
 			return err
 		}
-		wait = beat
-		if err := a.Pass(ctx); err != nil && ctx.Err() == nil {
-			wait = passMost
-			a.o.Logger.Error("archiving failed, will try again", "archive", a.o.Archive.String(), "error", err)
+		err := a.Pass(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
+		a.note(err)
+		if err == nil {
+			wait = beat
+			continue
+		}
+		wait = min(2*wait, retryPass)
+		a.o.Logger.Error("archiving failed, will try again", "archive", a.o.Archive.String(), "in", wait, "error", err)
 	}
+}
+
+func (a *Archiver) note(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.failing = err
+}
+
+// Failing returns why the last pass of Run did not archive all that was due,
+// or nil. What is not archived stays in the journal, which grows.
+func (a *Archiver) Failing() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.failing
 }
 
 // Pass archives once what is due now. It does what it can and returns what
@@ -93,7 +121,11 @@ func (a *Archiver) Pass(ctx context.Context) error {
 func (a *Archiver) planAll(ctx context.Context) error {
 	before := a.o.Now().Add(-a.o.Settle).UnixNano()
 	work, err := a.o.Index.Quiet(ctx, before, a.o.PackBytes, workList)
-	if err != nil {
+	if err != nil || len(work) == 0 {
+		return err
+	}
+	// While the archive is away series go on growing: plans would part them.
+	if err := a.o.Archive.Check(ctx); err != nil {
 		return err
 	}
 	for _, w := range work {
@@ -175,15 +207,27 @@ func idOf(in storage.Instance) memberID { return memberID{in.Key.SOPInstanceUID,
 // of this pass, and those that a crash or an outage left behind.
 func (a *Archiver) finishPlans(ctx context.Context) error {
 	plans, err := a.o.Index.Planned(ctx)
-	if err != nil {
+	if err != nil || len(plans) == 0 {
 		return err
 	}
-	var failed []error // one pack that cannot be written keeps no other back
-	for _, p := range plans {
-		if err := a.write(ctx, p); err != nil {
+	// A plan that a power cut undoes after its pack was put would be made
+	// anew with other members, and the archive would hold them twice.
+	if err := a.o.Index.Sync(ctx); err != nil {
+		return err
+	}
+	var failed []error
+	for i, p := range plans {
+		err := a.write(ctx, p)
+		if err == nil {
+			continue
+		}
+		// One pack that cannot be written keeps no other back, an archive that
+		// cannot be written to keeps back all.
+		if len(failed) < toldFailures {
 			failed = append(failed, fmt.Errorf("pack %s: %w", p.PackID, err))
 		}
-		if ctx.Err() != nil {
+		if err := errors.Join(ctx.Err(), a.o.Archive.Check(ctx)); err != nil {
+			failed = append(failed, fmt.Errorf("%d packs wait: %w", len(plans)-i, err))
 			break
 		}
 	}
@@ -268,7 +312,7 @@ func (a *Archiver) members(ctx context.Context, p index.Plan) ([]pack.Member, er
 		if !ok {
 			return nil, fmt.Errorf("%w: planned instance %s is not in the journal", storage.ErrCorrupt, sop)
 		}
-		j := &journaled{Instance: in.Instance.Instance, at: journalPosition(in.At), journal: a.o.Journal}
+		j := newJournaled(in, a.o.Journal)
 		layout, err := j.Layout(ctx)
 		if err != nil {
 			return nil, err

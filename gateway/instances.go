@@ -9,17 +9,32 @@ import (
 
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/dicom"
+	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/journal"
 )
 
 // journaled is an instance that lies in this node's journal.
 type journaled struct {
 	storage.Instance
-	at      journal.Position
+	at      index.Position
 	journal *journal.Journal
 	// moved finds the instance again when the journal has given its space
 	// back since; nil when that cannot happen.
 	moved func(ctx context.Context) (Instance, error)
+}
+
+func newJournaled(in index.LiveInstance, j *journal.Journal) *journaled {
+	return &journaled{Instance: in.Instance.Instance, at: in.At, journal: j}
+}
+
+// position is where it lies in this node's journal. Positions of another
+// journal mean nothing here: another instance may lie at the same one.
+func (j *journaled) position() (journal.Position, error) {
+	if id := j.journal.ID(); string(j.at.Journal) != id {
+		return journal.Position{}, fmt.Errorf("%w: instance %s lies in journal %s, and this node's is %s",
+			storage.ErrUnavailable, j.Key.SOPInstanceUID, j.at.Journal, id)
+	}
+	return journalPosition(j.at), nil
 }
 
 // About implements Instance.
@@ -27,7 +42,11 @@ func (j *journaled) About() storage.Instance { return j.Instance }
 
 // Open implements Instance.
 func (j *journaled) Open(ctx context.Context, r storage.Range) (io.ReadCloser, error) {
-	body, err := j.journal.Read(ctx, j.at, r)
+	at, err := j.position()
+	if err != nil {
+		return nil, err
+	}
+	body, err := j.journal.Read(ctx, at, r)
 	if errors.Is(err, storage.ErrNotFound) && j.moved != nil {
 		in, err := j.moved(ctx)
 		if err != nil {
@@ -98,7 +117,11 @@ func (j *journaled) Layout(ctx context.Context) (*dicom.Layout, error) {
 }
 
 func (j *journaled) record(ctx context.Context) (*record, error) {
-	e, err := j.journal.Header(ctx, j.at)
+	at, err := j.position()
+	if err != nil {
+		return nil, err
+	}
+	e, err := j.journal.Header(ctx, at)
 	if err != nil {
 		return nil, err
 	}

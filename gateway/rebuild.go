@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -78,6 +79,10 @@ func (b *rebuild) packs(ctx context.Context) error {
 			if err != nil {
 				if ctx.Err() != nil {
 					return err
+				}
+				// One pack may be left out, an archive that went away may not.
+				if cerr := b.Archive.Check(ctx); cerr != nil {
+					return fmt.Errorf("%s: %w", st.Key, errors.Join(err, cerr))
 				}
 				b.problem("%s: %v", st.Key, err)
 				continue

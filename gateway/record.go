@@ -65,6 +65,10 @@ func newRecord(in storage.Instance, found *dicom.Result) (*record, error) {
 func (r *record) encode() ([]byte, error) {
 	r.Version = recordVersion
 	b, err := cbor.Marshal(r)
+	if err == nil && len(b) > journal.MaxHeaderBytes {
+		r.Metadata = nil // a layout of great length comes before it
+		b, err = cbor.Marshal(r)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("encode journal header: %w", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -60,14 +59,13 @@ func (s *Storer) Receive(ctx context.Context, in Incoming) (Pending, error) {
 		return nil, err
 	}
 	a := s.o.Journal.NewAppend(ctx)
+	defer a.Abort() // nothing after Commit
 	r, err := s.receive(in, prefix, a)
 	if err != nil {
-		a.Abort()
 		return nil, err
 	}
 	header, err := r.encode()
 	if err != nil {
-		a.Abort()
 		return nil, err
 	}
 	r.Metadata, r.Layout = nil, nil // the journal has them; the index needs neither
@@ -126,15 +124,15 @@ func (s *Storer) receive(in Incoming, prefix []byte, a *journal.Append) (*record
 	}
 	defer s.buffers.Put(buffers)
 	d := newDigester(in.Body, crc32.ChecksumIEEE(prefix), buffers)
-	err := s.pump(d, scanner, a)
-	d.close()
-	if err != nil {
+	defer d.close() // before the buffers are another's
+	if err := s.pump(d, scanner, a); err != nil {
 		return nil, err
 	}
 	found, err := scanner.Close()
 	if err != nil {
 		return nil, err
 	}
+	d.close()
 	got := storage.Instance{
 		Key: storage.InstanceKey{
 			StudyInstanceUID:  found.StudyInstanceUID,
@@ -170,7 +168,7 @@ func (s *Storer) pump(d *digester, scanner *dicom.Scanner, a *journal.Append) er
 		if _, err := a.Write(p); err != nil {
 			return err
 		}
-		if errors.Is(rerr, io.EOF) {
+		if rerr == io.EOF { //nolint:errorlint // an error that wraps it is no end
 			return nil
 		}
 		if rerr != nil {
@@ -214,12 +212,39 @@ func (p *pending) Wait(ctx context.Context) (Receipt, error) {
 	if err != nil {
 		return p.Received(), err
 	}
-	if _, err := p.pending.Wait(ctx); err != nil {
+	e, err := p.pending.Wait(ctx)
+	if err != nil {
 		return p.Received(), err
+	}
+	if standing == Duplicate {
+		standing = p.storer.itself(ctx, p.record, e.Position)
 	}
 	receipt := p.Received()
 	receipt.Standing = standing
 	return receipt, nil
+}
+
+// itself is the standing of an instance that is durable and that the index
+// called a duplicate: when the index was faster than the question, it is a
+// duplicate of nothing but itself.
+func (s *Storer) itself(ctx context.Context, r *record, at journal.Position) Standing {
+	own := indexPosition(index.JournalID(s.o.Journal.ID()), at)
+	key := r.Instance.Key
+	for _, is := range []Standing{Stored, Conflict} {
+		rows, err := s.o.Index.Live(ctx, index.Selector{
+			StudyInstanceUID: key.StudyInstanceUID, SeriesInstanceUID: key.SeriesInstanceUID,
+			SOPInstanceUID: key.SOPInstanceUID, Conflicts: is == Conflict,
+		})
+		if err != nil {
+			break // it is safe, whatever it is called
+		}
+		for _, row := range rows {
+			if row.At == own {
+				return is
+			}
+		}
+	}
+	return Duplicate
 }
 
 // Received implements Pending.
