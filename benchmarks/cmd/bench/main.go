@@ -1,0 +1,165 @@
+// Command bench measures Cigogne beside its peers and the limits of this
+// machine; see benchmarks/README.md.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/esante-alsace/cigogne/benchmarks"
+	"github.com/esante-alsace/cigogne/benchmarks/report"
+	"github.com/esante-alsace/cigogne/benchmarks/result"
+	"github.com/esante-alsace/cigogne/benchmarks/subject"
+	"github.com/esante-alsace/cigogne/benchmarks/workload"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+type flags struct {
+	quick, profile, list bool
+	set                  string
+	scratch, results     string
+	rounds               int
+	target               time.Duration
+	long                 bool
+}
+
+func parse(args []string) (flags, error) {
+	var f flags
+	set := flag.NewFlagSet("bench", flag.ContinueOnError)
+	set.BoolVar(&f.quick, "quick", false, "the short set, with less of each: about two minutes")
+	set.BoolVar(&f.long, "long", false, "also an index of 10 M studies, which takes long to fill")
+	set.BoolVar(&f.profile, "profile", false, "leave CPU, allocation, mutex and block profiles of our node beside the results")
+	set.BoolVar(&f.list, "list", false, "list the workloads and end")
+	set.StringVar(&f.set, "set", "", "workloads `NAME,...`; a name may end with *")
+	set.StringVar(&f.scratch, "scratch", os.TempDir(), "directory on the disk that is to be measured")
+	set.StringVar(&f.results, "results", "benchmarks/results", "directory for results and the report")
+	set.IntVar(&f.rounds, "rounds", 0, "rounds of each case (5; quick: 3)")
+	set.DurationVar(&f.target, "target", 0, "how long a round should take (4s; quick: 1s)")
+	err := set.Parse(args)
+	if f.rounds == 0 {
+		f.rounds = 5
+		if f.quick {
+			f.rounds = 3
+		}
+	}
+	if f.target == 0 {
+		f.target = 4 * time.Second
+		if f.quick {
+			f.target = 700 * time.Millisecond
+		}
+	}
+	return f, err
+}
+
+func run(ctx context.Context, args []string) error {
+	f, err := parse(args)
+	if err != nil {
+		return err
+	}
+	scratch, err := os.MkdirTemp(f.scratch, "cigogne-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(scratch)
+	memory, err := os.MkdirTemp(inMemory(scratch), "cigogne-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(memory)
+	settings := f.settings(memory)
+	if !f.list {
+		if settings.Programs, err = subject.Build(ctx, scratch); err != nil {
+			return err
+		}
+	}
+	work, err := f.workloads(settings)
+	if err != nil {
+		return err
+	}
+	if f.list {
+		for _, w := range work {
+			fmt.Printf("%-18s %s\n", w.Name, w.Title)
+		}
+		return nil
+	}
+	return f.measure(ctx, work, scratch, memory)
+}
+
+// inMemory is a directory in memory: what is sent should cost no disk.
+func inMemory(otherwise string) string {
+	const shm = "/dev/shm"
+	if info, err := os.Stat(shm); err == nil && info.IsDir() {
+		return shm
+	}
+	return otherwise
+}
+
+func (f flags) settings(memory string) workload.Settings {
+	s := workload.Settings{Material: memory, Pprof: f.profile, Instances: 500, Studies: []int{20_000, 1_000_000}, PeerStudies: 20_000}
+	if f.quick {
+		s.Instances, s.Studies, s.PeerStudies = 200, []int{2000, 20_000}, 500
+	}
+	if f.long {
+		s.Studies = append(s.Studies, 10_000_000)
+	}
+	return s
+}
+
+func (f flags) workloads(s workload.Settings) ([]benchmarks.Workload, error) {
+	all := workload.All(s)
+	switch {
+	case f.set != "":
+		return workload.Select(all, strings.Split(f.set, ","))
+	case f.quick:
+		return workload.Select(all, workload.Quick())
+	}
+	return all, nil
+}
+
+func (f flags) measure(ctx context.Context, work []benchmarks.Workload, scratch, memory string) error {
+	file, err := describe(ctx, scratch)
+	if err != nil {
+		return err
+	}
+	file.Quick = f.quick
+	r := &benchmarks.Runner{File: file, Options: benchmarks.Options{
+		Scratch: scratch, Material: memory, Rounds: f.rounds, Target: f.target,
+		Say: func(format string, args ...any) { fmt.Printf(format+"\n", args...) },
+	}}
+	if f.profile {
+		r.Profiles = filepath.Join(f.results, "profiles", strings.TrimSuffix(file.Name(), ".json"))
+	}
+	primary := map[string]result.Measure{}
+	for _, w := range work {
+		primary[w.Name] = w.Primary
+		if err := r.Run(ctx, w); err != nil {
+			return err
+		}
+	}
+	fmt.Println()
+	if err := report.Table(os.Stdout, file, primary); err != nil {
+		return err
+	}
+	path, err := file.Write(f.results)
+	if err != nil {
+		return err
+	}
+	fmt.Println("\nresults:", path)
+	return nil
+}

@@ -1,0 +1,105 @@
+package benchmarks
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// profileTime is how long the processor profile of a workload covers.
+const profileTime = 3 * time.Second
+
+// profile has the case do more rounds while its profiles are taken.
+func (r *Runner) profile(ctx context.Context, w Workload, c *contender) error {
+	at := c.running.Pprof
+	if r.Profiles == "" || at == "" {
+		return nil
+	}
+	dir := filepath.Join(r.Profiles, w.Name+"-"+strings.ReplaceAll(c.Subject.Name(), " ", "-"))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	cpu := make(chan error, 1)
+	go func() {
+		cpu <- fetch(ctx, fmt.Sprintf("%s/profile?seconds=%d", at, int(profileTime.Seconds())), filepath.Join(dir, "cpu"))
+	}()
+	var err error
+	for n, done := 0, false; !done; n++ {
+		if err == nil {
+			err = r.drive(ctx, w, c, n)
+		}
+		if err != nil {
+			err = fmt.Errorf("driving: %w", err)
+			<-cpu
+			return err
+		}
+		select {
+		case err = <-cpu:
+			done = true
+		default:
+		}
+	}
+	if err != nil {
+		return err
+	}
+	for _, kind := range []string{"allocs", "mutex", "block"} {
+		if err := fetch(ctx, at+"/"+kind, filepath.Join(dir, kind)); err != nil {
+			return err
+		}
+	}
+	return r.costs(ctx, w, filepath.Join(dir, "cpu"))
+}
+
+// profileRounds numbers the rounds that are driven for profiles, far from
+// those that are measured.
+const profileRounds = 1000
+
+func (r *Runner) drive(ctx context.Context, w Workload, c *contender, n int) error {
+	series, err := r.material(w, w.Amount, profileRounds+n)
+	if err != nil {
+		return err
+	}
+	if series != nil {
+		defer series.Remove() //nolint:errcheck // the scratch directory goes at the end
+	}
+	_, err = c.Drive(ctx, Round{At: c.running.Endpoints, Series: series, Amount: w.Amount})
+	return err
+}
+
+func fetch(ctx context.Context, url, path string) error {
+	rq, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	rsp, err := http.DefaultClient.Do(rq)
+	if err != nil {
+		return err
+	}
+	defer rsp.Body.Close()
+	if rsp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, rsp.Status)
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(f, rsp.Body)
+	return err
+}
+
+// costs says what a processor profile names first.
+func (r *Runner) costs(ctx context.Context, w Workload, path string) error {
+	out, err := exec.CommandContext(ctx, "go", "tool", "pprof", "-top", "-nodecount=12", path).Output()
+	if err != nil {
+		return fmt.Errorf("go tool pprof: %w", err)
+	}
+	r.Say("  profile of %s in %s\n%s", w.Name, path, out)
+	return os.WriteFile(path+".txt", out, 0o644)
+}

@@ -1,0 +1,279 @@
+package benchmarks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/esante-alsace/cigogne/benchmarks/material"
+	"github.com/esante-alsace/cigogne/benchmarks/proc"
+	"github.com/esante-alsace/cigogne/benchmarks/result"
+	"github.com/esante-alsace/cigogne/benchmarks/subject"
+)
+
+// Options are those of a Runner.
+type Options struct {
+	Scratch  string        // directory for what subjects keep: on the disk that is measured
+	Material string        // directory for what is sent: in memory, if there is room
+	Rounds   int           // of each case
+	Target   time.Duration // how long a round should take
+	// MaxAmount bounds the units of a round; 0 leaves it to the workload.
+	MaxAmount int
+	// Profiles is a directory for the node's profiles; "" takes none.
+	Profiles string
+	// Say is told what happens.
+	Say func(format string, args ...any)
+}
+
+// Runner runs workloads and gathers what they yield in File.
+type Runner struct {
+	Options
+	File *result.File
+}
+
+// contender is a case at work.
+type contender struct {
+	Case
+	running *subject.Running
+	dir     string
+	rate    float64 // units per second, of its last round
+	stored  int     // units so far
+	samples map[result.Measure][]float64
+}
+
+// settleLimit is how long a subject may go on working after it has answered:
+// what it does then is counted as its own, and disturbs nobody.
+const settleLimit = 5 * time.Second
+
+// Run runs a workload: every case in every round, in an order that rotates. A
+// case that cannot run or fails is left out with a note.
+func (r *Runner) Run(ctx context.Context, w Workload) error {
+	if r.MaxAmount > 0 {
+		w.Amount = min(w.Amount, r.MaxAmount)
+	}
+	r.Say("%s: %s", w.Name, w.Title)
+	all := r.start(ctx, w)
+	defer func() {
+		for _, c := range all {
+			c.running.Stop()
+			os.RemoveAll(c.dir)
+		}
+	}()
+	for n := range r.Rounds + 1 { // round 0 warms up and finds each one's rate
+		if err := r.round(ctx, w, all, n); err != nil {
+			return err
+		}
+	}
+	r.noteForeign(w, all)
+	for _, c := range all {
+		r.record(w, c)
+		if err := r.profile(ctx, w, c); err != nil {
+			r.note("%s: %s: no profile: %v", w.Name, c.Subject.Name(), err)
+		}
+	}
+	return ctx.Err()
+}
+
+// longestNote is in bytes: errors quote what a peer has answered.
+const longestNote = 300
+
+func (r *Runner) note(format string, args ...any) {
+	n := strings.Join(strings.Fields(fmt.Sprintf(format, args...)), " ")
+	n = n[:min(len(n), longestNote)]
+	if !slices.Contains(r.File.Notes, n) {
+		r.File.Notes = append(r.File.Notes, n)
+		r.Say("  note: %s", n)
+	}
+}
+
+func (r *Runner) start(ctx context.Context, w Workload) []*contender {
+	var all []*contender
+	for _, c := range w.Cases {
+		r.File.Promises[c.Subject.Name()] = c.Subject.Promise()
+		running, dir, err := r.startOne(ctx, w, c)
+		switch {
+		case errors.Is(err, subject.ErrMissing):
+			r.note("%s is left out: %v", c.Subject.Name(), err)
+		case err != nil:
+			r.note("%s: %s is left out: %v", w.Name, c.Subject.Name(), err)
+		default:
+			all = append(all, &contender{Case: c, running: running, dir: dir, samples: map[result.Measure][]float64{}})
+		}
+	}
+	return all
+}
+
+func (r *Runner) startOne(ctx context.Context, w Workload, c Case) (_ *subject.Running, dir string, err error) {
+	dir, err = os.MkdirTemp(r.Scratch, w.Name+"-"+strings.ReplaceAll(c.Subject.Name(), " ", "-")+"-")
+	if err != nil {
+		return nil, "", err
+	}
+	if c.Before != nil {
+		if err := c.Before(ctx, dir); err != nil {
+			os.RemoveAll(dir)
+			return nil, "", err
+		}
+	}
+	host := c.Host
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	running, err := c.Subject.Start(ctx, dir, host)
+	if err == nil && c.Fill != nil {
+		if err = c.Fill(ctx, running.Endpoints); err != nil {
+			running.Stop()
+		}
+	}
+	if err != nil {
+		os.RemoveAll(dir)
+		return nil, "", err
+	}
+	running.Quiet(ctx, settleLimit)
+	return running, dir, nil
+}
+
+// warmUp is the share of a round that the warm-up does.
+const warmUp = 10
+
+func (r *Runner) round(ctx context.Context, w Workload, all []*contender, n int) error {
+	most := w.Amount
+	if n == 0 {
+		most = max(1, w.Amount/warmUp)
+	}
+	series, err := r.material(w, most, n)
+	if err != nil {
+		return err
+	}
+	if series != nil {
+		defer series.Remove() //nolint:errcheck // the scratch directory goes at the end
+	}
+	for i := range all {
+		c := all[(i+n)%len(all)]
+		amount := most
+		if n > 0 {
+			amount = min(most, max(1, w.Amount/warmUp, int(c.rate*r.Target.Seconds())))
+		}
+		syscall.Sync() // one's leftovers are not another's to write
+		if err := r.one(ctx, w, c, series, amount, n); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			r.note("%s: %s failed in round %d: %v", w.Name, c.Subject.Name(), n, err)
+		}
+	}
+	return nil
+}
+
+func (r *Runner) material(w Workload, n, round int) (*material.Series, error) {
+	if w.Material == nil {
+		return nil, nil
+	}
+	seed := material.Seed(w.Name, round, r.File.Taken.UnixNano())
+	return w.Material(filepath.Join(r.Material, fmt.Sprintf("%s-%d", w.Name, round)), n, seed)
+}
+
+// one runs and measures one round of one case.
+func (r *Runner) one(ctx context.Context, w Workload, c *contender, series *material.Series, amount, n int) error {
+	rd := Round{At: c.running.Endpoints, Amount: amount}
+	if series != nil {
+		rd.Series = series.First(amount)
+	}
+	before, err := c.running.Usage()
+	if err != nil {
+		return err
+	}
+	busy, own, began := proc.Busy(), proc.Own(), time.Now()
+	work, err := c.Drive(ctx, rd)
+	if err != nil {
+		return err
+	}
+	c.running.Quiet(ctx, settleLimit)
+	after, err := c.running.Usage()
+	if err != nil {
+		return err
+	}
+	used := after.CPU - before.CPU
+	foreign := proc.Busy() - busy - (proc.Own() - own) - used
+	c.rate = float64(work.Units) / work.Elapsed.Seconds()
+	if w.Material != nil {
+		c.stored += work.Units
+	}
+	if n == 0 {
+		return nil
+	}
+	share := 100 * max(0, foreign.Seconds()) / time.Since(began).Seconds()
+	c.add(w, work, used, share, after.PeakRSS)
+	r.Say("  %-28s %10.1f %-14s %5d units in %6.2fs, others %3.0f %% of a processor", c.Subject.Name(),
+		last(c.samples[w.Primary]), w.Primary.Unit(), work.Units, work.Elapsed.Seconds(), share)
+	return nil
+}
+
+func last(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	return values[len(values)-1]
+}
+
+const (
+	megabyte = 1e6
+	gigabyte = 1e9
+	// Less than this is too little to divide processor time by, which is
+	// counted in hundredths of a second.
+	leastForCPU = 20 * megabyte
+)
+
+func (c *contender) add(w Workload, work Work, used time.Duration, foreign float64, peak int64) {
+	s, seconds := c.samples, work.Elapsed.Seconds()
+	put := func(m result.Measure, v float64) { s[m] = append(s[m], v) }
+	put(w.Unit, float64(work.Units)/seconds)
+	put(result.Throughput, float64(work.Bytes)/megabyte/seconds)
+	if peak > 0 {
+		put(result.PeakRSS, float64(peak)/megabyte)
+		if work.Bytes >= leastForCPU {
+			put(result.CPUPerGB, used.Seconds()*gigabyte/float64(work.Bytes))
+		}
+		put(result.CPUPerUnit, used.Seconds()*1e3/float64(work.Units))
+	}
+	for m, v := range work.More {
+		put(m, v)
+	}
+	put(result.ForeignShare, foreign)
+}
+
+// What is called noise: others using this much of a processor, or rounds that
+// lie so far apart.
+const (
+	noisyForeign = 20.0 // % of a processor
+	noisySpread  = 0.4  // of the median
+)
+
+func (r *Runner) record(w Workload, c *contender) {
+	for m, values := range c.samples {
+		r.File.Rows = append(r.File.Rows, result.NewRow(w.Name, c.Subject.Name(), c.Subject.Role(), m, values))
+	}
+	if w.Material != nil && c.stored > 0 && len(c.samples) > 0 {
+		perUnit := float64(proc.DiskUse(filepath.Join(c.dir, "data"))) / float64(c.stored)
+		r.File.Rows = append(r.File.Rows, result.NewRow(w.Name, c.Subject.Name(), c.Subject.Role(), result.DiskPerUnit, []float64{perUnit}))
+	}
+	if row, ok := r.File.Row(w.Name, c.Subject.Name(), w.Primary); ok && row.Spread() > noisySpread {
+		r.note("%s: %s: noisy: rounds lie %.0f %% apart", w.Name, c.Subject.Name(), 100*row.Spread())
+	}
+}
+
+// noteForeign says when a workload had not the machine for itself.
+func (r *Runner) noteForeign(w Workload, all []*contender) {
+	var shares []float64
+	for _, c := range all {
+		shares = append(shares, c.samples[result.ForeignShare]...)
+	}
+	if f := result.Median(shares); f > noisyForeign {
+		r.note("%s: noisy: other programs used %.0f %% of a processor", w.Name, f)
+	}
+}

@@ -1,0 +1,5 @@
+package workload
+
+import "github.com/esante-alsace/cigogne/benchmarks"
+
+func (s Settings) lines() []benchmarks.Workload { return nil }

@@ -1,0 +1,174 @@
+package workload
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/esante-alsace/cigogne/benchmarks"
+	"github.com/esante-alsace/cigogne/benchmarks/material"
+	"github.com/esante-alsace/cigogne/benchmarks/result"
+	"github.com/esante-alsace/cigogne/benchmarks/subject"
+	"github.com/esante-alsace/cigogne/storage/dicom"
+	"github.com/esante-alsace/cigogne/storage/index"
+	"github.com/esante-alsace/cigogne/storage/index/indextest"
+)
+
+// region is the population whose studies are queried.
+func region() indextest.Population {
+	return indextest.Population{Seed: 7, MaxSeries: 2, MaxInstances: 2}
+}
+
+// fillIndex writes an index of n archived studies where a node looks for it.
+// The packs that it names do not exist: queries of studies never open one.
+func fillIndex(n int) func(ctx context.Context, dir string) error {
+	return func(ctx context.Context, dir string) error {
+		at := filepath.Join(dir, "data", "index")
+		if err := os.MkdirAll(at, 0o755); err != nil {
+			return err
+		}
+		x, err := index.Open(ctx, index.Options{Path: filepath.Join(at, "index.db")})
+		if err != nil {
+			return err
+		}
+		defer x.Close()
+		const perBatch = 500
+		for from := 0; from < n; from += perBatch {
+			var b index.Batch
+			for study := from; study < min(n, from+perBatch); study++ {
+				b.Adopted = append(b.Adopted, adopted(region().Study(study))...)
+			}
+			if _, err := x.Apply(ctx, b); err != nil {
+				return err
+			}
+		}
+		return x.Sync(ctx)
+	}
+}
+
+// adopted is a study as packs of an archive, one for each series.
+func adopted(study []index.Instance) []index.AdoptedPack {
+	var packs []index.AdoptedPack
+	last := ""
+	for _, in := range study {
+		in.At = index.Position{}
+		if in.Key.SeriesInstanceUID != last {
+			last = in.Key.SeriesInstanceUID
+			id := strings.ReplaceAll(last, ".", "")
+			packs = append(packs, index.AdoptedPack{Pack: index.PackArchive{
+				PackID: id, Archive: "dir:///nowhere", At: in.Received, Size: 1 << 20,
+				Key: "studies/" + in.Key.StudyInstanceUID + "/" + last + "/" + id + ".zip",
+			}})
+		}
+		p := &packs[len(packs)-1]
+		p.Instances = append(p.Instances, in)
+	}
+	return packs
+}
+
+// sendIndex stores the same studies in a peer, as instances without pixels.
+func sendIndex(n int) func(ctx context.Context, at subject.Endpoints) error {
+	return func(ctx context.Context, at subject.Endpoints) error {
+		dir := filepath.Join(at.Dir, "sent")
+		defer os.RemoveAll(dir)
+		var all []material.Instance
+		for study := range n {
+			for _, in := range region().Study(study) {
+				m, err := material.FromAttributes(dir, in.Key, in.SOPClassUID, in.Attributes)
+				if err != nil {
+					return err
+				}
+				all = append(all, m)
+			}
+		}
+		s := &material.Series{Dir: dir, Instances: all}
+		_, err := stow(4, 20)(ctx, benchmarks.Round{At: at, Series: s, Amount: len(all)})
+		return err
+	}
+}
+
+// question is a kind of query with its own latencies.
+type question struct {
+	name string
+	path func(n int) string // for the n-th study
+}
+
+func questions() []question {
+	return []question{
+		{"name", func(n int) string {
+			family, _, _ := strings.Cut(attribute(n, 0x00100010), "^")
+			day := attribute(n, 0x00080020)
+			return "/studies?PatientName=" + url.QueryEscape(family) + "*&StudyDate=" + day[:4] + "0101-" + day[:4] + "1231"
+		}},
+		{"patient", func(n int) string { return "/studies?PatientID=" + url.QueryEscape(attribute(n, 0x00100020)) }},
+		{"study", func(n int) string { return "/studies?StudyInstanceUID=" + attribute(n, 0x0020000D) }},
+		{"day", func(n int) string {
+			return "/studies?StudyDate=" + attribute(n, 0x00080020) + "&ModalitiesInStudy=CT"
+		}},
+		{"page", func(n int) string {
+			day := attribute(n, 0x00080020)
+			return "/studies?limit=100&StudyDate=" + day[:6] + "01-" + day[:6] + "31"
+		}},
+	}
+}
+
+func attribute(study int, tag dicom.Tag) string {
+	for _, e := range region().Study(study)[0].Attributes {
+		if e.Tag == tag && len(e.Values) > 0 {
+			return e.Values[0]
+		}
+	}
+	return ""
+}
+
+// askAll puts all questions, each about another study; p50 and p99 without a name
+// are those of all together.
+func askAll(studies, clients int) driver {
+	return func(ctx context.Context, r benchmarks.Round) (benchmarks.Work, error) {
+		total := benchmarks.Work{More: map[result.Measure]float64{}}
+		for k, q := range questions() {
+			paths := make([]string, r.Amount)
+			for i := range paths {
+				paths[i] = q.path((i*7919 + k*104729) % studies)
+			}
+			w, err := gets(clients, web, func(n int) ask { return ask{paths[n], acceptJSON, 0} })(ctx, r)
+			if err != nil {
+				return w, err
+			}
+			total.Units += w.Units
+			total.Bytes += w.Bytes
+			total.Elapsed += w.Elapsed
+			for _, m := range []result.Measure{result.P50, result.P99} {
+				total.More[result.Measure(strings.Replace(string(m), " ", "-"+q.name+" ", 1))] = w.More[m]
+			}
+		}
+		return total, nil
+	}
+}
+
+func (s Settings) queries(n int) []benchmarks.Workload {
+	peer := min(n, s.PeerStudies)
+	held := fmt.Sprintf("orthanc %s studies", short(peer))
+	return []benchmarks.Workload{{
+		Name: "qido-" + short(n), Title: fmt.Sprintf("QIDO-RS of studies among %s, 1 client", short(n)),
+		Primary: "p50-name ms", Unit: result.Requests, Amount: 300,
+		Cases: []benchmarks.Case{
+			{Subject: s.ours(), Before: fillIndex(n), Drive: askAll(n, 1)},
+			{Subject: named{subject.Orthanc{}, held}, Fill: sendIndex(peer), Drive: askAll(peer, 1)},
+		},
+	}}
+}
+
+// short writes 20000 as 20k and 1000000 as 1m.
+func short(n int) string {
+	switch {
+	case n%1_000_000 == 0:
+		return fmt.Sprintf("%dm", n/1_000_000)
+	case n%1000 == 0:
+		return fmt.Sprintf("%dk", n/1000)
+	}
+	return fmt.Sprint(n)
+}

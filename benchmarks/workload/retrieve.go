@@ -1,0 +1,101 @@
+package workload
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/esante-alsace/cigogne/benchmarks"
+	"github.com/esante-alsace/cigogne/benchmarks/material"
+	"github.com/esante-alsace/cigogne/benchmarks/proc"
+	"github.com/esante-alsace/cigogne/benchmarks/result"
+	"github.com/esante-alsace/cigogne/benchmarks/subject"
+)
+
+// hold is a series for workloads that only read.
+func (s Settings) hold(name string, kind material.Kind, n int) *held {
+	return &held{dir: func() string { return filepath.Join(s.Material, name) }, kind: kind, n: n, seed: material.Seed(name, time.Now().UnixNano())}
+}
+
+// packed is our node with what it holds in packs; filledAndPacked waits until they are.
+func (s Settings) packed() subject.Cigogne {
+	c := s.ours()
+	c.Settle, c.Label = 200*time.Millisecond, "packed"
+	return c
+}
+
+// filledAndPacked stores the series and waits until the archive has all of it.
+func (h *held) filledAndPacked(ctx context.Context, at subject.Endpoints) error {
+	if err := h.filled(ctx, at); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	archive := filepath.Join(at.Dir, "data", "archive")
+	for proc.DiskUse(archive) < h.series.Bytes() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%d instances are not packed in time: %w", h.n, ctx.Err())
+		}
+	}
+	return nil
+}
+
+// wado is study, instance and frame retrieval with n clients.
+func (s Settings) wado(h *held, n int) []benchmarks.Workload {
+	both := func(ours, file func(int) ask) []benchmarks.Case {
+		cases := []benchmarks.Case{{Subject: s.ours(), Fill: h.filled, Drive: gets(n, web, ours)}}
+		if file != nil {
+			cases = append(cases, benchmarks.Case{Subject: subject.Nginx{}, Fill: h.asFiles, Drive: gets(n, files, file)})
+		}
+		return append(cases,
+			benchmarks.Case{Subject: s.packed(), Fill: h.filledAndPacked, Drive: gets(n, web, ours)},
+			benchmarks.Case{Subject: subject.Orthanc{}, Fill: h.filled, Drive: gets(n, web, ours)},
+		)
+	}
+	return []benchmarks.Workload{
+		{
+			Name: fmt.Sprintf("wado-study-%d", n), Title: fmt.Sprintf("WADO-RS, a study of %d CT, %d client(s)", s.Instances, n),
+			Primary: result.Throughput, Unit: result.Requests, Amount: 8 * n, Cases: both(h.studyAsk, h.studyFile),
+		},
+		{
+			Name: fmt.Sprintf("wado-instance-%d", n), Title: fmt.Sprintf("WADO-RS, CT instances, %d client(s)", n),
+			Primary: result.Requests, Unit: result.Requests, Amount: 12 * s.Instances, Cases: both(h.instanceAsk, h.instanceFile),
+		},
+		{
+			Name: fmt.Sprintf("wado-frame-%d", n), Title: fmt.Sprintf("WADO-RS, frames of CT, %d client(s)", n),
+			Primary: result.Requests, Unit: result.Requests, Amount: 12 * s.Instances, Cases: both(h.frameAsk, h.instanceFile),
+		},
+	}
+}
+
+func (s Settings) metadata(h *held) benchmarks.Workload {
+	get := gets(1, web, h.metadataAsk)
+	return benchmarks.Workload{
+		Name: "metadata", Title: fmt.Sprintf("metadata of a series of %d instances, 1 client", s.Instances),
+		Primary: result.P50, Unit: result.Requests, Amount: 200,
+		Cases: []benchmarks.Case{
+			{Subject: s.ours(), Fill: h.filled, Drive: get},
+			{Subject: s.packed(), Fill: h.filledAndPacked, Drive: get},
+			{Subject: subject.Orthanc{}, Fill: h.filled, Drive: get},
+		},
+	}
+}
+
+// farFrame is single frames of a multi-frame of 210 MB.
+func (s Settings) farFrame(h *held, n int) benchmarks.Workload {
+	get := gets(n, web, h.farFrame)
+	return benchmarks.Workload{
+		Name: fmt.Sprintf("far-frame-%d", n), Title: fmt.Sprintf("WADO-RS, one frame of a multi-frame of 210 MB, %d client(s)", n),
+		Primary: result.P50, Unit: result.Requests, Amount: 2000,
+		Cases: []benchmarks.Case{
+			{Subject: s.ours(), Fill: h.filled, Drive: get},
+			{Subject: s.packed(), Fill: h.filledAndPacked, Drive: get},
+			{Subject: subject.Orthanc{}, Fill: h.filled, Drive: get},
+		},
+	}
+}
