@@ -79,7 +79,7 @@ func (c *change) adoptMember(ctx context.Context, in *Instance) (Why, error) {
 		return WhyNone, err
 	case row == nil:
 		e.count(in)
-		c.describe(e, in.Attributes, in.SOPClassUID)
+		describe(e, in.Attributes, in.SOPClassUID)
 		return WhyNone, nil
 	case row.digest != in.Digest || row.series != e.id:
 		return WhyDigest, nil

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+
+	"github.com/esante-alsace/cigogne/storage/dicom"
 )
 
 // Apply applies a batch in one transaction: all of it or, with an error,
@@ -50,7 +52,6 @@ func (x *Index) Apply(ctx context.Context, b Batch) (Applied, error) {
 type change struct {
 	*statements
 	codec   codec
-	level   map[uint32]Level
 	studies map[string]*study
 	series  map[[2]string]*series
 	order   []*series // of creation, so that writing is deterministic
@@ -62,20 +63,20 @@ type change struct {
 }
 
 func newChange(x *Index) *change {
-	c := &change{
+	return &change{
 		statements: x.stmts,
 		codec:      x.codec,
-		level:      make(map[uint32]Level),
 		studies:    make(map[string]*study),
 		series:     make(map[[2]string]*series),
 		packed:     make(map[string][]Members),
 	}
-	for _, a := range attributes() {
-		if a.role != computed {
-			c.level[uint32(a.tag)] = a.level
-		}
-	}
-	return c
+}
+
+// isOf tells whether the attribute is one that is taken from Data Sets, of
+// that level.
+func isOf(t dicom.Tag, l Level) bool {
+	a, ok := dictionary()[t]
+	return ok && a.role != computed && a.level == l
 }
 
 func (c *change) apply(ctx context.Context, b Batch) (Applied, error) {

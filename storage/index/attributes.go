@@ -2,6 +2,7 @@ package index
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/esante-alsace/cigogne/storage/dicom"
 )
@@ -132,15 +133,15 @@ func attributes() []attribute {
 	}
 }
 
-// dictionary is the table by tag.
-func dictionary() map[dicom.Tag]attribute {
+// dictionary is the table by tag, made once: every query asks it.
+var dictionary = sync.OnceValue(func() map[dicom.Tag]attribute { //nolint:gochecknoglobals // a constant table
 	table := attributes()
 	byTag := make(map[dicom.Tag]attribute, len(table))
 	for _, a := range table {
 		byTag[a.tag] = a
 	}
 	return byTag
-}
+})
 
 // Indexed lists the attributes to be taken from a Data Set for Instance's
 // Attributes, of all levels, by ascending tag.

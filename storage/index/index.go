@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -37,6 +38,9 @@ type Options struct {
 	// MaxResults is the most results of a query, whatever its limit; 0 means
 	// 100,000.
 	MaxResults int
+	// MaxSearch is the most time that a search may spend in the index, not
+	// counting that of who reads the answers; 0 means 20 s.
+	MaxSearch time.Duration
 	// Logger takes what is worth knowing; nil discards it.
 	Logger *slog.Logger
 }
@@ -44,6 +48,7 @@ type Options struct {
 const (
 	defaultReadConns  = 4
 	defaultMaxResults = 100_000
+	defaultMaxSearch  = 20 * time.Second
 )
 
 // Index is the index of one node. Its methods are safe for use by many
@@ -70,6 +75,9 @@ func Open(ctx context.Context, o Options) (*Index, error) {
 	}
 	if o.MaxResults <= 0 {
 		o.MaxResults = defaultMaxResults
+	}
+	if o.MaxSearch <= 0 {
+		o.MaxSearch = defaultMaxSearch
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -114,6 +114,9 @@ func (m *Matcher) want(vr dicom.VR, value string) (matcher, error) {
 		return wantName(value, m.query.Fuzzy), nil
 	case "LT", "ST", "UT", "UR":
 		return wantText(value), nil
+	case "CS":
+		// A comma cannot be in a CS: DICOMweb clients part values by it.
+		return eachOf(strings.ReplaceAll(value, ",", `\`), wantText), nil
 	case "IS", "DS", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD":
 		return eachOf(value, wantNumber), nil
 	default:
@@ -178,6 +181,9 @@ func holds(ds dicom.DataSet, path []dicom.Tag, want matcher) bool {
 			}
 		}
 		return false
+	}
+	if namesPatient(path[0]) && len(e.Values) > 0 {
+		return want.match(whole(ds, path[0]))
 	}
 	for _, v := range e.Values {
 		if want.match(strings.Trim(v, " \x00")) {

@@ -45,7 +45,7 @@ func (c *change) receive(ctx context.Context, came *Instance) (Outcome, error) {
 		e.count(in)
 		e.unplanned++
 		e.bytes += in.Size
-		c.describe(e, in.Attributes, in.SOPClassUID)
+		describe(e, in.Attributes, in.SOPClassUID)
 		return Outcome{Standing: StandingNew}, nil
 	}
 	row, err := c.row(ctx, in.Key.SOPInstanceUID)
@@ -126,7 +126,7 @@ func (c *change) insert(ctx context.Context, in *Instance, e *series) (bool, err
 	if err != nil {
 		return false, err
 	}
-	attributes, err := c.codec.encodeSet(c.pick(in.Attributes, Image))
+	attributes, err := c.codec.encodeSet(pick(in.Attributes, Image))
 	if err != nil {
 		return false, err
 	}
@@ -210,10 +210,10 @@ func (c *change) row(ctx context.Context, sop string) (*liveRow, error) {
 }
 
 // pick is the part of a Data Set that is of one level.
-func (c *change) pick(ds dicom.DataSet, l Level) dicom.DataSet {
+func pick(ds dicom.DataSet, l Level) dicom.DataSet {
 	out := make(dicom.DataSet, 0, len(ds))
 	for i := range ds {
-		if c.level[uint32(ds[i].Tag)] == l && ds[i].Bulk == nil {
+		if isOf(ds[i].Tag, l) && ds[i].Bulk == nil {
 			out = append(out, ds[i])
 		}
 	}

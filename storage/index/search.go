@@ -7,6 +7,7 @@ import (
 	"iter"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/dicom"
@@ -23,8 +24,9 @@ const (
 // tag. The order is StudyDate, newest first and studies without one last, then
 // StudyInstanceUID, then SeriesInstanceUID: it depends on nothing but the
 // answers. Each few hundred answers are of one moment. An invalid query is
-// storage.ErrInvalid; one at the Image level is storage.ErrUnsupported: see
-// Images.
+// storage.ErrInvalid, one that takes longer than Options.MaxSearch is
+// storage.ErrTooLarge, one at the Image level is storage.ErrUnsupported: see
+// Images. The end of ctx ends it.
 func (x *Index) Search(ctx context.Context, q Query) iter.Seq2[dicom.DataSet, error] {
 	return func(yield func(dicom.DataSet, error) bool) {
 		m, err := Compile(q)
@@ -78,8 +80,11 @@ func (x *Index) candidates(ctx context.Context, m *Matcher, l Level, few, skip i
 	return func(yield func(found, error) bool) {
 		n := m.narrowing()
 		var after cursor
+		left := x.o.MaxSearch
 		for size := min(max(few, firstChunk), lastChunk/4); ; size = min(size*2, lastChunk) {
-			chunk, err := x.chunk(ctx, n, l, after, size, skip)
+			began := time.Now()
+			chunk, err := x.chunkWithin(ctx, left, n, l, after, size, skip)
+			left -= time.Since(began)
 			if err != nil {
 				yield(found{}, err)
 				return
@@ -101,6 +106,19 @@ const (
 	studyColumns  = `s.date, s.uid, s.modalities, s.classes, s.series, s.instances, s.attributes`
 	seriesColumns = `, e.uid, e.instances, e.attributes`
 )
+
+// chunkWithin is chunk for no longer than left.
+func (x *Index) chunkWithin(ctx context.Context, left time.Duration, n *narrow, l Level, after cursor, limit, skip int) ([]found, error) {
+	bounded, cancel := context.WithTimeout(ctx, left)
+	defer cancel()
+	chunk, err := x.chunk(bounded, n, l, after, limit, skip)
+	if err != nil && bounded.Err() != nil {
+		if err = ctx.Err(); err == nil { // SQLite's own word for it is 'interrupted'
+			err = fmt.Errorf("%w: the search took longer than %v: ask for fewer studies, by patient or date", storage.ErrTooLarge, x.o.MaxSearch)
+		}
+	}
+	return chunk, err
+}
 
 func (x *Index) chunk(ctx context.Context, n *narrow, l Level, after cursor, limit, skip int) ([]found, error) {
 	inner, args := n.ids(l, after, limit, skip)

@@ -107,8 +107,8 @@ func (c *change) loadSeries(ctx context.Context, s *study, uid string) (*series,
 // study's: another PatientID, an empty one included, or another
 // IssuerOfPatientID where both have one.
 func (s *study) otherPatient(ds dicom.DataSet) bool {
-	issuer := value(ds, tagIssuerOfPatientID)
-	return value(ds, tagPatientID) != s.patient || issuer != "" && s.issuer != "" && issuer != s.issuer
+	issuer := whole(ds, tagIssuerOfPatientID)
+	return whole(ds, tagPatientID) != s.patient || issuer != "" && s.issuer != "" && issuer != s.issuer
 }
 
 // count adds an instance to its series and study.
@@ -124,15 +124,15 @@ func (e *series) count(in *Instance) {
 
 // describe takes from an instance what its series and study do not have yet:
 // first come stands, what is missing is filled.
-func (c *change) describe(e *series, ds dicom.DataSet, class string) {
+func describe(e *series, ds dicom.DataSet, class string) {
 	s := e.study
 	first := s.instances == 1 && len(s.attributes) == 0
 	var filled bool
-	if s.attributes, filled = c.fill(s.attributes, ds, Study); filled || first {
-		s.patient, s.issuer = value(s.attributes, tagPatientID), value(s.attributes, tagIssuerOfPatientID)
+	if s.attributes, filled = fill(s.attributes, ds, Study); filled || first {
+		s.patient, s.issuer = whole(s.attributes, tagPatientID), whole(s.attributes, tagIssuerOfPatientID)
 		s.date = columnDate(value(s.attributes, tagStudyDate))
 	}
-	if e.attributes, filled = c.fill(e.attributes, ds, Series); filled {
+	if e.attributes, filled = fill(e.attributes, ds, Series); filled {
 		e.modality = value(e.attributes, tagModality)
 	}
 	s.modalities = addTo(s.modalities, e.modality)
@@ -140,11 +140,11 @@ func (c *change) describe(e *series, ds dicom.DataSet, class string) {
 }
 
 // fill adds to have what it lacks of the level and ds has.
-func (c *change) fill(have, ds dicom.DataSet, l Level) (dicom.DataSet, bool) {
+func fill(have, ds dicom.DataSet, l Level) (dicom.DataSet, bool) {
 	var missing dicom.DataSet
 	for i := range ds {
 		e := &ds[i]
-		if c.level[uint32(e.Tag)] == l && e.Bulk == nil && !blank(e) && find(have, e.Tag) == nil {
+		if isOf(e.Tag, l) && e.Bulk == nil && !blank(e) && find(have, e.Tag) == nil {
 			missing = append(missing, *e)
 		}
 	}

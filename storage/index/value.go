@@ -18,6 +18,19 @@ func value(ds dicom.DataSet, tag dicom.Tag) string {
 	return strings.Trim(e.Values[0], " \x00")
 }
 
+// whole is the value of an attribute that has one, whatever stands in it: a
+// PatientID with a backslash is another's than its first part.
+func whole(ds dicom.DataSet, tag dicom.Tag) string {
+	e := find(ds, tag)
+	if e == nil {
+		return ""
+	}
+	return strings.Trim(strings.Join(e.Values, `\`), " \x00")
+}
+
+// namesPatient tells the attributes by which patients are told apart.
+func namesPatient(t dicom.Tag) bool { return t == tagPatientID || t == tagIssuerOfPatientID }
+
 // blank tells whether the element says nothing.
 func blank(e *dicom.Element) bool {
 	if len(e.Items) > 0 {
@@ -40,7 +53,7 @@ func (i *Instance) bounded() *Instance {
 
 // bound returns ds as it can be kept: sorted, without doubles, without
 // elements of more than 8 KiB and without those that come when AttributeBytes
-// are full. It is ds itself in nearly every case. An instance is never refused
+// are full; what names the patient comes first. It is ds itself in nearly every case. An instance is never refused
 // for its attributes: they are there to find it by.
 func bound(ds dicom.DataSet) dicom.DataSet {
 	left := AttributeBytes
@@ -51,17 +64,20 @@ func bound(ds dicom.DataSet) dicom.DataSet {
 	slices.SortStableFunc(sorted, func(a, b dicom.Element) int { return cmp.Compare(a.Tag, b.Tag) })
 	out := make(dicom.DataSet, 0, len(sorted))
 	left = AttributeBytes
-	for _, e := range sorted {
-		if len(out) > 0 && out[len(out)-1].Tag == e.Tag {
-			continue
-		}
-		one := min(maxElementBytes, left)
-		before := one
-		if bounded(dicom.DataSet{e}, attributeDepth, &one) {
-			out = append(out, e)
-			left -= before - one
+	for _, patient := range []bool{true, false} {
+		for _, e := range sorted {
+			if namesPatient(e.Tag) != patient || len(out) > 0 && out[len(out)-1].Tag == e.Tag {
+				continue
+			}
+			one := min(maxElementBytes, left)
+			before := one
+			if bounded(dicom.DataSet{e}, attributeDepth, &one) {
+				out = append(out, e)
+				left -= before - one
+			}
 		}
 	}
+	slices.SortFunc(out, func(a, b dicom.Element) int { return cmp.Compare(a.Tag, b.Tag) })
 	return out
 }
 
