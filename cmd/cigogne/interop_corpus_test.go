@@ -8,9 +8,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -248,28 +248,45 @@ func (p *process) hostPort() (host, port string) {
 	return host, port
 }
 
-// find asks for one attribute of the studies that match.
-func find(t *testing.T, web string, match url.Values) []dicom.DataSet {
+// answered is an answer of HTTP, whatever its status.
+type answered struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// ask sends a GET.
+func ask(t *testing.T, url, accept string) answered {
 	t.Helper()
-	found, err := search(t.Context(), web, "studies", match)
+	rq, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return found
+	rq.Header.Set("Accept", accept)
+	rsp, err := http.DefaultClient.Do(rq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rsp.Body.Close()
+	body, err := io.ReadAll(rsp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answered{rsp.StatusCode, rsp.Header, body}
 }
 
 // start runs a program until the test ends.
 func start(t *testing.T, name string, args ...string) *lockedBuffer {
 	t.Helper()
 	var said lockedBuffer
-	cmd := exec.Command(name, args...) //nolint:noctx // Cleanup ends it
+	cmd := exec.Command(name, args...)
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		cmd.Process.Kill() //nolint:errcheck // it may have ended
-		cmd.Wait()         //nolint:errcheck // killed
+		cmd.Process.Kill() // it may have ended
+		cmd.Wait()
 	})
 	return &said
 }

@@ -13,16 +13,9 @@ import (
 	"github.com/esante-alsace/cigogne/storage/dicom/dicomtest"
 )
 
-// curled is an answer that curl got.
-type curled struct {
-	status int
-	header http.Header
-	body   []byte
-}
-
 // curl asks as a shell user does. The last header is taken, after those of
 // 100 Continue.
-func curl(t *testing.T, args ...string) curled {
+func curl(t *testing.T, args ...string) answered {
 	t.Helper()
 	dir := t.TempDir()
 	head, body := filepath.Join(dir, "head"), filepath.Join(dir, "body")
@@ -31,7 +24,7 @@ func curl(t *testing.T, args ...string) curled {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := curled{status: status, header: http.Header{}}
+	c := answered{status: status, header: http.Header{}}
 	text, err := os.ReadFile(head)
 	if err != nil {
 		t.Fatal(err)
@@ -92,9 +85,9 @@ func TestCurlSearches(t *testing.T) {
 		"studies?StudyInstanceUID=1.2.3," + in.StudyInstanceUID:                   1,
 		"studies?StudyInstanceUID=1.2.3%5C" + in.StudyInstanceUID:                 1,
 		"studies/" + in.StudyInstanceUID + "/series":                              1,
-		"series?Modality=CT":                                                      1,
-		"instances?SOPInstanceUID=" + in.SOPInstanceUID:                           1,
-		"studies/" + in.StudyInstanceUID + "/instances?InstanceNumber=2":          1,
+		"series?Modality=CT":                                             1,
+		"instances?SOPInstanceUID=" + in.SOPInstanceUID:                  1,
+		"studies/" + in.StudyInstanceUID + "/instances?InstanceNumber=2": 1,
 		"studies/" + in.StudyInstanceUID + "/series/" + in.SeriesInstanceUID + "/instances?limit=2&offset=1": 2,
 	} {
 		for _, accept := range []string{"application/dicom+json", "application/json", "*/*", "application/dicom+json, application/json;q=0.5"} {

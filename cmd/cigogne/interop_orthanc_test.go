@@ -189,8 +189,7 @@ func (o *orthanc) has(files []*realFile) {
 		want[f.key.SOPInstanceUID] = f.dataSet
 	}
 	for _, id := range o.holds() {
-		_, file := ask(o.t, o.web+"/instances/"+id+"/file", "*/*")
-		meta, dataSet := splitFile(file)
+		meta, dataSet := splitFile(ask(o.t, o.web+"/instances/"+id+"/file", "*/*").body)
 		if !bytes.Equal(dataSet, want[meta[0x03]]) {
 			o.t.Errorf("instance %s is not what was stored", meta[0x03])
 		}
