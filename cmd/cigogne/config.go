@@ -58,6 +58,11 @@ type stores struct {
 	JournalMax size     `default:"0" help:"Most bytes in the journal; 0 leaves it to the disk."`
 }
 
+// damage says what to do with a journal that is damaged.
+type damage struct {
+	AllowDamage bool `help:"Go on with what is left of a damaged journal, although instances that were acknowledged are missing."`
+}
+
 func (s *stores) journalDir() string { return filepath.Join(s.DataDir, "journal") }
 func (s *stores) indexPath() string  { return filepath.Join(s.DataDir, "index", "index.db") }
 func (s *stores) spoolDir() string   { return filepath.Join(s.DataDir, "spool") }

@@ -30,9 +30,12 @@ func (f *fsckCommand) Run(ctx context.Context, c console) error {
 	log := slog.New(slog.DiscardHandler)
 	j, err := journal.Open(ctx, journal.Options{Dir: f.journalDir(), ReadOnly: true, Logger: log})
 	if err != nil {
-		return fmt.Errorf("journal: %w", err)
+		return err
 	}
 	defer j.Close()
+	if err := f.complete(); err != nil {
+		return err
+	}
 	x, err := f.openIndex(ctx, log)
 	if err != nil {
 		return err
@@ -51,6 +54,9 @@ func (f *fsckCommand) Run(ctx context.Context, c console) error {
 	}
 	fmt.Fprintf(c.out, "checked %d journal records, %d packs with %d instances, %d instances that wait to be packed; %d records wait to be indexed\n",
 		done.Records, done.Packs, done.Packed, done.Live, done.Waiting)
+	if done.Torn > 0 {
+		fmt.Fprintf(c.out, "%d journal segments end within an entry that was never acknowledged, as after a crash; the next start cuts them\n", done.Torn)
+	}
 	if done.Problems > 0 {
 		return fmt.Errorf("%w: %d problems", errProblems, done.Problems)
 	}
@@ -67,8 +73,25 @@ func (s *stores) present() error {
 	return nil
 }
 
+// complete refuses to check a node without its index or its archive: opening
+// them would make them, and fsck changes nothing.
+func (s *stores) complete() error {
+	if _, err := os.Stat(s.indexPath()); err != nil {
+		return fmt.Errorf("%w: there is no index (%w): run 'cigogne rebuild --data-dir %s'", errProblems, err, s.DataDir)
+	}
+	at, err := s.archiveDir()
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(at); err != nil {
+		return fmt.Errorf("%w: there is no archive (%w)", errProblems, err)
+	}
+	return nil
+}
+
 type rebuildCommand struct {
 	stores
+	damage
 }
 
 // Run makes the index anew beside the old one, and replaces it at the end.
@@ -76,16 +99,16 @@ func (r *rebuildCommand) Run(ctx context.Context, c console) error {
 	if err := r.present(); err != nil {
 		return err
 	}
+	log := logger(c, slog.LevelWarn)
+	// The journal's lock keeps a running node and a rebuild apart.
+	j, err := r.openJournal(ctx, journal.Options{Logger: log, AllowDamage: r.AllowDamage})
+	if err != nil {
+		return err
+	}
+	defer j.Close()
 	if err := r.prepare(); err != nil {
 		return err
 	}
-	log := slog.New(slog.DiscardHandler)
-	// The journal's lock keeps a running node and a rebuild apart.
-	j, err := journal.Open(ctx, journal.Options{Dir: r.journalDir(), Logger: log})
-	if err != nil {
-		return fmt.Errorf("journal: %w", err)
-	}
-	defer j.Close()
 	done, err := r.rebuild(ctx, c, j, log)
 	if err != nil {
 		return err

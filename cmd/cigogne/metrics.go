@@ -62,12 +62,16 @@ func (m *metrics) stores(n *node) {
 	}
 	gauge("cigogne_journal_bytes", "Bytes of the journal on disk.", func() float64 { return float64(n.journal.Stats().Bytes) })
 	gauge("cigogne_journal_segments", "Segments of the journal.", func() float64 { return float64(n.journal.Stats().Segments) })
-	gauge("cigogne_index_failing", "1 while the index takes nothing.", func() float64 {
-		if n.indexer.Failing() != nil {
-			return 1
-		}
-		return 0
-	})
+	failing := func(name, help string, why func() error) {
+		gauge(name, help, func() float64 {
+			if why() != nil {
+				return 1
+			}
+			return 0
+		})
+	}
+	failing("cigogne_index_failing", "1 while the index takes nothing.", n.indexer.Failing)
+	failing("cigogne_archive_failing", "1 while instances that are due do not reach the archive; the journal grows meanwhile.", n.archiver.Failing)
 	m.registry.MustRegister(indexCollector{n.index})
 }
 

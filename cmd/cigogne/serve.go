@@ -13,6 +13,7 @@ type serveCommand struct {
 	listeners
 	limits
 	stores
+	damage
 	diagnostics
 	Settle   time.Duration `default:"30s" help:"How long a series must be quiet before it is packed (${default})."`
 	LogLevel slog.Level    `default:"INFO" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn, error (${default})."`

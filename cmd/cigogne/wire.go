@@ -84,46 +84,45 @@ func (n *node) open(ctx context.Context) (err error) {
 
 func (n *node) openStores(ctx context.Context) error {
 	s := &n.config.stores
-	if err := s.prepare(); err != nil {
-		return err
-	}
-	var err error
-	if n.archive, err = s.openArchive(); err != nil {
-		return err
-	}
-	_, absent := os.Stat(s.indexPath())
-	if n.index, err = s.openIndex(ctx, n.log); err != nil {
-		return err
-	}
-	if errors.Is(absent, os.ErrNotExist) {
-		if err := n.refuseForgottenPacks(ctx); err != nil {
-			return err
-		}
-	}
 	if n.config.UnsafeNoFsync {
 		n.log.Warn("nothing is fsynced: a power cut loses what is acknowledged")
 	}
-	n.indexer = gateway.NewIndexer(alone{n.index}, n.log)
-	n.journal, err = journal.Open(ctx, journal.Options{
-		Dir: s.journalDir(), MaxBytes: int64(s.JournalMax), Logger: n.log,
-		Durable: n.indexer.Durable, Synced: n.metrics.synced, NoSync: n.config.UnsafeNoFsync,
+	var err error
+	// The journal comes first: its lock keeps two processes apart.
+	n.journal, err = s.openJournal(ctx, journal.Options{
+		MaxBytes: int64(s.JournalMax), Logger: n.log, AllowDamage: n.config.AllowDamage,
+		Durable: func(e []journal.Entry) { n.indexer.Durable(e) }, // nothing is before there is an indexer
+		Synced:  n.metrics.synced, NoSync: n.config.UnsafeNoFsync,
 	})
 	if err != nil {
-		return fmt.Errorf("journal: %w", err)
+		return err
 	}
+	if err := s.prepare(); err != nil {
+		return err
+	}
+	if n.archive, err = s.openArchive(); err != nil {
+		return err
+	}
+	if n.index, err = s.openIndex(ctx, n.log); err != nil {
+		return err
+	}
+	if err := n.refuseForgottenPacks(ctx); err != nil {
+		return err
+	}
+	n.indexer = gateway.NewIndexer(alone{n.index}, n.log)
 	return n.attachIndexer(ctx)
 }
 
-// refuseForgottenPacks stops a node whose index is gone while the archive is
-// not: it would serve as if it had never seen those studies.
+// refuseForgottenPacks stops a node whose index holds nothing while the
+// archive does: it would serve as if it had never seen those studies.
 func (n *node) refuseForgottenPacks(ctx context.Context) error {
+	for _, err := range n.index.Search(ctx, index.Query{Level: index.Study, Limit: 1}) {
+		return err // there is a study
+	}
 	for st, err := range n.archive.List(ctx, pack.StudiesPrefix) {
 		if err != nil {
 			return err
 		}
-		n.index.Close()
-		n.index = nil
-		os.Remove(n.config.indexPath()) // it is empty; the next start says the same
 		return fmt.Errorf("%w: there is no index, but the archive holds packs such as %s: run 'cigogne rebuild --data-dir %s'",
 			storage.ErrCorrupt, st.Key, n.config.DataDir)
 	}
@@ -136,10 +135,18 @@ func (n *node) attachIndexer(ctx context.Context) error {
 		return err
 	}
 	var last journal.Position
+	var highest uint64
 	for _, s := range n.journal.Segments() {
+		highest = max(highest, s.Number)
 		if s.Last.Compare(last) > 0 {
 			last = s.Last
 		}
+	}
+	// New instances would lie at places that the index has passed, and would
+	// never be indexed.
+	if applied.Segment > highest {
+		return fmt.Errorf("%w: the index knows the journal up to segment %d, but the journal ends with %d: files of it are gone, or are of an older copy: run 'cigogne rebuild --data-dir %s'",
+			storage.ErrCorrupt, applied.Segment, highest, n.config.DataDir)
 	}
 	n.indexer.Attach(n.journal, journal.Position{Segment: applied.Segment, Offset: applied.Offset}, last)
 	return nil
@@ -227,7 +234,18 @@ func (n *node) close() {
 	}
 }
 
-// prepare makes the data directory's folders and empties the spool.
+// openJournal takes the data directory: one process has its journal open.
+func (s *stores) openJournal(ctx context.Context, o journal.Options) (*journal.Journal, error) {
+	o.Dir = s.journalDir()
+	j, err := journal.Open(ctx, o)
+	if errors.Is(err, storage.ErrCorrupt) {
+		return nil, fmt.Errorf("%w: 'cigogne fsck --data-dir %s' tells what is damaged; restore it from a copy, or add --allow-damage to go on with what is left", err, s.DataDir)
+	}
+	return j, err
+}
+
+// prepare makes the data directory's folders and empties the spool, which may
+// be another process's as long as the journal is not open.
 func (s *stores) prepare() error {
 	if err := os.RemoveAll(s.spoolDir()); err != nil {
 		return err
