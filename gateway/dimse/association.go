@@ -25,6 +25,7 @@ type association struct {
 	who    access.Caller
 
 	contexts map[byte]presentation
+	peerPDU  int           // the longest P-DATA-TF that the peer takes, 0 for any
 	window   chan struct{} // holds a token for each operation in flight
 	answers  sync.WaitGroup
 
@@ -99,6 +100,7 @@ func (a *association) serve(ctx context.Context, rq *pdu.AssociateRQ) {
 	cfg := &a.server.cfg
 	ac, contexts, window := a.server.accept(rq)
 	a.contexts, a.window = contexts, make(chan struct{}, window)
+	a.peerPDU = int(rq.User.MaxPDULength)
 	b, err := ac.Append(nil)
 	if err == nil {
 		a.link.in.Grow(bufferLength(cfg.MaxPDULength))

@@ -69,7 +69,8 @@ type Config struct {
 	// close a connection that has ended (PS3.8 §9.1.5): default 10 s.
 	ARTIM time.Duration
 	// Idle is the time in which a peer whose turn it is must send a PDU, or
-	// 16 KiB of one: default 60 s.
+	// 16 KiB of one: default 60 s. The time in which nothing is read from it,
+	// because it is this node that is busy, does not count.
 	Idle time.Duration
 	// WriteTimeout bounds the sending of one PDU: default 30 s.
 	WriteTimeout time.Duration

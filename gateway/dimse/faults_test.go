@@ -145,7 +145,7 @@ func TestCommandSetThatNeverEnds(t *testing.T) {
 
 func TestSilentConnections(t *testing.T) {
 	m := newMemory()
-	addr, _ := serve(t, m, func(c *dimse.Config) { c.ARTIM = 2 * time.Second })
+	addr, stop := serve(t, m, func(c *dimse.Config) { c.ARTIM = 2 * time.Second })
 	var silent []*raw
 	for i := range 200 {
 		r := connect(t, addr)
@@ -161,10 +161,11 @@ func TestSilentConnections(t *testing.T) {
 			t.Fatalf("got % x", got)
 		}
 	}
+	expectService(t, addr)
+	stop() // they are counted after they were closed
 	if n := m.counted(dimse.OutcomeSilent); n != len(silent) {
 		t.Errorf("%d connections were counted as silent", n)
 	}
-	expectService(t, addr)
 }
 
 // TestHeldAssociations holds as many as there may be: the rest is told to try

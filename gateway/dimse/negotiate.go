@@ -61,10 +61,28 @@ func (s *Server) accept(rq *pdu.AssociateRQ) (ac *pdu.AssociateAC, contexts map[
 		ac.User.AsyncWindow = &granted
 		window = int(granted.MaxOperationsInvoked)
 	}
+	ac.User.Roles = roles(rq.User.Roles, contexts)
 	if id := rq.User.Identity; id != nil && id.ResponseRequested {
 		ac.User.IdentityResponse = []byte{}
 	}
 	return ac, contexts, window
+}
+
+// roles answers the role selection (PS3.7 §D.3.3.4) for what was accepted: the
+// requestor may be an SCU, as it is by default, and nothing is asked of it.
+func roles(asked []pdu.Role, contexts map[byte]presentation) []pdu.Role {
+	open := make(map[string]bool, len(contexts))
+	for _, pc := range contexts {
+		open[pc.abstractSyntax] = true
+	}
+	var granted []pdu.Role
+	for _, r := range asked {
+		if open[r.SOPClassUID] {
+			open[r.SOPClassUID] = false // one answer, however often it was asked
+			granted = append(granted, pdu.Role{SOPClassUID: r.SOPClassUID, SCU: r.SCU})
+		}
+	}
+	return granted
 }
 
 // grant is the smaller of what is asked for, where 0 is any number, and ours.

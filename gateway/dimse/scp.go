@@ -146,17 +146,34 @@ func (a *association) respond(m *message, v verdict) error {
 		bytes = m.body.n
 	}
 	a.server.cfg.Metrics.Operation(commandName(m.command.Field), v.status, bytes, time.Since(m.began))
-	return a.link.request(ul.DataRequest, appendMessage(nil, m.contextID, &response))
+	return a.link.request(ul.DataRequest, appendMessage(nil, m.contextID, &response, a.peerPDU))
 }
 
 // clip shortens what is not a UID anyway.
 func clip(uid string) string { return uid[:min(len(uid), 64)] }
 
-// appendMessage appends a command set as one P-DATA-TF.
-func appendMessage(b []byte, contextID byte, c *command) []byte {
+// appendMessage appends a command set in P-DATA-TFs of at most most bytes,
+// where 0 is any number; in nearly every case it is one.
+func appendMessage(b []byte, contextID byte, c *command, most int) []byte {
 	set := c.append(make([]byte, 0, 256))
-	b = pdu.AppendPDV(b, pdu.PDV{ContextID: contextID, Command: true, Last: true, Length: len(set)})
-	return append(b, set...)
+	for len(set) > 0 {
+		n := len(set)
+		if most > 0 {
+			n = min(n, fragmentLength(most))
+		}
+		b = pdu.AppendPDV(b, pdu.PDV{ContextID: contextID, Command: true, Last: n == len(set), Length: n})
+		b, set = append(b, set[:n]...), set[n:]
+	}
+	return b
+}
+
+// leastPDU is the shortest P-DATA-TF that a peer is believed to insist on.
+const leastPDU = 16
+
+// fragmentLength is the even number of bytes that a fragment can have in a
+// P-DATA-TF of at most most bytes.
+func fragmentLength(most int) int {
+	return (max(most, leastPDU) - (pdu.DataOverhead - pdu.HeaderLength)) &^ 1
 }
 
 func deadline(d time.Duration) time.Time { return time.Now().Add(d) }

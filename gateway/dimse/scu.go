@@ -154,7 +154,7 @@ func (a *Association) associate(ctx context.Context, rq []byte) error {
 	}
 	a.peerPDU = a.cfg.MaxPDULength
 	if most := int(ind.ac.User.MaxPDULength); most > 0 {
-		a.peerPDU = max(min(a.peerPDU, most), leastPDU)
+		a.peerPDU = min(a.peerPDU, most)
 	}
 	window := 1
 	if w := ind.ac.User.AsyncWindow; w != nil && a.cfg.AsyncWindow > 0 {
@@ -164,10 +164,6 @@ func (a *Association) associate(ctx context.Context, rq []byte) error {
 	a.link.wire.allow(0, false)
 	return nil
 }
-
-// leastPDU is enough for any command set of ours; a peer that says it takes
-// less is not believed.
-const leastPDU = 1 << 10
 
 // Window is the number of operations that may be in flight.
 func (a *Association) Window() int { return cap(a.window) }
@@ -296,7 +292,7 @@ func (a *Association) Echo(ctx context.Context) (Status, error) {
 		return 0, err
 	}
 	c := command{Field: cEchoRQ, MessageID: id, DataSetType: noDataSet, AffectedSOPClassUID: Verification}
-	if err := a.link.request(ul.DataRequest, appendMessage(nil, pc, &c)); err != nil {
+	if err := a.link.request(ul.DataRequest, appendMessage(nil, pc, &c, a.peerPDU)); err != nil {
 		return 0, errors.Join(err, a.err0())
 	}
 	rsp, err := a.await(ctx, answer)

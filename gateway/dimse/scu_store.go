@@ -20,6 +20,9 @@ type StoreRequest struct {
 	DataSet io.Reader
 }
 
+// commandRoom is enough for any command set of ours, in the shortest PDUs too.
+const commandRoom = 1 << 10
+
 // Store sends an instance (C-STORE) and returns the peer's status; see
 // Status.Failed. Many goroutines may call it: data sets go one after another,
 // and up to Window of them wait for their response at the same time. When
@@ -55,11 +58,11 @@ func (a *Association) send(ctx context.Context, pc byte, c *command, dataSet io.
 	l := a.link
 	l.out.Lock()
 	defer l.out.Unlock()
-	fragment := (a.peerPDU - (pdu.DataOverhead - pdu.HeaderLength)) &^ 1
+	fragment := fragmentLength(a.peerPDU)
 	if a.out == nil {
-		a.out = make([]byte, 0, fragment+leastPDU)
+		a.out = make([]byte, 0, fragment+commandRoom)
 	}
-	out := appendMessage(a.out, pc, c)
+	out := appendMessage(a.out, pc, c, a.peerPDU)
 	// One byte is read ahead, to know which fragment is the last.
 	ahead, held := [1]byte{}, 0
 	for last := false; !last; {

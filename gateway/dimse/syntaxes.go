@@ -5,6 +5,7 @@ import (
 
 	"github.com/esante-alsace/cigogne/gateway/dimse/pdu"
 	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/dicom"
 )
 
 // UIDs that are named in this package.
@@ -12,16 +13,16 @@ const (
 	// Verification is the SOP class of C-ECHO (PS3.4 §A.4).
 	Verification = "1.2.840.10008.1.1"
 	// ImplicitVRLittleEndian is the default transfer syntax (PS3.5 §10.1).
-	ImplicitVRLittleEndian = "1.2.840.10008.1.2"
+	ImplicitVRLittleEndian = dicom.ImplicitVRLittleEndian
 	// ExplicitVRLittleEndian is the usual one (PS3.5 §A.2).
-	ExplicitVRLittleEndian = "1.2.840.10008.1.2.1"
+	ExplicitVRLittleEndian = dicom.ExplicitVRLittleEndian
 
-	explicitVRBigEndian = "1.2.840.10008.1.2.2" // retired
+	explicitVRBigEndian = dicom.ExplicitVRBigEndian // retired
 
 	// ImplementationClassUID and ImplementationVersionName say what software
-	// this is (PS3.7 §D.3.3.2); the UID is derived from a UUID (PS3.5 §B.2).
-	ImplementationClassUID    = "2.25.226847395061823517446120734512938840127"
-	ImplementationVersionName = "CIGOGNE"
+	// this is (PS3.7 §D.3.3.2), the same as in the files that it writes.
+	ImplementationClassUID    = dicom.ImplementationClassUID
+	ImplementationVersionName = dicom.ImplementationVersionName
 )
 
 // standardRoot is the root of the UIDs that the standard itself defines.

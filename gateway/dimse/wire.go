@@ -18,8 +18,11 @@ type wire struct {
 	stopped  bool
 	patience time.Duration // 0: for ever
 	renewing bool
+	until    time.Time // the read deadline, when patience is not 0
 
-	moved int // only for the reader
+	// Only for the reader.
+	moved int
+	left  time.Time // when it last stopped reading
 }
 
 func newWire(c net.Conn) *wire {
@@ -36,12 +39,29 @@ func newWire(c net.Conn) *wire {
 // Read reads once. Without the acknowledgement a peer that leaves Nagle's
 // algorithm on, as DCMTK does, waits 40 ms for it in each message.
 func (w *wire) Read(p []byte) (int, error) {
+	w.excuse(time.Now())
 	n, err := w.Conn.Read(p)
+	w.left = time.Now()
 	w.acknowledge()
 	if w.moved += n; w.moved >= progress {
 		w.renew()
 	}
 	return n, err
+}
+
+// excuse puts off a renewing deadline by the time in which nobody read: then
+// it was not the peer's turn, or what it sent lies here unread.
+func (w *wire) excuse(now time.Time) {
+	away := now.Sub(w.left)
+	if w.left.IsZero() || away < time.Millisecond {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.renewing && !w.stopped && w.patience > 0 {
+		w.until = w.until.Add(away)
+		_ = w.SetReadDeadline(w.until)
+	}
 }
 
 // allow gives the peer d from now; when renewing, each progress gives it d
@@ -69,7 +89,8 @@ func (w *wire) set(d time.Duration) {
 	case d == 0:
 		_ = w.SetReadDeadline(time.Time{})
 	default:
-		_ = w.SetReadDeadline(time.Now().Add(d)) // fails only when closed: so will the read
+		w.until = time.Now().Add(d)
+		_ = w.SetReadDeadline(w.until) // fails only when closed: so will the read
 	}
 }
 
