@@ -29,7 +29,7 @@ func stowReason(ctx context.Context, web string, file []byte) (status int, reaso
 	}
 	var result dicom.DataSet
 	if err := json.Unmarshal(b, &result); err != nil {
-		return answer.StatusCode, string(b), nil //nolint:nilerr // it is no Store Instances Response
+		return answer.StatusCode, string(b), nil // it is no Store Instances Response
 	}
 	for _, sequence := range []dicom.Tag{0x00081198, 0x0008119A} {
 		if e, ok := result.Get(sequence); ok && len(e.Items) > 0 {

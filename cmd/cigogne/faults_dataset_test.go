@@ -160,8 +160,8 @@ func TestHostileNames(t *testing.T) {
 				}
 			}
 			p := associated(t, node.dimse, "NAMES")
-			p.send(fragments(3, true, 1<<10, storeRQ(uid)))
-			p.send(fragments(3, false, 1<<10, dicomtest.NestedUndefined(1)))
+			p.send(fragments(true, 1<<10, storeRQ(uid)))
+			p.send(fragments(false, 1<<10, dicomtest.NestedUndefined(1)))
 			if got := p.status(); !got.Failed() {
 				t.Errorf("AffectedSOPInstanceUID %q: status %s", uid, got)
 			}

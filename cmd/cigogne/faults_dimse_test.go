@@ -84,8 +84,8 @@ func fragmentsAreStored(t *testing.T, node *process) {
 	for i, in := range study.Instances {
 		b := bytes.Replace(in.DataSet(), []byte(dicomtest.CRImage), []byte(dicomtest.CTImage), 1) // of the context
 		p := associated(t, node.dimse, "FRAGMENTS")
-		p.send(fragments(3, true, 64, storeRQ(in.SOPInstanceUID)))
-		small := fragments(3, false, 64, b)
+		p.send(fragments(true, 64, storeRQ(in.SOPInstanceUID)))
+		small := fragments(false, 64, b)
 		if i == 1 { // without the PDU headers between them
 			small = onePDU(small)
 		}
@@ -140,7 +140,7 @@ func cutIsNotListed(t *testing.T, node *process) {
 			whileServing(t, node, func() {
 				p := associated(t, node.dimse, "CUTTER")
 				p.t = t
-				p.send(fragments(3, true, 1<<10, storeRQ(in.SOPInstanceUID)))
+				p.send(fragments(true, 1<<10, storeRQ(in.SOPInstanceUID)))
 				p.send(half)
 				end(p)
 			})

@@ -87,12 +87,13 @@ func expectOneAnswer(t *testing.T, node *process, send string, want int) {
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	go io.WriteString(c, send) //nolint:errcheck // the answer may come before all is sent
+	go io.WriteString(c, send) // the answer may come before all is sent
 	r := bufio.NewReader(c)
 	answer, err := http.ReadResponse(r, nil)
 	if err != nil {
 		t.Fatalf("no answer: %v", err)
 	}
+	defer answer.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
 	if err != nil {
 		t.Errorf("the answer breaks off: %v", err)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -53,7 +54,7 @@ func TestObserved(t *testing.T) {
 	for name, want := range map[string]string{
 		"cigogne_journal_durable_instances_total": "1", `cigogne_index_failing`: "0",
 		`cigogne_dimse_operation_duration_seconds_count{command="C-STORE",status="0000"}`: "1",
-		`cigogne_dimse_received_bytes_total`:                                              fmt.Sprint(len(in.DataSet())),
+		`cigogne_dimse_received_bytes_total`:                                              strconv.Itoa(len(in.DataSet())),
 	} {
 		if got := metric(t, node, name); got != want {
 			t.Errorf("%s is %s, not %s", name, got, want)
@@ -114,9 +115,9 @@ func TestStopLetsUploadsFinish(t *testing.T) {
 		}
 		return true
 	})
-	w.Write(file[len(file)/2:]) //nolint:errcheck // seen by who reads
+	w.Write(file[len(file)/2:]) // an error is seen by who reads
 	w.Close()
-	dw.Write(b[len(b)/2:]) //nolint:errcheck // as above
+	dw.Write(b[len(b)/2:]) // as above
 	dw.Close()
 	if err := <-uploaded; err != nil {
 		t.Errorf("STOW-RS: %v", err)

@@ -69,7 +69,7 @@ func associated(t *testing.T, addr, calling string) *wirePeer {
 }
 
 // send sends; that the node has closed the connection is seen when reading.
-func (p *wirePeer) send(b []byte) { p.conn.Write(b) } //nolint:errcheck // see above
+func (p *wirePeer) send(b []byte) { p.conn.Write(b) } // see above
 
 // ended is what receive returns at the end of the connection.
 const ended pdu.Type = 0
@@ -132,10 +132,14 @@ func fragment(context byte, command, last bool, b []byte) []byte {
 	return append(pdu.AppendPDV(nil, pdu.PDV{ContextID: context, Command: command, Last: last, Length: len(b)}), b...)
 }
 
-// fragments cuts a command set or a data set into P-DATA-TFs of that size.
-func fragments(context byte, command bool, size int, b []byte) (all []byte) {
+// ctContext is the presentation context of CT Image Storage.
+const ctContext = 3
+
+// fragments cuts a command set or a data set into P-DATA-TFs of that size, in
+// the context of CT Image Storage.
+func fragments(command bool, size int, b []byte) (all []byte) {
 	for len(b) > size {
-		all, b = append(all, fragment(context, command, false, b[:size])...), b[size:]
+		all, b = append(all, fragment(ctContext, command, false, b[:size])...), b[size:]
 	}
-	return append(all, fragment(context, command, true, b)...)
+	return append(all, fragment(ctContext, command, true, b)...)
 }
