@@ -208,7 +208,7 @@ func checkReadable(t *testing.T, node *process, l *ledger) {
 // TestDiskFull fills the one disk of a node by pushing to it.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
-	disk, makeRoom := smallDisk(t, 128<<20, 64<<20)
+	disk, makeRoom := smallDisk(t, 160<<20, 112<<20)
 	dir := filepath.Join(disk, "data")
 	node := serve(t, dir, "--settle", "1h", "--log-level", "error")
 	l := newLedger()
