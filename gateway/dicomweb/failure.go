@@ -39,7 +39,7 @@ func statusOf(err error) int {
 		return http.StatusNotFound
 	case errors.Is(err, storage.ErrFull):
 		return http.StatusInsufficientStorage
-	case errors.Is(err, storage.ErrUnavailable):
+	case errors.Is(err, storage.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
 		return http.StatusServiceUnavailable
 	case errors.Is(err, storage.ErrTooLarge):
 		return http.StatusRequestEntityTooLarge

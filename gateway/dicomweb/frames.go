@@ -45,16 +45,17 @@ func (s *service) frames(w *answer, r *http.Request) error {
 	}
 	if offers[choice].kind == "" {
 		etag := digestTag(p.about.Digest, ".frame-"+strconv.Itoa(numbers[0]))
-		return s.send(w, r, document{contentType: p.contentType(), etag: etag, ranges: true, segments: p.frame(numbers[0])})
+		return s.send(w, r, document{contentType: withSyntax(offers[choice].name, p.syntax), etag: etag, ranges: true, segments: p.frame(numbers[0])})
 	}
 	etag := ""
 	if len(numbers) == 1 {
 		etag = digestTag(p.about.Digest, ".frame-"+strconv.Itoa(numbers[0]))
 	}
 	url := instanceURL(l.root, p.about.Key) + "/frames/"
-	return s.send(w, r, multipartDocument(p.media, etag, func(yield func(part) bool) {
+	media := offers[choice].kind
+	return s.send(w, r, multipartDocument(media, etag, func(yield func(part) bool) {
 		for _, n := range numbers {
-			if !yield(part{contentType: p.contentType(), location: url + strconv.Itoa(n), segments: p.frame(n)}) {
+			if !yield(part{contentType: withSyntax(media, p.syntax), location: url + strconv.Itoa(n), segments: p.frame(n)}) {
 				return
 			}
 		}
@@ -90,7 +91,7 @@ type pixels struct {
 	in     gateway.Instance
 	about  storage.Instance
 	layout *dicom.Frames
-	syntax string
+	syntax string // of the frames
 	media  string // of one frame
 }
 
@@ -110,6 +111,8 @@ func newPixels(ctx context.Context, in gateway.Instance) (*pixels, error) {
 	p := &pixels{in: in, about: about, layout: layout.Frames, syntax: about.TransferSyntaxUID, media: octetsType}
 	if p.layout.FrameBits == 0 {
 		p.media = frameMediaType(p.syntax)
+	} else if ts := dicom.LookupTransferSyntax(p.syntax); ts.Known && !ts.BigEndian && p.syntax != dicom.GEPrivate {
+		p.syntax = dicom.ExplicitVRLittleEndian // in which native frames are the same bytes
 	}
 	return p, nil
 }
@@ -144,8 +147,6 @@ func frameMediaType(syntax string) string {
 	}
 	return octetsType
 }
-
-func (p *pixels) contentType() string { return withSyntax(p.media, p.syntax) }
 
 // offers lists how frames can be had. application/octet-stream without a
 // transfer syntax means uncompressed, so compressed ones need it, or '*'.

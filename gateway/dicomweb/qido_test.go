@@ -77,7 +77,7 @@ func TestSearchRefusals(t *testing.T) {
 	for _, query := range []string{
 		"limit=100000000000000000000", "limit=-1", "limit=x", "limit=1&limit=2", "limit=", "offset=-1", "offset=2147483648",
 		"fuzzymatching=maybe", "PatientNam=x", "patientname=x", "0010001=x", "0010001G=x", "drop+table=1", "PatientName=%ff",
-		"PatientName=%00", "PatientID=1&PatientID=2", "includefield=Nothing", "PatientName=a;b=c", "%zz=1",
+		"PatientName=%00", "PatientID=1&PatientID=2", "PatientName=a;b=c", "%zz=1",
 		"includefield=" + strings.Repeat("PatientID,", 300), strings.Repeat("PatientID=1&", 400), "PatientName=" + strings.Repeat("x", 20_000),
 		strings.TrimSuffix(strings.Repeat("00081140.", 9), ".") + "=1",
 		url.QueryEscape("Pat\r\nSet-Cookie: x") + "=1",
@@ -134,12 +134,14 @@ func TestSearchStreams(t *testing.T) {
 func TestSearchUnsupportedMatching(t *testing.T) {
 	s := newServer(t)
 	for query, want := range map[string]string{
-		"emptyvaluematching=true":     "emptyvaluematching parameter is not supported",
-		"Rows=512":                    "ignored: 00280010",
-		"SOPInstanceUID=1.2":          "ignored: 00080018", // of another level
-		"00081140.ReferencedSOP=":     "",
-		"PatientID=1&Modality=CT":     "ignored: 00080060",
-		"PatientID=1&StudyDate=2025-": "",
+		"emptyvaluematching=true":               "emptyvaluematching parameter is not supported",
+		"Rows=512":                              "ignored: 00280010",
+		"includefield=PatientID,Nothing%22%0dX": "includefield are not known and were ignored: Nothing''X",
+		"orderby=-StudyDate":                    "orderby parameter is not supported",
+		"SOPInstanceUID=1.2":                    "ignored: 00080018", // of another level
+		"00081140.ReferencedSOP=":               "",
+		"PatientID=1&Modality=CT":               "ignored: 00080060",
+		"PatientID=1&StudyDate=2025-":           "",
 	} {
 		res := s.get(t, "/studies?"+query)
 		if want == "" {
@@ -148,6 +150,21 @@ func TestSearchUnsupportedMatching(t *testing.T) {
 		}
 		if res.wantStatus(t, 200); !strings.Contains(strings.Join(res.Header.Values("Warning"), " "), want) {
 			t.Fatalf("%s: Warning %q", query, res.Header.Values("Warning"))
+		}
+	}
+}
+
+// TestSearchHabits: what real clients send beside the question is no reason to
+// refuse it.
+func TestSearchHabits(t *testing.T) {
+	s := newServer(t)
+	for _, query := range []string{
+		"_=1763957000", "charset=utf-8", "accept=application/dicom%2Bjson", "fuzzymatching=True", "fuzzymatching=FALSE", "includefield=",
+		"limit=101&offset=0&fuzzymatching=false&includefield=00081030%2C00080060%2C00080090%2C00100030", "ModalitiesInStudy=CT%5CMR",
+		"ModalitiesInStudy=CT,MR", "StudyDate=20200101-", "PatientName=*&00081030=*x*", "includefield=all&includefield=00091002",
+	} {
+		if res := s.get(t, "/studies?"+query); res.StatusCode != 200 || res.Header.Get("Warning") != "" {
+			t.Errorf("%s: %s, Warning %q", query, res.Status, res.Header.Get("Warning"))
 		}
 	}
 }

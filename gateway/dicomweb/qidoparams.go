@@ -29,8 +29,10 @@ type question struct {
 // parseQuestion reads the query parameters of QIDO-RS (PS3.18 §8.3.4). Every
 // parameter must be understood: to ignore one would answer with more, maybe
 // with other patients, than was asked for. The exceptions are accept, which
-// negotiation has read, and names that begin with an underscore, with which
-// clients pass caches by. The error wraps storage.ErrInvalid.
+// negotiation has read, charset, as answers are in UTF-8 always, orderby of
+// dcm4chee's clients, which gets a warning, and names that begin with an
+// underscore, with which clients pass caches by. An attribute of includefield
+// that is not known gets a warning too. The error wraps storage.ErrInvalid.
 func parseQuestion(raw string, level index.Level, l Limits) (question, error) {
 	q := question{Query: index.Query{Level: level}, most: l.MaxResults, bounded: true}
 	switch {
@@ -65,7 +67,11 @@ func (q *question) take(name string, values []string, l Limits) error {
 	if name == "includefield" {
 		return q.include(values, l.MaxParameters)
 	}
-	if name == "accept" || strings.HasPrefix(name, "_") {
+	switch {
+	case name == "accept", name == "charset", strings.HasPrefix(name, "_"):
+		return nil
+	case name == "orderby":
+		q.warnings = append(q.warnings, "The orderby parameter is not supported. Studies come newest first.")
 		return nil
 	}
 	if len(values) != 1 {
@@ -111,7 +117,7 @@ func count(name, value string) (int, error) {
 }
 
 func boolean(name, value string) (bool, error) {
-	switch value {
+	switch strings.ToLower(value) { // str(True) of Python is True
 	case "true":
 		return true, nil
 	case "false":
@@ -177,6 +183,7 @@ func attributePath(name string) ([]dicom.Tag, error) {
 
 // include takes includefield: attributes, lists of them, or all.
 func (q *question) include(values []string, most int) error {
+	var unknown []string
 	for _, list := range values {
 		if most -= strings.Count(list, ",") + 1; most < 0 {
 			return badParameter("includefield lists too many attributes")
@@ -189,11 +196,16 @@ func (q *question) include(values []string, most int) error {
 			default:
 				path, err := attributePath(name)
 				if err != nil {
-					return err
+					unknown = append(unknown, clip(name))
+					continue
 				}
 				q.addInclude(path[0]) // of a path the whole sequence
 			}
 		}
+	}
+	if unknown != nil {
+		q.warnings = append(q.warnings, "These attributes of includefield are not known and were ignored: "+
+			strings.Map(warningText, strings.Join(unknown[:min(len(unknown), 10)], ", ")))
 	}
 	return nil
 }

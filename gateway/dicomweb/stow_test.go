@@ -3,6 +3,7 @@ package dicomweb_test
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -27,7 +28,7 @@ type outcome struct {
 	Stored []map[string]attribute // ReferencedSOPSequence
 	Failed []map[string]attribute // FailedSOPSequence
 	Other  []map[string]attribute // OtherFailuresSequence
-	url    string
+	url    string                 // RetrieveURL's Value
 }
 
 func (r reply) outcome(t testing.TB) outcome {
@@ -38,6 +39,9 @@ func (r reply) outcome(t testing.TB) outcome {
 	}
 	if err := json.Unmarshal(r.body, &raw); err != nil {
 		t.Fatalf("%v: %s", err, clipped(r.body))
+	}
+	if raw["00081190"].VR != "UR" {
+		t.Fatalf("no RetrieveURL, which is of type 2: %s", clipped(r.body))
 	}
 	var o outcome
 	for tag, into := range map[string]*[]map[string]attribute{"00081199": &o.Stored, "00081198": &o.Failed, "0008119A": &o.Other} {
@@ -73,6 +77,7 @@ func TestStoreAnswersPerInstance(t *testing.T) {
 		{"a bad part does not spoil its neighbours", path, [][]byte{good, cut, third}, nil, 202, 2, []int{49152}},
 		{"what is no DICOM has no name", "/studies", [][]byte{good, []byte("hello"), third}, nil, 202, 2, []int{49152}},
 		{"an empty part", "/studies", [][]byte{{}, good}, nil, 202, 1, []int{49152}},
+		{"too slow", path, [][]byte{good}, fail(context.DeadlineExceeded), 503, 0, []int{42752}},
 		{"of another study", path, [][]byte{good, alien}, nil, 202, 1, []int{43264}},
 		{"all of another study", path, [][]byte{alien}, nil, 409, 0, []int{43264}},
 		{"no space", path, [][]byte{good, also}, fail(storage.ErrFull), 507, 0, []int{42752, 42752}},
@@ -109,6 +114,13 @@ func TestStoreAnswersPerInstance(t *testing.T) {
 				if in["00081150"].first() != study.Instances[0].SOPClassUID {
 					t.Fatalf("ReferencedSOPClassUID %v", in["00081150"])
 				}
+			}
+			want := ""
+			if c.stored > 0 {
+				want = `["` + s.root + path + `"]`
+			}
+			if o.url != want {
+				t.Fatalf("RetrieveURL %s, want %s", o.url, want)
 			}
 			if c.status == 503 && res.Header.Get("Retry-After") == "" {
 				t.Fatal("503 without Retry-After")
@@ -282,5 +294,15 @@ func TestStoreFromAnotherMethod(t *testing.T) {
 	res.wantStatus(t, 405)
 	if got := res.Header.Get("Allow"); got != "GET, POST" {
 		t.Fatalf("Allow %q", got)
+	}
+}
+
+// TestStoreSeveralStudies: no one study's URL stands for them all.
+func TestStoreSeveralStudies(t *testing.T) {
+	s := newServer(t)
+	contentType, body := stowBody(small(1, 1).Instances[0].Part10(), small(2, 1).Instances[0].Part10())
+	res := s.post(t, "/studies", contentType, body)
+	if o := res.outcome(t); res.StatusCode != 200 || len(o.Stored) != 2 || o.url != "" {
+		t.Fatalf("%s, %+v", res.Status, o)
 	}
 }

@@ -2,6 +2,7 @@ package dicomweb
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"log/slog"
@@ -28,7 +29,8 @@ const (
 
 func failureReason(err error) int {
 	switch {
-	case errors.Is(err, storage.ErrFull), errors.Is(err, storage.ErrUnavailable), errors.Is(err, storage.ErrTooLarge):
+	case errors.Is(err, storage.ErrFull), errors.Is(err, storage.ErrUnavailable), errors.Is(err, storage.ErrTooLarge),
+		errors.Is(err, context.DeadlineExceeded): // of DurableTimeout
 		return reasonOutOfResources
 	case errors.Is(err, storage.ErrMismatch), errors.Is(err, storage.ErrConflict):
 		return reasonMismatch
@@ -60,7 +62,7 @@ func (s *service) answerStore(w *answer, r *http.Request, results []*result, bro
 				slog.String("SOPInstanceUID", res.receipt.Key.SOPInstanceUID), slog.Any("error", res.err))
 		}
 	}
-	body := appendStoreResponse(nil, s.root(r), r.PathValue("study"), results)
+	body := appendStoreResponse(nil, s.root(r), results)
 	w.Header().Set("Content-Type", jsonType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	if status == http.StatusServiceUnavailable {
@@ -120,14 +122,20 @@ func storeStatus(results []*result) int {
 }
 
 // appendStoreResponse writes the response as DICOM JSON, in ascending order of
-// tags. study is the one that the request named, or empty. A failure whose
-// instance is not known goes to OtherFailuresSequence.
-func appendStoreResponse(dst []byte, root, study string, results []*result) []byte {
+// tags. RetrieveURL is that of the one study in which something was stored,
+// and empty when there are several or none. A failure whose instance is not
+// known goes to OtherFailuresSequence.
+func appendStoreResponse(dst []byte, root string, results []*result) []byte {
 	var other, failed, stored []byte
+	study, several := "", false
 	for _, res := range results {
 		name := res.receipt
 		switch {
 		case res.err == nil:
+			if in := name.Key.StudyInstanceUID; name.Standing != gateway.Conflict {
+				several = several || study != "" && study != in
+				study = in
+			}
 			stored = appendStored(appendComma(stored), root, name)
 		case storage.ValidUID(name.Key.SOPInstanceUID):
 			failed = append(appendReference(appendComma(failed), name), ',')
@@ -138,7 +146,9 @@ func appendStoreResponse(dst []byte, root, study string, results []*result) []by
 		}
 	}
 	dst = append(dst, '{')
-	if study != "" && stored != nil {
+	if study == "" || several {
+		dst = append(dst, `"00081190":{"vr":"UR"},`...)
+	} else {
 		dst = append(appendText(dst, "00081190", "UR", studyURL(root, study)), ',')
 	}
 	for _, sequence := range []struct {

@@ -1,7 +1,6 @@
 package dicomweb
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -104,19 +103,17 @@ func (l located) hasSyntax(asked string) bool {
 
 func anySyntax(asked string) bool { return asked == "" || asked == "*" }
 
-// etag names what was located by the digests of all its instances.
+// etag names what was located by the digests of all its instances, in the
+// order in which they are served: a range of a ZIP file must not be continued
+// in one of another order.
 func (l located) etag() string {
 	if len(l.instances) == 1 {
 		return digestTag(l.instances[0].About().Digest, "")
 	}
-	digests := make([]storage.Digest, len(l.instances))
-	for i, in := range l.instances {
-		digests[i] = in.About().Digest
-	}
-	slices.SortFunc(digests, func(a, b storage.Digest) int { return bytes.Compare(a[:], b[:]) })
 	sum := sha256.New()
-	for _, d := range digests {
-		sum.Write(d[:])
+	for _, in := range l.instances {
+		digest := in.About().Digest
+		sum.Write(digest[:])
 	}
 	return `"` + hex.EncodeToString(sum.Sum(nil)) + `"`
 }

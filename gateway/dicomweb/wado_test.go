@@ -271,7 +271,11 @@ func TestFrames(t *testing.T) {
 			if len(bodies) != 1 || !bytes.Equal(bodies[0], want) {
 				t.Fatalf("%d frames, or another", len(bodies))
 			}
-			if got := headers[0].Get("Content-Type"); got != "image/jphc; transfer-syntax="+dicomtest.HTJ2K {
+			media := "image/jphc"
+			if strings.Contains(accept, "octet") { // the type that the whole says its parts have (RFC 2387 §3.1)
+				media = "application/octet-stream"
+			}
+			if got := headers[0].Get("Content-Type"); got != media+"; transfer-syntax="+dicomtest.HTJ2K {
 				t.Fatalf("Content-Type %q", got)
 			}
 		}
@@ -381,5 +385,39 @@ func TestRetrieveBreaksOff(t *testing.T) {
 	res.wantStatus(t, 500)
 	if strings.Contains(string(res.body), "missing.dcm") {
 		t.Fatalf("the answer tells of this machine: %s", res.body)
+	}
+}
+
+// TestNativeFramesAreExplicit: frames of Implicit VR are those of Explicit VR,
+// byte by byte, and clients ask for the latter.
+func TestNativeFramesAreExplicit(t *testing.T) {
+	s := newServer(t)
+	in := dicomtest.NewStudy(dicomtest.Options{Seed: 1, Modality: "CR", TransferSyntaxUID: dicomtest.ImplicitLE}).Instances[0]
+	s.keep(t, in)
+	for _, syntax := range []string{"", "; transfer-syntax=*", "; transfer-syntax=" + dicomtest.ExplicitLE} {
+		res := s.get(t, path(in, "instance")+"/frames/1", "Accept", "application/octet-stream"+syntax)
+		res.wantStatus(t, 200)
+		if got := res.Header.Get("Content-Type"); got != "application/octet-stream; transfer-syntax="+dicomtest.ExplicitLE {
+			t.Errorf("%q: %q", syntax, got)
+		}
+	}
+}
+
+// TestZIPTagTellsTheOrder: a download that was broken off must not go on in a
+// file whose instances are in another order, as they may be once archived.
+func TestZIPTagTellsTheOrder(t *testing.T) {
+	s := newServer(t)
+	study := dicomtest.NewStudy(dicomtest.Options{Seed: 1, Instances: 2, Modality: "CR"})
+	s.keep(t, study.Instances...)
+	tag := func() string {
+		return s.get(t, path(study.Instances[0], "study"), "Accept", "application/zip").Header.Get("ETag")
+	}
+	before := tag()
+	if again := tag(); before == "" || again != before {
+		t.Fatalf("%q, and again %q", before, again)
+	}
+	slices.Reverse(s.instances)
+	if after := tag(); after == before {
+		t.Errorf("%q in both orders", after)
 	}
 }
