@@ -325,7 +325,9 @@ func (a *Archiver) members(ctx context.Context, p index.Plan) ([]pack.Member, er
 }
 
 // release gives back the journal's segments that nothing refers to. What the
-// index says is made durable first: it is what allows the removal.
+// index says is made durable first: it is what allows the removal. One that is
+// damaged is left to a person: what cannot be read may be all there is of an
+// instance that was acknowledged.
 func (a *Archiver) release(ctx context.Context) error {
 	id := index.JournalID(a.o.Journal.ID())
 	indexed := a.o.Indexer.Indexed() // read before the segments in use: later rows are past it
@@ -334,7 +336,7 @@ func (a *Archiver) release(ctx context.Context) error {
 		return err
 	}
 	free := func(s journal.Segment) bool {
-		return !used[s.Number] && s.Last.Compare(indexed) <= 0 && s.Last != journal.Position{}
+		return !s.Damaged && !used[s.Number] && s.Last.Compare(indexed) <= 0 && s.Last != journal.Position{}
 	}
 	var freed []uint64
 	for _, s := range a.o.Journal.Segments() {

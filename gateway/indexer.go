@@ -26,10 +26,12 @@ type Journal interface {
 }
 
 const (
-	// batchRows bounds the instances of one batch, and queueRows those that
-	// wait in memory; what does not fit is read back from the journal.
-	batchRows = 500
-	queueRows = 2000
+	// batchRows bounds the instances of one batch, queueRows and queueBytes
+	// those that wait in memory and the JSON form of their attributes; what
+	// does not fit is read back from the journal.
+	batchRows  = 500
+	queueRows  = 2000
+	queueBytes = 8 << 20
 	// gatherTime is how long a batch waits for company.
 	gatherTime = 10 * time.Millisecond
 	// retryLeast and retryMost bound the wait between two proposals when the
@@ -48,7 +50,8 @@ type Indexer struct {
 	log      *slog.Logger
 
 	mu       sync.Mutex
-	queue    []index.Instance
+	queue    []queued
+	bytes    int              // of the queue's attributes
 	behind   bool             // the journal holds more than the queue
 	durable  journal.Position // the last that is durable
 	indexed  journal.Position // the last that is in the index
@@ -56,6 +59,11 @@ type Indexer struct {
 	wake     chan struct{}    // capacity 1: there is work
 	hurry    chan struct{}    // capacity 1: it is waited for
 	advanced chan struct{}    // closed and replaced when indexed or failing changes
+}
+
+type queued struct {
+	index.Instance
+	bytes int
 }
 
 // NewIndexer returns an Indexer that proposes to p. Attach must be called
@@ -91,11 +99,12 @@ func (x *Indexer) Durable(entries []journal.Entry) {
 	for _, e := range entries {
 		x.durable = e.Position
 		r, ok := e.Value.(*record)
-		if !ok || x.behind || len(x.queue) >= queueRows {
+		if !ok || x.behind || len(x.queue) >= queueRows || x.bytes >= queueBytes {
 			x.behind = true
 			continue
 		}
-		x.queue = append(x.queue, r.indexed(x.id, e.Position))
+		x.queue = append(x.queue, queued{r.indexed(x.id, e.Position), r.bytes})
+		x.bytes += r.bytes
 	}
 	signal(x.wake)
 	if len(x.queue) >= batchRows {
@@ -160,7 +169,10 @@ func (x *Indexer) take() (batch []index.Instance, behind bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := min(len(x.queue), batchRows)
-	batch = x.queue[:n:n]
+	for _, q := range x.queue[:n] {
+		batch = append(batch, q.Instance)
+		x.bytes -= q.bytes
+	}
 	x.queue = x.queue[n:]
 	if len(x.queue) == 0 {
 		x.queue = nil
@@ -199,17 +211,18 @@ func (x *Indexer) catchUp(ctx context.Context) error {
 
 func (x *Indexer) replay(ctx context.Context, from journal.Position) error {
 	var batch []index.Instance
+	bytes := 0
 	err := x.journal.Replay(ctx, from, func(e journal.Entry) error {
 		r, err := decodeRecord(e.Header)
 		if err != nil {
 			return fmt.Errorf("journal %s at %v: %w", x.id, e.Position, err)
 		}
 		batch = append(batch, r.indexed(x.id, e.Position))
-		if len(batch) < batchRows {
+		if bytes += len(e.Header); len(batch) < batchRows && bytes < queueBytes {
 			return nil
 		}
 		err = x.propose(ctx, batch)
-		batch = batch[:0]
+		batch, bytes = nil, 0
 		return err
 	})
 	if err != nil || len(batch) == 0 {
@@ -241,7 +254,9 @@ func (x *Indexer) advance(to journal.Position) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.failing = nil
-	x.indexed = to
+	if to.Compare(x.indexed) > 0 { // the queue may repeat what a replay ran ahead with
+		x.indexed = to
+	}
 	x.wakeWaiting()
 }
 

@@ -26,6 +26,8 @@ type record struct {
 	// attributes were too many to hold while it was received: then it is
 	// read from the Data Set when it is asked for.
 	Metadata []byte `cbor:"5,keyasint,omitempty"`
+
+	bytes int // of Attributes in JSON; not known when it was read back
 }
 
 const (
@@ -54,6 +56,7 @@ func newRecord(in storage.Instance, found *dicom.Result) (*record, error) {
 			room -= len(one)
 		}
 	}
+	r.bytes = keptAttributes - room
 	if !found.Overflow {
 		if m := found.DataSet.AppendJSON(nil); len(m) <= keptMetadata {
 			r.Metadata = m

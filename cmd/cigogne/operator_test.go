@@ -32,10 +32,10 @@ func told(t *testing.T, dir, name string, flags ...string) (int, string) {
 	return code, said.String()
 }
 
-func refused(t *testing.T, dir, hint, name string, flags ...string) {
+func refused(t *testing.T, dir, hint, name string) {
 	t.Helper()
-	if code, said := told(t, dir, name, flags...); code != exitFailure || !strings.Contains(said, hint) {
-		t.Errorf("%s %v: exit code %d, %s; want the hint %q", name, flags, code, said, hint)
+	if code, said := told(t, dir, name); code != exitFailure || !strings.Contains(said, hint) {
+		t.Errorf("%s: exit code %d, %s; want the hint %q", name, code, said, hint)
 	}
 }
 
@@ -145,12 +145,24 @@ func TestJournalDamaged(t *testing.T) {
 	if code, said := told(t, dir, "rebuild", "--allow-damage"); code != exitOK || !strings.Contains(said, "2 journal records") {
 		t.Errorf("rebuild: exit code %d, %s", code, said)
 	}
-	node := serve(t, dir, "--allow-damage", "--settle", "1h", "--log-level", "error")
+	node := serve(t, dir, "--allow-damage", "--settle", "20ms", "--log-level", "error")
 	node.ready()
 	if got := metric(t, node, `cigogne_index_held{kind="instances"}`); got != "2" {
 		t.Errorf("%s instances are left, want 2", got)
 	}
+	for seed, packs := range []string{"2", "3"} { // two passes at least
+		study := dicomtest.NewStudy(dicomtest.Options{Seed: uint64(7710 + seed), Modality: "CR", Instances: 1})
+		if !pushSTOW(t.Context(), node, newLedger(), study.Instances) {
+			t.Fatal("push failed")
+		}
+		node.eventually("archived", func() bool {
+			return metric(t, node, `cigogne_index_held{kind="packs"}`) == packs && metric(t, node, `cigogne_index_held{kind="live"}`) == "0"
+		})
+	}
 	node.stop()
+	if _, err := os.Stat(segments[0]); err != nil {
+		t.Errorf("what is damaged was deleted: %v", err)
+	}
 }
 
 // TestJournalOlderThanIndex: with a journal whose files are gone but whose name
@@ -180,6 +192,26 @@ func TestJournalOlderThanIndex(t *testing.T) {
 	refused(t, dir, "cigogne rebuild", "serve")
 	if code, said := told(t, dir, "rebuild"); code != exitOK {
 		t.Fatal(said)
+	}
+	serve(t, dir, "--log-level", "error").stop()
+}
+
+// TestArchiveNotMounted: a node that finds an empty folder in the place of its
+// archive does not begin another one there.
+func TestArchiveNotMounted(t *testing.T) {
+	t.Parallel()
+	dir := filled(t, true)
+	at := filepath.Join(dir, "archive")
+	if err := os.Rename(at, at+".elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, dir, "there is no archive", "fsck")
+	refused(t, dir, "is it mounted?", "serve")
+	if err := os.RemoveAll(at); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(at+".elsewhere", at); err != nil {
+		t.Fatal(err)
 	}
 	serve(t, dir, "--log-level", "error").stop()
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive"
 	"github.com/esante-alsace/cigogne/storage/archive/dir"
+	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/journal"
 	"github.com/esante-alsace/cigogne/storage/pack"
@@ -113,11 +114,57 @@ func (n *node) openStores(ctx context.Context) error {
 	return n.attachIndexer(ctx)
 }
 
+// sampledStudies is how many studies are looked at to tell an archive that is
+// not the node's, such as the empty folder in which it should be mounted.
+const sampledStudies = 32
+
+// refuseForeignArchive stops a node that finds none of its packs: it would put
+// new ones beside the archive, and fail to give the others.
+func (n *node) refuseForeignArchive(ctx context.Context) error {
+	var missing string
+	for ds, err := range n.index.Search(ctx, index.Query{Level: index.Study, Limit: sampledStudies}) {
+		if err != nil {
+			return err
+		}
+		packs, err := n.index.Packs(ctx, index.Selector{StudyInstanceUID: uidOf(ds)})
+		if err != nil {
+			return err
+		}
+		for _, p := range packs {
+			if len(p.Copies) == 0 {
+				continue
+			}
+			missing = p.Copies[0].Key
+			if _, err := n.archive.Stat(ctx, missing); !errors.Is(err, storage.ErrNotFound) {
+				return nil // it is there, or cannot be told now: /readyz will say so
+			}
+		}
+	}
+	if missing == "" {
+		return nil
+	}
+	return fmt.Errorf("%w: the archive %s holds none of the packs that the index knows, such as %s: is it mounted?",
+		storage.ErrUnavailable, n.archive, missing)
+}
+
+// uidOf is the StudyInstanceUID of an answer.
+func uidOf(ds dicom.DataSet) string {
+	for _, e := range ds {
+		if e.Tag == 0x0020000D && len(e.Values) > 0 {
+			return e.Values[0]
+		}
+	}
+	return ""
+}
+
 // refuseForgottenPacks stops a node whose index holds nothing while the
 // archive does: it would serve as if it had never seen those studies.
 func (n *node) refuseForgottenPacks(ctx context.Context) error {
 	for _, err := range n.index.Search(ctx, index.Query{Level: index.Study, Limit: 1}) {
-		return err // there is a study
+		if err != nil {
+			return err
+		}
+		return n.refuseForeignArchive(ctx)
 	}
 	for st, err := range n.archive.List(ctx, pack.StudiesPrefix) {
 		if err != nil {

@@ -44,6 +44,8 @@ type Segment struct {
 	First, Last Position
 	// Sealed segments take no more entries and may be removed.
 	Sealed bool
+	// Damaged tells that Open found damage in it: see Options.AllowDamage.
+	Damaged bool
 }
 
 // Stats are the journal's counters since Open, for metrics.

@@ -32,7 +32,7 @@ type segment struct {
 func (s *segment) bytes() int64 { return s.end + s.largeBytes }
 
 func (s *segment) describe() Segment {
-	d := Segment{Number: s.number, Bytes: s.bytes(), Entries: s.entries, Sealed: s.sealed}
+	d := Segment{Number: s.number, Bytes: s.bytes(), Entries: s.entries, Sealed: s.sealed, Damaged: len(s.damage) > 0}
 	if s.entries > 0 {
 		d.First = Position{Segment: s.number, Offset: s.first}
 		d.Last = Position{Segment: s.number, Offset: s.last}
