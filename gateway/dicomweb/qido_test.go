@@ -2,6 +2,7 @@ package dicomweb_test
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -163,7 +164,7 @@ func TestSearchHabits(t *testing.T) {
 		"limit=101&offset=0&fuzzymatching=false&includefield=00081030%2C00080060%2C00080090%2C00100030", "ModalitiesInStudy=CT%5CMR",
 		"ModalitiesInStudy=CT,MR", "StudyDate=20200101-", "PatientName=*&00081030=*x*", "includefield=all&includefield=00091002",
 	} {
-		if res := s.get(t, "/studies?"+query); res.StatusCode != 200 || res.Header.Get("Warning") != "" {
+		if res := s.get(t, "/studies?"+query); res.StatusCode != http.StatusOK || res.Header.Get("Warning") != "" {
 			t.Errorf("%s: %s, Warning %q", query, res.Status, res.Header.Get("Warning"))
 		}
 	}

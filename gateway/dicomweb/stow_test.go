@@ -302,7 +302,7 @@ func TestStoreSeveralStudies(t *testing.T) {
 	s := newServer(t)
 	contentType, body := stowBody(small(1, 1).Instances[0].Part10(), small(2, 1).Instances[0].Part10())
 	res := s.post(t, "/studies", contentType, body)
-	if o := res.outcome(t); res.StatusCode != 200 || len(o.Stored) != 2 || o.url != "" {
+	if o := res.outcome(t); res.StatusCode != http.StatusOK || len(o.Stored) != 2 || o.url != "" {
 		t.Fatalf("%s, %+v", res.Status, o)
 	}
 }
