@@ -26,7 +26,10 @@ type Workload struct {
 	Amount int
 	// Material is what every round sends anew; nil when it sends nothing.
 	Material func(dir string, n int, seed uint64) (*material.Series, error)
-	Cases    []Case
+	// Open makes what the workload needs, for the time that close ends; nil
+	// when it needs nothing.
+	Open  func(ctx context.Context) (done func(), err error)
+	Cases []Case
 }
 
 // Case is how one subject does the work.

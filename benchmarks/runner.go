@@ -58,6 +58,14 @@ func (r *Runner) Run(ctx context.Context, w Workload) error {
 		w.Amount = min(w.Amount, r.MaxAmount)
 	}
 	r.Say("%s: %s", w.Name, w.Title)
+	if w.Open != nil {
+		done, err := w.Open(ctx)
+		if err != nil {
+			r.note("%s is left out: %v", w.Name, err)
+			return ctx.Err()
+		}
+		defer done()
+	}
 	all := r.start(ctx, w)
 	defer func() {
 		for _, c := range all {
@@ -138,15 +146,11 @@ func (r *Runner) startOne(ctx context.Context, w Workload, c Case) (_ *subject.R
 	return running, dir, nil
 }
 
-// warmUp is the share of a round that the warm-up does.
-const warmUp = 10
+// least is the fewest units that a workload of so many is measured with.
+func least(amount int) int { return max(1, amount/25) }
 
 func (r *Runner) round(ctx context.Context, w Workload, all []*contender, n int) error {
-	most := w.Amount
-	if n == 0 {
-		most = max(1, w.Amount/warmUp)
-	}
-	series, err := r.material(w, most, n)
+	series, err := r.material(w, w.Amount, n)
 	if err != nil {
 		return err
 	}
@@ -155,19 +159,35 @@ func (r *Runner) round(ctx context.Context, w Workload, all []*contender, n int)
 	}
 	for i := range all {
 		c := all[(i+n)%len(all)]
-		amount := most
-		if n > 0 {
-			amount = min(most, max(1, w.Amount/warmUp, int(c.rate*r.Target.Seconds())))
-		}
 		syscall.Sync() // one's leftovers are not another's to write
-		if err := r.one(ctx, w, c, series, amount, n); err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
+		if n == 0 {
+			err = r.warmUp(ctx, w, c, series)
+		} else {
+			amount := min(w.Amount, max(least(w.Amount), int(c.rate*r.Target.Seconds())))
+			err = r.one(ctx, w, c, series.Part(0, amount), amount, n)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
 			r.note("%s: %s failed in round %d: %v", w.Name, c.Subject.Name(), n, err)
 		}
 	}
 	return nil
+}
+
+// warmUp finds the rate of a case: with a few units, and with all the others
+// unless it is slow.
+func (r *Runner) warmUp(ctx context.Context, w Workload, c *contender, series *material.Series) error {
+	few := least(w.Amount)
+	if err := r.one(ctx, w, c, series.Part(0, few), few, 0); err != nil {
+		return err
+	}
+	rest := w.Amount - few
+	if rest == 0 || float64(rest) > 2*c.rate*r.Target.Seconds() {
+		return nil
+	}
+	return r.one(ctx, w, c, series.Part(few, w.Amount), rest, 0)
 }
 
 func (r *Runner) material(w Workload, n, round int) (*material.Series, error) {
@@ -180,10 +200,7 @@ func (r *Runner) material(w Workload, n, round int) (*material.Series, error) {
 
 // one runs and measures one round of one case.
 func (r *Runner) one(ctx context.Context, w Workload, c *contender, series *material.Series, amount, n int) error {
-	rd := Round{At: c.running.Endpoints, Amount: amount}
-	if series != nil {
-		rd.Series = series.First(amount)
-	}
+	rd := Round{At: c.running.Endpoints, Amount: amount, Series: series}
 	before, err := c.running.Usage()
 	if err != nil {
 		return err

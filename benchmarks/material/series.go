@@ -97,10 +97,14 @@ func Bytes(instances []Instance) int64 {
 	return total
 }
 
-// First is the series cut to its first n instances.
-func (s *Series) First(n int) *Series {
+// Part is the series cut to its instances from one number up to another. That
+// of no series is none.
+func (s *Series) Part(from, to int) *Series {
+	if s == nil {
+		return nil
+	}
 	c := *s
-	c.Instances = s.Instances[:min(n, len(s.Instances))]
+	c.Instances = s.Instances[min(from, len(s.Instances)):min(to, len(s.Instances))]
 	return &c
 }
 

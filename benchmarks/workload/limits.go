@@ -73,39 +73,29 @@ func diskSegment(writers, every int) driver {
 	}
 }
 
-// loopback copies the instances through a TCP connection to a reader that
+// loopback copies the instances through TCP connections to a reader that
 // throws them away.
-func loopback(connections int) driver {
+func loopback(connections int) driver { return raw(connections, "127.0.0.1", &net.Dialer{}, false) }
+
+// raw is what TCP alone does between a listener on the host and the dialer's
+// end: towards the listener, or back from it.
+func raw(connections int, host string, d dialer, back bool) driver {
 	return func(ctx context.Context, r benchmarks.Round) (benchmarks.Work, error) {
 		var lc net.ListenConfig
-		l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+		l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
 		if err != nil {
 			return benchmarks.Work{}, err
 		}
 		defer l.Close()
+		defer context.AfterFunc(ctx, func() { l.Close() })()
 		return together(ctx, r, connections, func(ctx context.Context, part []material.Instance) error {
-			return through(ctx, l, part)
+			return stream(ctx, l, d, part, back)
 		})
 	}
 }
 
-func through(ctx context.Context, l net.Listener, part []material.Instance) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		c, err := l.Accept()
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		_, err = drain(c)
-		return err
-	})
-	g.Go(func() error {
-		var d net.Dialer
-		c, err := d.DialContext(ctx, "tcp", l.Addr().String())
-		if err != nil {
-			return err
-		}
+func stream(ctx context.Context, l net.Listener, d dialer, part []material.Instance, back bool) error {
+	send := func(c net.Conn) error {
 		defer c.Close()
 		buf := make([]byte, copyBuffer)
 		for i := range part {
@@ -114,6 +104,30 @@ func through(ctx context.Context, l net.Listener, part []material.Instance) erro
 			}
 		}
 		return nil
+	}
+	receive := func(c net.Conn) error {
+		defer c.Close()
+		_, err := drain(c)
+		return err
+	}
+	near, far := receive, send
+	if back {
+		near, far = send, receive
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		return near(c)
+	})
+	g.Go(func() error {
+		c, err := d.DialContext(ctx, "tcp", l.Addr().String())
+		if err != nil {
+			return err
+		}
+		return far(c)
 	})
 	return g.Wait()
 }

@@ -110,7 +110,7 @@ func questions() []question {
 		}},
 		{"page", func(n int) string {
 			day := attribute(n, 0x00080020)
-			return "/studies?limit=100&StudyDate=" + day[:6] + "01-" + day[:6] + "31"
+			return "/studies?limit=100&StudyDate=" + day[:6] + "01-" + day[:6] + "28"
 		}},
 	}
 }
@@ -130,11 +130,11 @@ func askAll(studies, clients int) driver {
 	return func(ctx context.Context, r benchmarks.Round) (benchmarks.Work, error) {
 		total := benchmarks.Work{More: map[result.Measure]float64{}}
 		for k, q := range questions() {
-			paths := make([]string, r.Amount)
+			paths := make([]string, max(1, r.Amount/len(questions())))
 			for i := range paths {
 				paths[i] = q.path((i*7919 + k*104729) % studies)
 			}
-			w, err := gets(clients, web, func(n int) ask { return ask{paths[n], acceptJSON, 0} })(ctx, r)
+			w, err := gets(clients, web, func(n int) ask { return ask{paths[n], acceptJSON, 0} })(ctx, benchmarks.Round{At: r.At, Amount: len(paths)})
 			if err != nil {
 				return w, err
 			}
@@ -154,7 +154,7 @@ func (s Settings) queries(n int) []benchmarks.Workload {
 	held := fmt.Sprintf("orthanc %s studies", short(peer))
 	return []benchmarks.Workload{{
 		Name: "qido-" + short(n), Title: fmt.Sprintf("QIDO-RS of studies among %s, 1 client", short(n)),
-		Primary: "p50-name ms", Unit: result.Requests, Amount: 300,
+		Primary: "p50-name ms", Unit: result.Requests, Amount: 1500,
 		Cases: []benchmarks.Case{
 			{Subject: s.ours(), Before: fillIndex(n), Drive: askAll(n, 1)},
 			{Subject: named{subject.Orthanc{}, held}, Fill: sendIndex(peer), Drive: askAll(peer, 1)},

@@ -4,7 +4,9 @@ package workload
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"sync/atomic"
@@ -36,33 +38,49 @@ func together(ctx context.Context, r benchmarks.Round, n int, send func(ctx cont
 // storescu sends with DCMTK's storescu, one process for each association.
 // With noDelay its own Nagle algorithm is off, which hardly any clinic knows.
 func storescu(associations int, noDelay bool) driver {
+	return storescuFrom(associations, noDelay, func(*exec.Cmd) {})
+}
+
+// storescuFrom is storescu with its processes moved elsewhere.
+func storescuFrom(associations int, noDelay bool, move func(*exec.Cmd)) driver {
 	return func(ctx context.Context, r benchmarks.Round) (benchmarks.Work, error) {
 		path, err := exec.LookPath("storescu")
 		if err != nil {
 			return benchmarks.Work{}, fmt.Errorf("storescu: %w", subject.ErrMissing)
 		}
 		return together(ctx, r, associations, func(ctx context.Context, part []material.Instance) error {
-			return runStorescu(exec.CommandContext(ctx, path), r.At, part, noDelay)
+			args, err := storescuArgs(r.At, part)
+			if err != nil {
+				return err
+			}
+			cmd := exec.CommandContext(ctx, path, args...)
+			if noDelay {
+				cmd.Env = append(os.Environ(), "TCP_NODELAY=1")
+			}
+			move(cmd)
+			return runStorescu(cmd)
 		})
 	}
 }
 
-func runStorescu(cmd *exec.Cmd, at subject.Endpoints, part []material.Instance, noDelay bool) error {
-	host, port, err := splitAddress(at.DIMSE)
+func storescuArgs(at subject.Endpoints, part []material.Instance) ([]string, error) {
+	host, port, err := net.SplitHostPort(at.DIMSE)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	cmd.Args = append(cmd.Args, "-aec", at.AETitle, host, port)
+	args := []string{"-aec", at.AETitle, host, port}
 	for i := range part {
-		cmd.Args = append(cmd.Args, part[i].Path)
+		args = append(args, part[i].Path)
 	}
-	if noDelay {
-		cmd.Env = append(os.Environ(), "TCP_NODELAY=1")
-	}
+	return args, nil
+}
+
+// runStorescu looks at what it prints, for it ends with 0 also when an
+// instance was refused.
+func runStorescu(cmd *exec.Cmd) error {
 	out, err := cmd.CombinedOutput()
-	// storescu ends with 0 also when an instance was refused.
-	if err == nil && bytes.Contains(out, []byte("Failed")) || bytes.Contains(out, []byte("E: ")) {
-		err = fmt.Errorf("refused")
+	if err == nil && len(bytes.TrimSpace(out)) > 0 {
+		err = errors.New("it complains")
 	}
 	if err != nil {
 		return fmt.Errorf("storescu: %w: %s", err, out[:min(len(out), 500)])

@@ -24,6 +24,8 @@ type Settings struct {
 	Instances int
 	// PeerStudies bounds what a peer's index is filled with: it is slow.
 	PeerStudies int
+
+	series *held // what is retrieved
 }
 
 func (s Settings) ours() subject.Cigogne {
@@ -46,6 +48,7 @@ func (s Settings) frames() int { return min(400, 2*s.Instances) }
 // All are the workloads in the order of issue and README.
 func All(s Settings) []benchmarks.Workload {
 	var all []benchmarks.Workload
+	s.series = s.hold("held-ct", material.Kind{Modality: "CT"}, s.Instances)
 	for _, n := range []int{1, 4, 16} {
 		all = append(all, s.cstore(n))
 	}
@@ -54,12 +57,11 @@ func All(s Settings) []benchmarks.Workload {
 		all = append(all, s.stow(n))
 	}
 	all = append(all, s.tinyStow())
-	series := s.hold("held-ct", material.Kind{Modality: "CT"}, s.Instances)
 	for _, n := range []int{1, 4, 16} {
-		all = append(all, s.wado(series, n)...)
+		all = append(all, s.wado(s.series, n)...)
 	}
 	multiframe := s.hold("held-multiframe", material.Kind{Modality: "CT", Frames: s.frames()}, 1)
-	all = append(all, s.metadata(series), s.farFrame(multiframe, 1), s.farFrame(multiframe, 4))
+	all = append(all, s.metadata(s.series), s.farFrame(multiframe, 1), s.farFrame(multiframe, 4))
 	for _, n := range s.Studies {
 		all = append(all, s.queries(n)...)
 	}

@@ -20,8 +20,6 @@ type dialer interface {
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-func splitAddress(addr string) (host, port string, err error) { return net.SplitHostPort(addr) }
-
 // client is an HTTP client with connections of its own, which end with it.
 func client(connections int, d dialer) (*http.Client, func()) {
 	if d == nil {
