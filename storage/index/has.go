@@ -3,7 +3,6 @@ package index
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 )
 
@@ -12,24 +11,25 @@ import (
 // is known by its names and Digest alone; Attributes are looked at to tell
 // whether its study belongs to another patient.
 func (x *Index) Has(ctx context.Context, in Instance) (Standing, error) {
-	tx, err := x.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	tx, err := x.ask.begin(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("index: %w", failed(err))
 	}
-	defer tx.Rollback() //nolint:errcheck // it only read
+	defer tx.end(ctx)
 	standing, err := named(ctx, tx, in)
 	if err != nil || standing != StandingNew {
 		return standing, err
 	}
 	var s study
-	err = tx.QueryRowContext(ctx, `SELECT patient, issuer FROM study WHERE uid = ?`, in.Key.StudyInstanceUID).
-		Scan(&s.patient, &s.issuer)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return StandingNew, nil
-	case err != nil:
-		return 0, fmt.Errorf("index: %w", failed(err))
-	case s.otherPatient(in.Attributes):
+	known := false
+	err = each(ctx, tx, `SELECT patient, issuer FROM study WHERE uid = ?`, []any{in.Key.StudyInstanceUID}, func(rows *sql.Rows) error {
+		known = true
+		return rows.Scan(&s.patient, &s.issuer)
+	})
+	if err != nil {
+		return 0, err
+	}
+	if known && s.otherPatient(in.Attributes) {
 		return StandingConflict, nil
 	}
 	return StandingNew, nil

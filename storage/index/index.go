@@ -58,7 +58,8 @@ type Index struct {
 	codec codec
 
 	write *sql.DB // one connection
-	read  *sql.DB
+	read  *reader
+	ask   *reader // of Has alone: slow searches must not delay an acknowledgement
 
 	apply  sync.Mutex // held while a batch is applied
 	closed bool
@@ -108,9 +109,25 @@ func (x *Index) open(ctx context.Context) (err error) {
 	if x.stmts, err = prepare(ctx, x.conn); err != nil {
 		return failed(err)
 	}
-	x.read, err = openPool(x.o.Path, x.o.ReadConns, "query_only(1)", "cache_size(-8000)")
-	return err
+	return x.openReaders()
 }
+
+func (x *Index) openReaders() error {
+	read, err := openPool(x.o.Path, x.o.ReadConns, "query_only(1)", "cache_size(-8000)")
+	if err != nil {
+		return err
+	}
+	x.read = newReader(read)
+	ask, err := openPool(x.o.Path, askConns, "query_only(1)", "cache_size(-2000)")
+	if err != nil {
+		return err
+	}
+	x.ask = newReader(ask)
+	return nil
+}
+
+// askConns is how many instances can be asked about at the same time.
+const askConns = 2
 
 func openPool(path string, conns int, pragmas ...string) (*sql.DB, error) {
 	q := url.Values{"_pragma": append([]string{"busy_timeout(10000)"}, pragmas...)}
@@ -173,8 +190,10 @@ func (x *Index) Close() error {
 	}
 	// The readers go first: the last connection to leave checkpoints, which
 	// those of read may not.
-	if x.read != nil {
-		errs = append(errs, x.read.Close())
+	for _, r := range []*reader{x.read, x.ask} {
+		if r != nil {
+			errs = append(errs, r.Close())
+		}
 	}
 	if x.write != nil {
 		errs = append(errs, x.write.Close())

@@ -50,7 +50,6 @@ func (s Selector) where(study, series, sop string) (sql string, args []any) {
 // querier is a pool, a connection or a transaction.
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 // each runs fn for every row of a query.
@@ -102,11 +101,11 @@ func (x *Index) unpack(in *Instance, record, attributes []byte) (err error) {
 // the packs that hold it. None is an empty list; a Selector without UIDs
 // selects all there are.
 func (x *Index) Packs(ctx context.Context, sel Selector) ([]Pack, error) {
-	tx, err := x.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	tx, err := x.read.begin(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("index: %w", failed(err))
 	}
-	defer tx.Rollback() //nolint:errcheck // it only read
+	defer tx.end(ctx)
 	packs, err := x.packs(ctx, tx, sel)
 	if err != nil || sel.SOPInstanceUID == "" {
 		return packs, err

@@ -236,11 +236,11 @@ func (m *Matcher) sops() uids {
 
 // locate reads where the instances of a series lie, at one moment.
 func (x *Index) locate(ctx context.Context, s *ImageSeries, sops uids) error {
-	tx, err := x.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	tx, err := x.read.begin(ctx)
 	if err != nil {
 		return fmt.Errorf("index: %w", failed(err))
 	}
-	defer tx.Rollback() //nolint:errcheck // it only read
+	defer tx.end(ctx)
 	live, err := x.liveRows(ctx, tx, `SELECT 0, coalesce(p.name, ''), i.record, i.attributes
 		FROM study s JOIN series e ON e.study = s.id JOIN instance i ON i.series = e.id LEFT JOIN pack p ON p.id = i.pack
 		WHERE s.uid = ? AND e.uid = ? ORDER BY i.number, i.sop`, s.StudyInstanceUID, s.SeriesInstanceUID)

@@ -11,7 +11,7 @@ import (
 // which it is in the index. It is the zero Position for one never heard of.
 func (x *Index) Applied(ctx context.Context, id JournalID) (Position, error) {
 	p := Position{Journal: id}
-	err := x.read.QueryRowContext(ctx, `SELECT segment, position FROM journal WHERE name = ?`, string(id)).
+	err := x.read.db.QueryRowContext(ctx, `SELECT segment, position FROM journal WHERE name = ?`, string(id)).
 		Scan(&p.Segment, &p.Offset)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Position{}, nil
@@ -88,7 +88,7 @@ func (x *Index) SegmentsInUse(ctx context.Context, id JournalID) (map[uint64]boo
 // instance: ask for it seldom.
 func (x *Index) Counts(ctx context.Context) (Stats, error) {
 	var s Stats
-	err := x.read.QueryRowContext(ctx, `SELECT
+	err := x.read.db.QueryRowContext(ctx, `SELECT
 		(SELECT count(*) FROM study),
 		(SELECT count(*) FROM series),
 		(SELECT coalesce(sum(instances), 0) FROM study),
