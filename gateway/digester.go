@@ -13,14 +13,18 @@ import (
 const (
 	// chunk is how much is read from a sender at once.
 	chunk = 64 << 10
-	// chunks is how many of them one instance takes in turn: while one is
+	// chunks is how many of them a large instance takes in turn: while one is
 	// received, those before it are digested.
 	chunks = 4
+	// digestLater bounds the instances that are digested when all of them has
+	// come. It is below journal.DefaultInlineBytes: their bytes are in memory.
+	digestLater = 768 << 10
 )
 
 // digester reads a body by chunks and computes its sums. The SHA-256 takes
-// longer than all else that is done to a chunk: beyond the first chunk it is
-// computed on another core.
+// longer than all else that is done to a chunk. Of an instance that fits into
+// memory it is computed later, while the disk is at work; of a larger one
+// beside the receiving, on another core.
 type digester struct {
 	body   io.Reader
 	digest hash.Hash
@@ -29,7 +33,7 @@ type digester struct {
 
 	buffers *[chunks][chunk]byte
 	turn    int
-	full    chan []byte   // to be digested; nil until there is a second chunk
+	full    chan []byte   // to be digested; nil before start
 	free    chan struct{} // one for each buffer that may be filled
 	done    sync.WaitGroup
 }
@@ -52,14 +56,8 @@ func (d *digester) next() ([]byte, error) {
 	p = p[:n]
 	d.size += int64(n)
 	d.crc = crc32.Update(d.crc, crc32.IEEETable, p)
-	switch {
-	case d.full != nil:
+	if d.full != nil {
 		d.full <- p
-	case err == nil:
-		d.start()
-		d.full <- p
-	default: // it is all there is
-		d.digest.Write(p)
 	}
 	return p, err
 }
@@ -74,10 +72,17 @@ func (d *digester) fill(p []byte) (n int, err error) {
 	return n, err
 }
 
-func (d *digester) start() {
+// due tells whether the instance has grown too large to be digested later.
+func (d *digester) due() bool { return d.full == nil && d.size > digestLater }
+
+// start digests what has come so far, and from now on on another core.
+func (d *digester) start(soFar [][]byte) {
+	for _, p := range soFar {
+		d.digest.Write(p)
+	}
 	d.full = make(chan []byte, chunks)
 	d.free = make(chan struct{}, chunks)
-	for range chunks - 1 {
+	for range chunks {
 		d.free <- struct{}{}
 	}
 	d.done.Go(func() {
@@ -88,7 +93,7 @@ func (d *digester) start() {
 	})
 }
 
-// close waits until all that was read is digested.
+// close waits until all that was read since start is digested.
 func (d *digester) close() {
 	if d.full != nil {
 		close(d.full)
@@ -97,8 +102,18 @@ func (d *digester) close() {
 	}
 }
 
-// sum is the Digest, after close.
+// sum is the Digest of an instance for which start was called, after close.
 func (d *digester) sum() (s storage.Digest) {
 	d.digest.Sum(s[:0])
+	return s
+}
+
+// digestOf is the Digest of a Data Set in pieces.
+func digestOf(pieces [][]byte) (s storage.Digest) {
+	h := sha256.New()
+	for _, p := range pieces {
+		h.Write(p)
+	}
+	h.Sum(s[:0])
 	return s
 }

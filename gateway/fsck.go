@@ -87,7 +87,7 @@ func (c *check) journal(ctx context.Context) error {
 			c.problem("journal at %v: %v", e.Position, damage)
 			return nil
 		}
-		r, err := decodeRecord(e.Header)
+		r, err := readRecord(ctx, c.Journal, e)
 		if err != nil {
 			c.problem("journal at %v: %v", e.Position, err)
 			return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -23,6 +24,7 @@ type Proposer interface {
 type Journal interface {
 	ID() string
 	Replay(ctx context.Context, after journal.Position, fn func(journal.Entry) error) error
+	Read(ctx context.Context, at journal.Position, part storage.Range) (io.ReadCloser, error)
 }
 
 const (
@@ -94,6 +96,11 @@ func (x *Indexer) Attach(j Journal, indexed, durable journal.Position) {
 // Durable takes entries that became durable, in order of position. It is the
 // journal's Durable hook, and does not block.
 func (x *Indexer) Durable(entries []journal.Entry) {
+	for _, e := range entries {
+		if r, ok := e.Value.(*record); ok {
+			r.await() // it takes less than the fsync did
+		}
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, e := range entries {
@@ -152,7 +159,7 @@ func (x *Indexer) drain(ctx context.Context) error {
 		batch, behind := x.take()
 		switch {
 		case len(batch) > 0:
-			if err := x.propose(ctx, batch); err != nil {
+			if err := x.propose(ctx, batch, journalPosition(batch[len(batch)-1].At)); err != nil {
 				return err
 			}
 		case behind:
@@ -211,33 +218,38 @@ func (x *Indexer) catchUp(ctx context.Context) error {
 
 func (x *Indexer) replay(ctx context.Context, from journal.Position) error {
 	var batch []index.Instance
+	var through journal.Position
 	bytes := 0
 	err := x.journal.Replay(ctx, from, func(e journal.Entry) error {
-		r, err := decodeRecord(e.Header)
-		if err != nil {
+		through = e.Position
+		r, err := readRecord(ctx, x.journal, e)
+		switch {
+		case errors.Is(err, storage.ErrCorrupt): // fsck tells of it, too; it must not keep back what follows
+			x.log.Error("an acknowledged instance is damaged in the journal and cannot be indexed", "position", e.Position.String(), "error", err)
+		case err != nil:
 			return fmt.Errorf("journal %s at %v: %w", x.id, e.Position, err)
+		default:
+			batch = append(batch, r.indexed(x.id, e.Position))
 		}
-		batch = append(batch, r.indexed(x.id, e.Position))
 		if bytes += len(e.Header); len(batch) < batchRows && bytes < queueBytes {
 			return nil
 		}
-		err = x.propose(ctx, batch)
+		err = x.propose(ctx, batch, through)
 		batch, bytes = nil, 0
 		return err
 	})
-	if err != nil || len(batch) == 0 {
+	if err != nil || through == (journal.Position{}) {
 		return err
 	}
-	return x.propose(ctx, batch)
+	return x.propose(ctx, batch, through)
 }
 
 // propose brings the batch into the index, however often that takes.
-func (x *Indexer) propose(ctx context.Context, batch []index.Instance) error {
-	through := batch[len(batch)-1].At
+func (x *Indexer) propose(ctx context.Context, batch []index.Instance, through journal.Position) error {
 	for wait := retryLeast; ; wait = min(2*wait, retryMost) {
-		err := x.proposer.Propose(ctx, index.Batch{Through: through, Received: batch})
+		err := x.proposer.Propose(ctx, index.Batch{Through: indexPosition(x.id, through), Received: batch})
 		if err == nil {
-			x.advance(journalPosition(through))
+			x.advance(through)
 			return nil
 		}
 		if ctx.Err() != nil {

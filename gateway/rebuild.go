@@ -138,7 +138,7 @@ func (b *rebuild) journal(ctx context.Context) error {
 		return err
 	}
 	err := b.Journal.Replay(ctx, journal.Position{}, func(e journal.Entry) error {
-		r, err := decodeRecord(e.Header)
+		r, err := readRecord(ctx, b.Journal, e)
 		if err != nil {
 			b.problem("journal at %v: %v", e.Position, err)
 			return nil

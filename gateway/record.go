@@ -1,8 +1,12 @@
 package gateway
 
 import (
+	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
+	"io"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -27,7 +31,36 @@ type record struct {
 	// read from the Data Set when it is asked for.
 	Metadata []byte `cbor:"5,keyasint,omitempty"`
 
-	bytes int // of Attributes in JSON; not known when it was read back
+	bytes int         // of Attributes in JSON; not known when it was read back
+	late  *lateDigest // nil when Instance has the Digest
+}
+
+// lateDigest is a Digest that is computed while the instance becomes durable.
+// The journal's header has none then: whoever reads it back computes it.
+type lateDigest struct {
+	done chan struct{}
+	sum  storage.Digest // read after done is closed
+}
+
+// digestLater computes the Digest of a Data Set in pieces beside what goes on.
+// The instance must be awaited.
+func (r *record) digestLater(pieces [][]byte, release func()) {
+	r.late = &lateDigest{done: make(chan struct{})}
+	go func() {
+		defer close(r.late.done)
+		defer release()
+		r.late.sum = digestOf(pieces)
+	}()
+}
+
+// await returns the instance with its Digest.
+func (r *record) await() storage.Instance {
+	in := r.Instance
+	if r.late != nil {
+		<-r.late.done
+		in.Digest = r.late.sum
+	}
+	return in
 }
 
 const (
@@ -38,6 +71,13 @@ const (
 	// that are indexed.
 	keptAttribute  = 16 << 10
 	keptAttributes = 128 << 10
+)
+
+// What tells patients apart is kept whatever else there is; the scanner bounds
+// it to 1 KiB each.
+const (
+	tagPatientID         dicom.Tag = 0x00100020
+	tagIssuerOfPatientID dicom.Tag = 0x00100021
 )
 
 // newRecord describes an instance whose Data Set has been walked.
@@ -51,7 +91,7 @@ func newRecord(in storage.Instance, found *dicom.Result) (*record, error) {
 	var one []byte
 	for _, e := range found.DataSet.Select(index.Indexed()) {
 		one = e.AppendJSON(one[:0])
-		if len(one) <= min(keptAttribute, room) {
+		if owner := e.Tag == tagPatientID || e.Tag == tagIssuerOfPatientID; owner || len(one) <= min(keptAttribute, room) {
 			r.Attributes = append(r.Attributes, e)
 			room -= len(one)
 		}
@@ -89,9 +129,35 @@ func decodeRecord(header []byte) (*record, error) {
 	return &r, nil
 }
 
+// readRecord reads the header of a journal entry back. An entry that has no
+// Digest there is digested, and checked on the way: storage.ErrCorrupt.
+func readRecord(ctx context.Context, j Journal, e journal.Entry) (*record, error) {
+	r, err := decodeRecord(e.Header)
+	if err != nil || r.Instance.Digest != (storage.Digest{}) {
+		return r, err
+	}
+	body, err := j.Read(ctx, e.Position, storage.Range{Length: r.Instance.Size})
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	crc, digest := crc32.NewIEEE(), sha256.New()
+	if _, err := io.CopyN(crc, body, r.Instance.Prefix); err != nil {
+		return nil, err
+	}
+	if _, err := io.Copy(io.MultiWriter(crc, digest), body); err != nil {
+		return nil, err
+	}
+	if crc.Sum32() != r.Instance.CRC32 {
+		return nil, fmt.Errorf("%w: the bytes of instance %s are not those that were acknowledged", storage.ErrCorrupt, r.Instance.Key.SOPInstanceUID)
+	}
+	digest.Sum(r.Instance.Digest[:0])
+	return r, nil
+}
+
 // indexed is the record as the index takes it.
 func (r *record) indexed(id index.JournalID, at journal.Position) index.Instance {
-	return index.Instance{Instance: r.Instance, At: indexPosition(id, at), Attributes: r.Attributes}
+	return index.Instance{Instance: r.await(), At: indexPosition(id, at), Attributes: r.Attributes}
 }
 
 func indexPosition(id index.JournalID, p journal.Position) index.Position {

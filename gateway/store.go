@@ -50,7 +50,7 @@ func NewStorer(o StoreOptions) *Storer {
 // announced, ErrTooLarge, ErrFull or ErrUnavailable when it cannot be kept
 // now, or is the error of the body. After an error nothing is kept, and the
 // rest of the body is unread.
-func (s *Storer) Receive(ctx context.Context, in Incoming) (Pending, error) {
+func (s *Storer) Receive(ctx context.Context, in Incoming) (_ Pending, err error) {
 	if err := s.o.Indexer.Failing(); err != nil {
 		return nil, err
 	}
@@ -64,6 +64,11 @@ func (s *Storer) Receive(ctx context.Context, in Incoming) (Pending, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			r.await()
+		}
+	}()
 	header, err := r.encode()
 	if err != nil {
 		return nil, err
@@ -132,6 +137,7 @@ func (s *Storer) receive(in Incoming, prefix []byte, a *journal.Append) (*record
 	if err != nil {
 		return nil, err
 	}
+	late := d.full == nil
 	d.close()
 	got := storage.Instance{
 		Key: storage.InstanceKey{
@@ -146,12 +152,23 @@ func (s *Storer) receive(in Incoming, prefix []byte, a *journal.Append) (*record
 		CRC32:             d.crc,
 		Received:          s.o.Now().UnixNano(),
 		Origin:            in.Origin,
-		Digest:            d.sum(),
 	}
 	if err := checkAnnounced(in, got); err != nil {
 		return nil, err
 	}
-	return newRecord(got, found)
+	if !late {
+		got.Digest = d.sum()
+	}
+	r, err := newRecord(got, found)
+	if err != nil || !late {
+		return r, err
+	}
+	pieces, release, err := a.Share()
+	if err != nil {
+		return nil, err
+	}
+	r.digestLater(pieces, release)
+	return r, nil
 }
 
 // pump moves the Data Set from the sender through the scanner into the
@@ -167,6 +184,14 @@ func (s *Storer) pump(d *digester, scanner *dicom.Scanner, a *journal.Append) er
 		}
 		if _, err := a.Write(p); err != nil {
 			return err
+		}
+		if d.due() {
+			pieces, release, err := a.Share()
+			if err != nil {
+				return err
+			}
+			d.start(pieces)
+			release()
 		}
 		if rerr == io.EOF { //nolint:errorlint // an error that wraps it is no end
 			return nil
@@ -220,7 +245,7 @@ func (p *pending) Wait(ctx context.Context) (Receipt, error) {
 		standing = p.storer.itself(ctx, p.record, e.Position)
 	}
 	receipt := p.Received()
-	receipt.Standing = standing
+	receipt.Digest, receipt.Standing = p.record.await().Digest, standing
 	return receipt, nil
 }
 
@@ -250,7 +275,7 @@ func (s *Storer) itself(ctx context.Context, r *record, at journal.Position) Sta
 // Received implements Pending.
 func (p *pending) Received() Receipt {
 	in := &p.record.Instance
-	return Receipt{Key: in.Key, SOPClassUID: in.SOPClassUID, Digest: in.Digest}
+	return Receipt{Key: in.Key, SOPClassUID: in.SOPClassUID}
 }
 
 func (s *Storer) standing(ctx context.Context, r *record) (Standing, error) {

@@ -53,6 +53,18 @@ func (a *Append) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Share returns what was written so far, in pieces, to be read beside what is
+// done to the entry: they stay as they are until release is called, also after
+// Commit and Abort. Memory is given back only then. A payload that has passed
+// InlineBytes is not in memory any more: storage.ErrTooLarge.
+func (a *Append) Share() (pieces [][]byte, release func(), err error) {
+	if a.big != nil {
+		return nil, nil, fmt.Errorf("%w: a journal entry of %d bytes is not held in memory", storage.ErrTooLarge, a.size)
+	}
+	pieces, release = a.buf.share()
+	return pieces, release, nil
+}
+
 // spill moves what is buffered to the large file.
 func (a *Append) spill() (err error) {
 	if a.big == nil {

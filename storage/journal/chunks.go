@@ -1,5 +1,11 @@
 package journal
 
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
 // The sizes of the pieces in which a payload is buffered: a tiny instance
 // costs one small chunk, and no byte is copied when it grows.
 const (
@@ -51,6 +57,31 @@ type buffer struct {
 	pool   *chunkPool
 	chunks [][]byte
 	size   int
+	shared *shared // nil when the buffer is not shared
+}
+
+// shared are chunks that somebody else reads, too: they go back to the pool
+// when both have given them up.
+type shared struct {
+	holders atomic.Int32
+	chunks  [][]byte // set when the buffer gives them up
+}
+
+// share returns the chunks as they are now, and what gives them up.
+func (b *buffer) share() (chunks [][]byte, release func()) {
+	if b.shared == nil {
+		b.shared = new(shared)
+		b.shared.holders.Store(1)
+	}
+	s, pool := b.shared, b.pool
+	s.holders.Add(1)
+	return slices.Clone(b.chunks), sync.OnceFunc(func() { s.giveUp(pool) })
+}
+
+func (s *shared) giveUp(pool *chunkPool) {
+	if s.holders.Add(-1) == 0 {
+		pool.put(s.chunks)
+	}
 }
 
 // write appends p.
@@ -80,7 +111,13 @@ func (b *buffer) vectors(before [][]byte, after ...[]byte) [][]byte {
 
 // release gives the memory back; the buffer is empty and may be used again.
 func (b *buffer) release() {
-	b.pool.put(b.chunks)
+	if b.shared != nil {
+		b.shared.chunks = slices.Clone(b.chunks)
+		b.shared.giveUp(b.pool)
+		b.shared = nil
+	} else {
+		b.pool.put(b.chunks)
+	}
 	clear(b.chunks)
 	b.chunks, b.size = b.chunks[:0], 0
 }
