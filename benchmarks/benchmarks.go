@@ -24,6 +24,9 @@ type Workload struct {
 	// Amount is the most units of a round. A subject gets as many of them as
 	// it does in the time of a round.
 	Amount int
+	// LeastTarget is how long a round should take at the least, where a short
+	// one would show how transfers begin and little else.
+	LeastTarget time.Duration
 	// Material is what every round sends anew; nil when it sends nothing.
 	Material func(dir string, n int, seed uint64) (*material.Series, error)
 	// Open makes what the workload needs, for the time that close ends; nil

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -25,6 +26,10 @@ type Options struct {
 	Target   time.Duration // how long a round should take
 	// MaxAmount bounds the units of a round; 0 leaves it to the workload.
 	MaxAmount int
+	// Settle is how long a subject may go on working after it has answered:
+	// what it does then is counted as its own, and disturbs nobody. 0 goes on
+	// at once, and leaves it to others to write what it has left in memory.
+	Settle time.Duration
 	// Profiles is a directory for the node's profiles; "" takes none.
 	Profiles string
 	// Say is told what happens.
@@ -47,10 +52,6 @@ type contender struct {
 	samples map[result.Measure][]float64
 }
 
-// settleLimit is how long a subject may go on working after it has answered:
-// what it does then is counted as its own, and disturbs nobody.
-const settleLimit = 5 * time.Second
-
 // Run runs a workload: every case in every round, in an order that rotates. A
 // case that cannot run or fails is left out with a note.
 func (r *Runner) Run(ctx context.Context, w Workload) error {
@@ -58,6 +59,7 @@ func (r *Runner) Run(ctx context.Context, w Workload) error {
 		w.Amount = min(w.Amount, r.MaxAmount)
 	}
 	r.Say("%s: %s", w.Name, w.Title)
+	r.File.Workloads = append(r.File.Workloads, result.Workload{Name: w.Name, Title: w.Title, Primary: w.Primary})
 	if w.Open != nil {
 		done, err := w.Open(ctx)
 		if err != nil {
@@ -68,8 +70,12 @@ func (r *Runner) Run(ctx context.Context, w Workload) error {
 	}
 	all := r.start(ctx, w)
 	defer func() {
+		var stops sync.WaitGroup
 		for _, c := range all {
-			c.running.Stop()
+			stops.Go(c.running.Stop)
+		}
+		stops.Wait()
+		for _, c := range all {
 			os.RemoveAll(c.dir)
 		}
 	}()
@@ -86,6 +92,14 @@ func (r *Runner) Run(ctx context.Context, w Workload) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// quiet waits until the subject has nothing left to do, nor the disk.
+func (r *Runner) quiet(ctx context.Context, s *subject.Running) {
+	if r.Settle > 0 {
+		s.Quiet(ctx, r.Settle)
+		syscall.Sync()
+	}
 }
 
 // longestNote is in bytes: errors quote what a peer has answered.
@@ -142,7 +156,7 @@ func (r *Runner) startOne(ctx context.Context, w Workload, c Case) (_ *subject.R
 		os.RemoveAll(dir)
 		return nil, "", err
 	}
-	running.Quiet(ctx, settleLimit)
+	r.quiet(ctx, running)
 	return running, dir, nil
 }
 
@@ -159,11 +173,10 @@ func (r *Runner) round(ctx context.Context, w Workload, all []*contender, n int)
 	}
 	for i := range all {
 		c := all[(i+n)%len(all)]
-		syscall.Sync() // one's leftovers are not another's to write
 		if n == 0 {
 			err = r.warmUp(ctx, w, c, series)
 		} else {
-			amount := min(w.Amount, max(least(w.Amount), int(c.rate*r.Target.Seconds())))
+			amount := min(w.Amount, max(least(w.Amount), int(c.rate*max(r.Target, w.LeastTarget).Seconds())))
 			err = r.one(ctx, w, c, series.Part(0, amount), amount, n)
 		}
 		if ctx.Err() != nil {
@@ -184,7 +197,7 @@ func (r *Runner) warmUp(ctx context.Context, w Workload, c *contender, series *m
 		return err
 	}
 	rest := w.Amount - few
-	if rest == 0 || float64(rest) > 2*c.rate*r.Target.Seconds() {
+	if rest == 0 || float64(rest) > 2*c.rate*max(r.Target, w.LeastTarget).Seconds() {
 		return nil
 	}
 	return r.one(ctx, w, c, series.Part(few, w.Amount), rest, 0)
@@ -210,7 +223,7 @@ func (r *Runner) one(ctx context.Context, w Workload, c *contender, series *mate
 	if err != nil {
 		return err
 	}
-	c.running.Quiet(ctx, settleLimit)
+	r.quiet(ctx, c.running)
 	after, err := c.running.Usage()
 	if err != nil {
 		return err

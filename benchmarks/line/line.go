@@ -103,31 +103,32 @@ func (l *Line) Command(cmd *exec.Cmd) {
 	cmd.Path, cmd.Err = path, err
 }
 
-// DialContext opens a connection from the far end.
+// DialContext opens a connection from the far end: a socket belongs to the
+// namespace of the thread that made it.
 func (l *Line) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	var (
-		conn net.Conn
-		err  error
-		done = make(chan struct{})
-	)
-	// A thread of its own goes there, and dies should it not come back: a
-	// socket belongs to the namespace in which it was made.
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		if err = l.enter(); err != nil {
-			return
-		}
-		d := net.Dialer{Timeout: 30 * time.Second}
-		conn, err = d.DialContext(ctx, network, address)
-	}()
-	<-done
+	runtime.LockOSThread()
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return nil, err
+	}
+	defer home.Close()
+	if err := enter("/run/netns/" + l.namespace); err != nil {
+		runtime.UnlockOSThread()
+		return nil, err
+	}
+	d := net.Dialer{Timeout: 30 * time.Second}
+	conn, err := d.DialContext(ctx, network, address)
+	// A thread that cannot come home stays locked, and ends with its goroutine.
+	if herr := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); herr != nil {
+		return conn, errors.Join(err, herr)
+	}
+	runtime.UnlockOSThread()
 	return conn, err
 }
 
-// enter moves the calling thread to the far end for good.
-func (l *Line) enter() error {
-	ns, err := os.Open("/run/netns/" + l.namespace)
+// enter moves the calling thread to a network namespace.
+func enter(path string) error {
+	ns, err := os.Open(path)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,10 @@ package report
 import (
 	"fmt"
 	"io"
+	"iter"
+	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/esante-alsace/cigogne/benchmarks"
@@ -13,31 +16,30 @@ import (
 )
 
 // view is a file in the order in which it is shown.
-type view struct {
-	file *result.File
-	// primary names the measure that a workload is ranked by.
-	primary map[string]result.Measure
-}
+type view struct{ *result.File }
 
-// workloads are the names in the order of running.
-func (v view) workloads() []string {
-	var names []string
-	for _, r := range v.file.Rows {
-		if !slices.Contains(names, r.Workload) {
-			names = append(names, r.Workload)
-		}
-	}
-	return names
-}
-
-func (v view) subjects(workload string) []result.Row {
+// primary are the rows of a workload's primary measure.
+func (v view) primary(w result.Workload) []result.Row {
 	var rows []result.Row
-	for _, r := range v.file.Rows {
-		if r.Workload == workload && r.Measure == v.primary[workload] {
+	for _, r := range v.Rows {
+		if r.Workload == w.Name && r.Measure == w.Primary {
 			rows = append(rows, r)
 		}
 	}
 	return rows
+}
+
+// ours is the row that the others are compared with.
+func (v view) ours(w result.Workload) (result.Row, bool) {
+	if r, ok := v.Row(w.Name, "cigogne", w.Primary); ok {
+		return r, true
+	}
+	for _, r := range v.primary(w) {
+		if r.Role == result.Ours {
+			return r, true
+		}
+	}
+	return result.Row{}, false
 }
 
 // sides are the measures shown beside the primary one.
@@ -60,44 +62,69 @@ func cell(v float64) string {
 }
 
 // figure is a side measure of a subject; "-" when it was not taken.
-func (v view) figure(workload, subject string, m result.Measure) string {
-	r, ok := v.file.Row(workload, subject, m)
-	if !ok {
+func (v view) figure(w result.Workload, subject string, m result.Measure) string {
+	r, ok := v.Row(w.Name, subject, m)
+	if !ok || r.Max == 0 {
 		return "-"
 	}
 	return cell(r.Median)
 }
 
 // shown are the side measures that any subject of the workload has.
-func (v view) shown(workload string) []result.Measure {
+func (v view) shown(w result.Workload) []result.Measure {
 	var out []result.Measure
 	for _, m := range sides() {
-		taken := slices.ContainsFunc(v.file.Rows, func(r result.Row) bool {
-			return r.Workload == workload && r.Measure == m && r.Max > 0
+		taken := slices.ContainsFunc(v.Rows, func(r result.Row) bool {
+			return r.Workload == w.Name && r.Measure == m && r.Max > 0
 		})
-		if taken && m != v.primary[workload] {
+		if taken && m != w.Primary {
 			out = append(out, m)
 		}
 	}
 	return out
 }
 
-// Table writes all workloads, then the aims, then the notes.
-func Table(w io.Writer, f *result.File, primary map[string]result.Measure) error {
-	v := view{f, primary}
+// lines are the table of a workload: the head, then a line for each subject.
+func (v view) lines(w result.Workload) [][]string {
+	shown := v.shown(w)
+	head := []string{w.Name, string(w.Primary), "min", "max", "ours is"}
+	for _, m := range shown {
+		head = append(head, string(m))
+	}
+	all := [][]string{head}
+	ours, have := v.ours(w)
+	for _, r := range v.primary(w) {
+		ratio := ""
+		if have && r.Subject != ours.Subject {
+			ratio = cell(result.Ratio(ours, r)) + "x"
+		}
+		line := []string{r.Subject, cell(r.Median), cell(r.Min), cell(r.Max), ratio}
+		for _, m := range shown {
+			line = append(line, v.figure(w, r.Subject, m))
+		}
+		all = append(all, line)
+	}
+	return all
+}
+
+// Table writes all workloads, then the aims, then what makes it doubtful.
+func Table(w io.Writer, f *result.File) error {
+	v := view{f}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	for _, name := range v.workloads() {
-		v.table(t, name)
+	for _, work := range f.Workloads {
+		for _, line := range v.lines(work) {
+			fmt.Fprintln(t, strings.Join(line, "\t")+"\t")
+		}
+		fmt.Fprintln(t)
 	}
 	for _, verdict := range benchmarks.Judge(f) {
-		met := "missed"
-		if verdict.Met {
-			met = "met"
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t\n", verdict.Aim, cell(verdict.Got), met)
+		fmt.Fprintf(t, "%s\t%s\t%s\t\n", verdict.Aim, cell(verdict.Got), met(verdict.Met))
 	}
 	if err := t.Flush(); err != nil {
 		return err
+	}
+	for subject, promise := range sorted(f.Promises) {
+		fmt.Fprintf(w, "%s: %s\n", subject, promise)
 	}
 	for _, n := range f.Notes {
 		fmt.Fprintln(w, "note:", n)
@@ -105,24 +132,20 @@ func Table(w io.Writer, f *result.File, primary map[string]result.Measure) error
 	return nil
 }
 
-func (v view) table(t io.Writer, workload string) {
-	measure, shown := v.primary[workload], v.shown(workload)
-	fmt.Fprintf(t, "%s\t%s\tmin\tmax\tours is", workload, measure)
-	for _, m := range shown {
-		fmt.Fprintf(t, "\t%s", m)
+func met(yes bool) string {
+	if yes {
+		return "met"
 	}
-	fmt.Fprintln(t, "\t")
-	ours, _ := v.file.Row(workload, "cigogne", measure)
-	for _, r := range v.subjects(workload) {
-		ratio := ""
-		if r.Subject != ours.Subject && len(ours.Values) > 0 {
-			ratio = cell(result.Ratio(ours, r)) + "x"
+	return "missed"
+}
+
+// sorted yields a map by its keys.
+func sorted(m map[string]string) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			if !yield(k, m[k]) {
+				return
+			}
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s", r.Subject, cell(r.Median), cell(r.Min), cell(r.Max), ratio)
-		for _, m := range shown {
-			fmt.Fprintf(t, "\t%s", v.figure(workload, r.Subject, m))
-		}
-		fmt.Fprintln(t, "\t")
 	}
-	fmt.Fprintln(t)
 }

@@ -24,9 +24,18 @@ type File struct {
 	Versions map[string]string `json:"versions"`
 	// Promises says for each subject what is safe of what it acknowledges.
 	Promises map[string]string `json:"promises"`
-	Rows     []Row             `json:"rows"`
+	// Workloads are those that were run, in their order.
+	Workloads []Workload `json:"workloads"`
+	Rows      []Row      `json:"rows"`
 	// Notes say what makes figures doubtful, and what was left out.
 	Notes []string `json:"notes,omitempty"`
+}
+
+// Workload describes a workload to who reads the file.
+type Workload struct {
+	Name    string  `json:"name"`
+	Title   string  `json:"title"`
+	Primary Measure `json:"primary"`
 }
 
 // Row is one measure of one subject under one workload.

@@ -7,10 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -167,15 +169,20 @@ func (r *Running) Stop() {
 	}
 }
 
+// Ports are taken below those that Linux gives to outgoing connections: a
+// client that waits for a port among them may connect to itself.
+const firstPort, lastPort = 20000, 32000
+
 // freeAddress is a port on the host that was free a moment ago.
 func freeAddress(host string) (addr, port string, err error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0")) //nolint:noctx // it does not wait
-	if err != nil {
-		return "", "", err
+	for range 100 {
+		port = strconv.Itoa(firstPort + rand.IntN(lastPort-firstPort))
+		l, err := net.Listen("tcp", ":"+port) //nolint:noctx // it does not wait
+		if err == nil {
+			return net.JoinHostPort(host, port), port, l.Close()
+		}
 	}
-	defer l.Close()
-	_, port, err = net.SplitHostPort(l.Addr().String())
-	return l.Addr().String(), port, err
+	return "", "", errors.New("no port is free")
 }
 
 // program finds an installed program.

@@ -23,7 +23,8 @@ func region() indextest.Population {
 }
 
 // fillIndex writes an index of n archived studies where a node looks for it.
-// The packs that it names do not exist: queries of studies never open one.
+// Of the packs that it names some are there, empty, so that the node believes
+// the archive to be its own: queries of studies never open one.
 func fillIndex(n int) func(ctx context.Context, dir string) error {
 	return func(ctx context.Context, dir string) error {
 		at := filepath.Join(dir, "data", "index")
@@ -45,8 +46,37 @@ func fillIndex(n int) func(ctx context.Context, dir string) error {
 				return err
 			}
 		}
+		if err := placePacks(ctx, x, filepath.Join(dir, "data", "archive")); err != nil {
+			return err
+		}
 		return x.Sync(ctx)
 	}
+}
+
+// placedStudies is how many studies, of those that a query yields first, have
+// their packs in the archive.
+const placedStudies = 100
+
+func placePacks(ctx context.Context, x *index.Index, archive string) error {
+	for set, err := range x.Search(ctx, index.Query{Level: index.Study, Limit: placedStudies}) {
+		if err != nil {
+			return err
+		}
+		packs, err := x.Packs(ctx, index.Selector{StudyInstanceUID: value(set, studyInstanceUID)})
+		if err != nil {
+			return err
+		}
+		for _, p := range packs {
+			path := filepath.Join(archive, filepath.FromSlash(p.Copies[0].Key))
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				return err
+			}
+			if err := os.WriteFile(path, nil, 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // adopted is a study as packs of an archive, one for each series.
@@ -99,24 +129,35 @@ type question struct {
 func questions() []question {
 	return []question{
 		{"name", func(n int) string {
-			family, _, _ := strings.Cut(attribute(n, 0x00100010), "^")
-			day := attribute(n, 0x00080020)
+			family, _, _ := strings.Cut(attribute(n, patientName), "^")
+			day := attribute(n, studyDate)
 			return "/studies?PatientName=" + url.QueryEscape(family) + "*&StudyDate=" + day[:4] + "0101-" + day[:4] + "1231"
 		}},
-		{"patient", func(n int) string { return "/studies?PatientID=" + url.QueryEscape(attribute(n, 0x00100020)) }},
-		{"study", func(n int) string { return "/studies?StudyInstanceUID=" + attribute(n, 0x0020000D) }},
+		{"patient", func(n int) string { return "/studies?PatientID=" + url.QueryEscape(attribute(n, patientID)) }},
+		{"study", func(n int) string { return "/studies?StudyInstanceUID=" + attribute(n, studyInstanceUID) }},
 		{"day", func(n int) string {
-			return "/studies?StudyDate=" + attribute(n, 0x00080020) + "&ModalitiesInStudy=CT"
+			return "/studies?StudyDate=" + attribute(n, studyDate) + "&ModalitiesInStudy=CT"
 		}},
 		{"page", func(n int) string {
-			day := attribute(n, 0x00080020)
+			day := attribute(n, studyDate)
 			return "/studies?limit=100&StudyDate=" + day[:6] + "01-" + day[:6] + "28"
 		}},
 	}
 }
 
 func attribute(study int, tag dicom.Tag) string {
-	for _, e := range region().Study(study)[0].Attributes {
+	return value(region().Study(study)[0].Attributes, tag)
+}
+
+const (
+	studyDate        = 0x00080020
+	patientName      = 0x00100010
+	patientID        = 0x00100020
+	studyInstanceUID = 0x0020000D
+)
+
+func value(set dicom.DataSet, tag dicom.Tag) string {
+	for _, e := range set {
 		if e.Tag == tag && len(e.Values) > 0 {
 			return e.Values[0]
 		}

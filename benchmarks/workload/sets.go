@@ -52,7 +52,7 @@ func All(s Settings) []benchmarks.Workload {
 	for _, n := range []int{1, 4, 16} {
 		all = append(all, s.cstore(n))
 	}
-	all = append(all, s.cstoreWindow(1), s.cstoreWindow(16), s.packing())
+	all = append(all, s.cstoreWindow(1), s.cstoreWindow(16), s.packing(), s.morning())
 	for _, n := range []int{1, 4, 16} {
 		all = append(all, s.stow(n))
 	}

@@ -15,7 +15,6 @@ import (
 
 	"github.com/esante-alsace/cigogne/benchmarks"
 	"github.com/esante-alsace/cigogne/benchmarks/report"
-	"github.com/esante-alsace/cigogne/benchmarks/result"
 	"github.com/esante-alsace/cigogne/benchmarks/subject"
 	"github.com/esante-alsace/cigogne/benchmarks/workload"
 )
@@ -139,27 +138,29 @@ func (f flags) measure(ctx context.Context, work []benchmarks.Workload, scratch,
 	}
 	file.Quick = f.quick
 	r := &benchmarks.Runner{File: file, Options: benchmarks.Options{
-		Scratch: scratch, Material: memory, Rounds: f.rounds, Target: f.target,
+		Scratch: scratch, Material: memory, Rounds: f.rounds, Target: f.target, Settle: 5 * time.Second,
 		Say: func(format string, args ...any) { fmt.Printf(format+"\n", args...) },
 	}}
 	if f.profile {
 		r.Profiles = filepath.Join(f.results, "profiles", strings.TrimSuffix(file.Name(), ".json"))
 	}
-	primary := map[string]result.Measure{}
 	for _, w := range work {
-		primary[w.Name] = w.Primary
 		if err := r.Run(ctx, w); err != nil {
 			return err
 		}
 	}
 	fmt.Println()
-	if err := report.Table(os.Stdout, file, primary); err != nil {
+	if err := report.Table(os.Stdout, file); err != nil {
 		return err
 	}
 	path, err := file.Write(f.results)
 	if err != nil {
 		return err
 	}
-	fmt.Println("\nresults:", path)
+	page, err := report.Page(f.results)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\nresults: %s\nreport:  %s\n", path, page)
 	return nil
 }

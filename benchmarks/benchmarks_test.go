@@ -1,0 +1,137 @@
+package benchmarks_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/esante-alsace/cigogne/benchmarks"
+	"github.com/esante-alsace/cigogne/benchmarks/report"
+	"github.com/esante-alsace/cigogne/benchmarks/result"
+	"github.com/esante-alsace/cigogne/benchmarks/subject"
+	"github.com/esante-alsace/cigogne/benchmarks/workload"
+)
+
+// miniature is every kind of work in a size that shows that it works, and
+// nothing about how fast it is.
+func miniature() []string {
+	return []string{
+		"cstore-1", "cstore-window-16", "cstore-packing", "morning", "stow-1", "stow-tiny",
+		"wado-study-1", "wado-frame-1", "metadata", "far-frame-1", "qido-40", "line-1-in", "line-1-out",
+	}
+}
+
+// measured runs the miniature.
+func measured(t *testing.T) *result.File {
+	t.Helper()
+	dir := t.TempDir()
+	programs, err := subject.Build(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := workload.All(workload.Settings{
+		Programs: programs, Material: dir, Instances: 6, Studies: []int{40}, PeerStudies: 5,
+	})
+	names := miniature()
+	if testing.Short() {
+		names = []string{"cstore-window-16", "stow-1", "wado-study-1"}
+	}
+	chosen, err := workload.Select(all, names)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &benchmarks.Runner{
+		Options: benchmarks.Options{Scratch: dir, Material: dir, Rounds: 1, Target: 10 * time.Millisecond, MaxAmount: 6, Say: t.Logf},
+		File:    &result.File{Taken: time.Now(), Commit: "abcdef123", Versions: map[string]string{}, Promises: map[string]string{}},
+	}
+	for _, w := range chosen {
+		if err := r.Run(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return r.File
+}
+
+func TestAMiniatureOfEveryWorkload(t *testing.T) {
+	f := measured(t)
+	for _, w := range f.Workloads {
+		if excused(f.Notes, w.Name) {
+			continue
+		}
+		ours := slices.ContainsFunc(f.Rows, func(r result.Row) bool {
+			return r.Workload == w.Name && r.Role == result.Ours && r.Measure == w.Primary && r.Median > 0
+		})
+		if !ours {
+			t.Errorf("%s: no figure of ours; notes: %s", w.Name, strings.Join(f.Notes, "\n"))
+		}
+	}
+	dir := t.TempDir()
+	path, err := f.Write(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := result.Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if changes := result.Compare(f, again); len(changes) != 0 {
+		t.Errorf("a result differs from itself: %v", changes)
+	}
+	var table strings.Builder
+	if err := report.Table(&table, again); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := report.Page(dir); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "report.html"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range f.Workloads {
+		if !strings.Contains(table.String(), w.Name) || !strings.Contains(string(page), w.Name) {
+			t.Errorf("%s is not in the table or not on the page", w.Name)
+		}
+	}
+}
+
+// excused tells whether a workload could not run for want of what is not ours:
+// storescu, or the right to make a line.
+func excused(notes []string, workload string) bool {
+	return slices.ContainsFunc(notes, func(n string) bool {
+		return strings.HasPrefix(n, workload) &&
+			(strings.Contains(n, subject.ErrMissing.Error()) || strings.Contains(n, "lines cannot be made here"))
+	})
+}
+
+func TestAimsAreJudgedWithinOneRun(t *testing.T) {
+	row := func(s string, role result.Role, m result.Measure, v ...float64) result.Row {
+		return result.NewRow("cstore-1", s, role, m, v)
+	}
+	f := &result.File{Rows: []result.Row{
+		row("cigogne", result.Ours, result.Throughput, 90, 170),
+		row("bare fsync", result.Limit, result.Throughput, 100, 200),
+		row("orthanc", result.Peer, result.Throughput, 9, 17),
+		row("cigogne", result.Ours, result.CPUPerGB, 1.4, 1.4),
+	}}
+	got := map[string]bool{}
+	for _, v := range benchmarks.Judge(f) {
+		got[v.String()] = v.Met
+	}
+	want := map[string]bool{
+		"cstore-1: rate MB/s at least 0.8 x bare fsync": true,
+		"cstore-1: rate MB/s at least 25 x orthanc":     false,
+		"cstore-1: cpu s/GB at most 1.5":                true,
+	}
+	for aim, met := range want {
+		if is, ok := got[aim]; !ok || is != met {
+			t.Errorf("%s: met %v (judged %v), want %v", aim, is, ok, met)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("judged %v, of which some were not measured", got)
+	}
+}

@@ -1,0 +1,69 @@
+package proc_test
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/esante-alsace/cigogne/benchmarks/proc"
+)
+
+func TestTreeCountsChildrenAndGrandchildren(t *testing.T) {
+	// The shell waits for a child that burns time, then a grandchild holds
+	// memory until its input ends.
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", `i=0; (while [ $i -lt 300000 ]; do i=$((i+1)); done); echo; cat; echo`)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(out, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	u, err := proc.Tree(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u.CPU == 0 || u.PeakRSS == 0 {
+		t.Errorf("the tree has used %+v", u)
+	}
+	in.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := proc.Tree(cmd.Process.Pid); err == nil {
+		t.Error("a process that has ended is said to run")
+	}
+}
+
+func TestDiskUseCountsWhatIsAllocated(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "a", "b"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	before := proc.DiskUse(dir)
+	if err := os.WriteFile(filepath.Join(dir, "a", "b", "c"), make([]byte, 1<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if grown := proc.DiskUse(dir) - before; grown < 1<<20 || grown > 2<<20 {
+		t.Errorf("a file of 1 MiB takes %d bytes", grown)
+	}
+}
+
+func TestThisMachineIsDescribed(t *testing.T) {
+	m := proc.ThisMachine(t.TempDir())
+	if m.Cores == 0 || m.MemoryMB == 0 || m.Kernel == "" || m.Go == "" || m.Disk == "" {
+		t.Errorf("machine %+v", m)
+	}
+	if proc.Busy() == 0 {
+		t.Error("the processors have never been busy")
+	}
+}
