@@ -59,7 +59,7 @@ func (j *journaled) Open(ctx context.Context, r storage.Range) (io.ReadCloser, e
 
 // WriteMetadata implements Instance.
 func (j *journaled) WriteMetadata(ctx context.Context, w io.Writer, bulkRoot string) error {
-	r, err := j.record(ctx)
+	k, err := j.kept(ctx)
 	if errors.Is(err, storage.ErrNotFound) && j.moved != nil {
 		in, err := j.moved(ctx)
 		if err != nil {
@@ -70,22 +70,22 @@ func (j *journaled) WriteMetadata(ctx context.Context, w io.Writer, bulkRoot str
 	if err != nil {
 		return err
 	}
-	return j.writeRecord(ctx, dicom.WithBulkRoot(w, bulkRoot), r)
+	return j.write(ctx, dicom.WithBulkRoot(w, bulkRoot), k)
 }
 
 // writeMetadata writes the DICOM JSON object as it is kept, its BulkDataURI
 // values relative.
 func (j *journaled) writeMetadata(ctx context.Context, w io.Writer) error {
-	r, err := j.record(ctx)
+	k, err := j.kept(ctx)
 	if err != nil {
 		return err
 	}
-	return j.writeRecord(ctx, w, r)
+	return j.write(ctx, w, k)
 }
 
-func (j *journaled) writeRecord(ctx context.Context, w io.Writer, r *record) error {
-	if r.Metadata != nil {
-		_, err := w.Write(r.Metadata)
+func (j *journaled) write(ctx context.Context, w io.Writer, k *kept) error {
+	if k.Metadata != nil {
+		_, err := w.Write(k.Metadata)
 		return err
 	}
 	body, err := j.Open(ctx, j.DataSet())
@@ -98,7 +98,7 @@ func (j *journaled) writeRecord(ctx context.Context, w io.Writer, r *record) err
 
 // Layout implements Instance.
 func (j *journaled) Layout(ctx context.Context) (*dicom.Layout, error) {
-	r, err := j.record(ctx)
+	k, err := j.kept(ctx)
 	if errors.Is(err, storage.ErrNotFound) && j.moved != nil {
 		in, err := j.moved(ctx)
 		if err != nil {
@@ -110,13 +110,13 @@ func (j *journaled) Layout(ctx context.Context) (*dicom.Layout, error) {
 		return nil, err
 	}
 	l := new(dicom.Layout)
-	if err := json.Unmarshal(r.Layout, l); err != nil {
+	if err := json.Unmarshal(k.Layout, l); err != nil {
 		return nil, fmt.Errorf("%w: instance %s: %w", storage.ErrCorrupt, j.Key.SOPInstanceUID, err)
 	}
 	return l, nil
 }
 
-func (j *journaled) record(ctx context.Context) (*record, error) {
+func (j *journaled) kept(ctx context.Context) (*kept, error) {
 	at, err := j.position()
 	if err != nil {
 		return nil, err
@@ -125,9 +125,9 @@ func (j *journaled) record(ctx context.Context) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := decodeRecord(e.Header)
+	k, err := decodeKept(e.Header)
 	if err != nil {
 		return nil, fmt.Errorf("instance %s: %w", j.Key.SOPInstanceUID, err)
 	}
-	return r, nil
+	return k, nil
 }

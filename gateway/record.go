@@ -123,10 +123,29 @@ func decodeRecord(header []byte) (*record, error) {
 	if err := cbor.Unmarshal(header, &r); err != nil {
 		return nil, fmt.Errorf("%w: journal header: %w", storage.ErrCorrupt, err)
 	}
-	if r.Version != recordVersion {
-		return nil, fmt.Errorf("%w: journal header of version %d", storage.ErrUnsupported, r.Version)
+	return &r, checkVersion(r.Version)
+}
+
+func checkVersion(version int) error {
+	if version != recordVersion {
+		return fmt.Errorf("%w: journal header of version %d", storage.ErrUnsupported, version)
 	}
-	return &r, nil
+	return nil
+}
+
+// kept is what retrievals need of a record. The rest is passed over.
+type kept struct {
+	Version  int    `cbor:"1,keyasint"`
+	Layout   []byte `cbor:"4,keyasint,omitempty"`
+	Metadata []byte `cbor:"5,keyasint,omitempty"`
+}
+
+func decodeKept(header []byte) (*kept, error) {
+	var k kept
+	if err := cbor.Unmarshal(header, &k); err != nil {
+		return nil, fmt.Errorf("%w: journal header: %w", storage.ErrCorrupt, err)
+	}
+	return &k, checkVersion(k.Version)
 }
 
 // readRecord reads the header of a journal entry back. An entry that has no

@@ -182,7 +182,7 @@ func (s *service) report(r *http.Request, a *answer, pattern string, err error, 
 		s.Metrics.Answered(pattern, a.status, a.sent, took)
 	}
 	level := slog.LevelDebug
-	if err != nil && a.status >= http.StatusInternalServerError {
+	if err != nil && a.status >= http.StatusInternalServerError && a.status != http.StatusNotImplemented {
 		level = slog.LevelError
 	}
 	if !s.Logger.Enabled(r.Context(), level) {
