@@ -294,10 +294,13 @@ func (s *stores) openJournal(ctx context.Context, o journal.Options) (*journal.J
 // prepare makes the data directory's folders and empties the spool, which may
 // be another process's as long as the journal is not open.
 func (s *stores) prepare() error {
-	if err := os.RemoveAll(s.spoolDir()); err != nil {
-		return err
+	if err := os.MkdirAll(s.DataDir, 0o700); err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
 	}
-	for _, d := range []string{s.DataDir, s.spoolDir(), filepath.Dir(s.indexPath())} {
+	if err := os.RemoveAll(s.spoolDir()); err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
+	}
+	for _, d := range []string{s.spoolDir(), filepath.Dir(s.indexPath())} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return fmt.Errorf("--data-dir: %w", err)
 		}
