@@ -1,0 +1,306 @@
+package set
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/esante-alsace/cigogne/storage"
+)
+
+// Get implements archive.Archive. The reader comes from the first archive that
+// sends its first byte; one that fails or falls silent later is replaced by
+// the next, from the byte that was read last. No archive is asked twice.
+func (s *Set) Get(ctx context.Context, key string, r storage.Range) (io.ReadCloser, error) {
+	if err := accept(ctx, key); err != nil {
+		return nil, err
+	}
+	in := &reader{set: s, ctx: ctx, key: key, at: r.Offset, end: r.End(), asked: make([]bool, len(s.members))}
+	if err := in.begin(r); err != nil {
+		in.all.Wait()
+		return nil, err
+	}
+	return in, nil
+}
+
+// reader reads a range from one member after another.
+type reader struct {
+	set      *Set
+	ctx      context.Context //nolint:containedctx // Get's, for the archives that are asked later
+	key      string
+	at, end  int64
+	asked    []bool
+	failures []error
+
+	now    *source
+	timer  *time.Timer // ends now when it stalls
+	failed error       // for good
+	closed bool
+	all    sync.WaitGroup // those that were not fast enough
+}
+
+// source is a member that was asked.
+type source struct {
+	*member
+	io.ReadCloser
+	cancel context.CancelFunc
+	turn   int    // the later it was asked, the higher
+	head   []byte // what was read to see whether it reads
+	err    error
+}
+
+// ask asks a member and waits for its first bytes.
+func (r *reader) ask(ctx context.Context, s *source, rng storage.Range) *source {
+	s.ReadCloser, s.err = s.Get(ctx, r.key, rng)
+	if s.err == nil && rng.Length > 0 {
+		s.head = make([]byte, min(rng.Length, 32<<10))
+		n := 0
+		for n == 0 && s.err == nil {
+			n, s.err = s.ReadCloser.Read(s.head)
+		}
+		s.head = s.head[:n]
+		if n > 0 {
+			s.err = nil // comes again, or does not matter
+		} else if errors.Is(s.err, io.EOF) {
+			s.err = short(r.key, rng.Length)
+		}
+	}
+	if s.err != nil {
+		s.close()
+	}
+	return s
+}
+
+func (s *source) close() {
+	s.cancel()
+	if s.ReadCloser != nil {
+		_ = s.ReadCloser.Close() // nothing was written
+	}
+}
+
+func short(key string, missing int64) error {
+	return fmt.Errorf("%w: %q ends %d bytes too early", storage.ErrCorrupt, key, missing)
+}
+
+// begin finds a member that reads the range; those already asked are left out.
+func (r *reader) begin(rng storage.Range) error {
+	answers := make(chan *source, len(r.set.members))
+	waiting := map[*source]bool{}
+	defer func() { r.dismiss(answers, waiting) }()
+	next := r.remaining()
+	hedge := time.NewTimer(0)
+	defer hedge.Stop()
+	for {
+		select {
+		case <-hedge.C:
+			if len(next) > 0 {
+				ctx, cancel := context.WithCancel(r.ctx)
+				s := &source{member: next[0], cancel: cancel, turn: len(r.set.members) - len(next)}
+				next = next[1:]
+				r.asked[s.at] = true
+				waiting[s] = true
+				go func() { answers <- r.ask(ctx, s, rng) }()
+				hedge.Reset(r.set.o.Hedge)
+			}
+		case s := <-answers:
+			delete(waiting, s)
+			r.set.note(r.ctx, s.member, s.err)
+			if s.err == nil {
+				r.adopt(s)
+				return nil
+			}
+			r.failures = append(r.failures, s.err)
+			r.report(s.member, s.err)
+			hedge.Reset(0)
+		case <-r.ctx.Done():
+		}
+		if err := r.ctx.Err(); err != nil {
+			return fmt.Errorf("read %q: %w", r.key, err)
+		}
+		if len(waiting) == 0 && len(next) == 0 {
+			return verdict("read", r.key, r.failures)
+		}
+	}
+}
+
+func (r *reader) remaining() []*member {
+	var left []*member
+	for _, m := range r.set.order() {
+		if !r.asked[m.at] {
+			left = append(left, m)
+		}
+	}
+	return left
+}
+
+// dismiss lets go of the members that were outrun. One that was asked before
+// the one that answered is slow, and is asked later the next time.
+func (r *reader) dismiss(answers chan *source, waiting map[*source]bool) {
+	for s := range waiting {
+		s.cancel()
+		if r.now != nil && s.turn < r.now.turn {
+			r.set.note(r.ctx, s.member, fmt.Errorf("read %q: %w: %s was outrun by %s", r.key, storage.ErrUnavailable, s, r.now))
+		}
+	}
+	r.all.Go(func() {
+		for range len(waiting) {
+			if s := <-answers; s.err == nil {
+				s.close()
+			}
+		}
+	})
+}
+
+func (r *reader) adopt(s *source) {
+	r.now = s
+	r.timer = time.AfterFunc(time.Hour, s.cancel)
+	r.timer.Stop()
+}
+
+// report tells of a copy that is not as it should be.
+func (r *reader) report(m *member, err error) {
+	if errors.Is(err, storage.ErrCorrupt) {
+		r.set.o.Damaged(r.key, m.String(), err)
+	}
+}
+
+// replace gives up the member that failed and goes on with another, or sets
+// failed.
+func (r *reader) replace(err error) {
+	r.timer.Stop()
+	m := r.now.member
+	r.now.close()
+	r.now = nil
+	if r.ctx.Err() != nil {
+		r.failed = r.ctx.Err()
+		return
+	}
+	if errors.Is(err, context.Canceled) {
+		err = fmt.Errorf("read %q: %w: %s sent nothing for %v", r.key, storage.ErrUnavailable, m, r.set.o.Stall)
+	}
+	r.set.note(r.ctx, m, err)
+	r.report(m, err)
+	r.failures = append(r.failures, err)
+	if err := r.begin(storage.Range{Offset: r.at, Length: r.end - r.at}); err != nil {
+		r.failed = err
+	}
+}
+
+// Read implements io.Reader.
+func (r *reader) Read(p []byte) (int, error) {
+	for {
+		switch {
+		case r.failed != nil:
+			return 0, r.failed
+		case r.at == r.end:
+			return 0, io.EOF
+		case len(r.now.head) > 0:
+			n := copy(p, r.now.head)
+			r.now.head = r.now.head[n:]
+			r.at += int64(n)
+			return n, nil
+		}
+		r.timer.Reset(r.set.o.Stall)
+		n, err := r.now.Read(p[:min(int64(len(p)), r.end-r.at)])
+		r.timer.Stop()
+		r.at += int64(n)
+		if n > 0 || len(p) == 0 {
+			return n, nil // an error comes again
+		}
+		if err != nil {
+			r.replace(r.explain(err))
+		}
+	}
+}
+
+func (r *reader) explain(err error) error {
+	if errors.Is(err, io.EOF) {
+		return short(r.key, r.end-r.at)
+	}
+	return err
+}
+
+// WriteTo implements io.WriterTo, by that of the member where it has one: a
+// file is still handed to the kernel.
+func (r *reader) WriteTo(w io.Writer) (int64, error) {
+	out := &stallWriter{Writer: w, reader: r}
+	begin := r.at
+	for r.failed == nil && r.at < r.end {
+		if len(r.now.head) > 0 {
+			n, err := w.Write(r.now.head)
+			r.now.head = r.now.head[n:]
+			r.at += int64(n)
+			if err != nil {
+				return r.at - begin, err
+			}
+			continue
+		}
+		r.timer.Reset(r.set.o.Stall)
+		n, err := io.Copy(out, r.now.ReadCloser)
+		r.timer.Stop()
+		r.at += n
+		switch {
+		case out.failed != nil:
+			return r.at - begin, out.failed
+		case err == nil && r.at < r.end:
+			err = short(r.key, r.end-r.at)
+		}
+		if err != nil {
+			r.replace(err)
+		}
+	}
+	return r.at - begin, r.failed
+}
+
+// stallWriter counts only the time between writes as the member's.
+type stallWriter struct {
+	io.Writer
+	reader *reader
+	failed error
+}
+
+func (s *stallWriter) Write(p []byte) (int, error) {
+	s.reader.timer.Stop()
+	n, err := s.Writer.Write(p)
+	s.failed = err
+	s.reader.timer.Reset(s.reader.set.o.Stall)
+	return n, err
+}
+
+// ReadFrom implements io.ReaderFrom for what the kernel can copy: a file does
+// not stall as a connection does.
+func (s *stallWriter) ReadFrom(from io.Reader) (int64, error) {
+	if w, ok := s.Writer.(io.ReaderFrom); ok && isFile(from) {
+		s.reader.timer.Stop()
+		return w.ReadFrom(from)
+	}
+	return io.Copy(struct{ io.Writer }{s}, struct{ io.Reader }{from})
+}
+
+func isFile(r io.Reader) bool {
+	if l, ok := r.(*io.LimitedReader); ok {
+		r = l.R
+	}
+	_, ok := r.(*os.File)
+	return ok
+}
+
+// Close implements io.Closer.
+func (r *reader) Close() error {
+	if r.closed {
+		return nil
+	}
+	r.closed = true
+	if r.now != nil {
+		r.timer.Stop()
+		r.now.close()
+		r.now = nil
+	}
+	r.failed = fmt.Errorf("read %q: %w", r.key, context.Canceled)
+	r.all.Wait()
+	return nil
+}
