@@ -12,6 +12,7 @@ import (
 
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive"
+	"github.com/esante-alsace/cigogne/storage/archive/set"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/journal"
 	"github.com/esante-alsace/cigogne/storage/pack"
@@ -246,51 +247,86 @@ func (a *Archiver) write(ctx context.Context, p index.Plan) error {
 	}
 	defer packed.Close()
 	key := pack.Key(p.StudyInstanceUID, p.SeriesInstanceUID, p.PackID, p.Conflict)
-	size := packed.Size()
-	crc, err := a.o.Archive.Put(ctx, key, packed)
+	put, err := a.put(ctx, key, packed)
 	if errors.Is(err, storage.ErrConflict) {
-		size, crc, err = a.adopt(ctx, key, packed, err)
+		put, err = a.adopt(ctx, key, packed, err)
 	}
 	if err != nil {
 		return err
 	}
-	err = a.o.Proposer.Propose(ctx, index.Batch{Archived: []index.PackArchive{{
-		PackID: p.PackID, Archive: a.o.Archive.String(), Key: key,
-		Size: size, CRC32C: crc, At: a.o.Now().UnixNano(),
-	}}})
-	if err != nil {
+	if err := a.o.Proposer.Propose(ctx, index.Batch{Archived: copiesOf(p.PackID, key, put, a.o.Now())}); err != nil {
 		return err
 	}
-	a.o.Logger.Info("archived", "pack", p.PackID, "key", key, "instances", len(members), "bytes", size)
+	a.o.Logger.Info("archived", "pack", p.PackID, "key", key, "instances", len(members), "bytes", put.Size, "copies", len(put.Archives))
 	return nil
+}
+
+// Copier is an archive that is several: set.Set.
+type Copier interface {
+	archive.Archive
+	PutCopies(ctx context.Context, key string, src archive.Source) (set.Result, error)
+	Repair(ctx context.Context, key string, want set.Want) (set.Result, error)
+}
+
+// put puts a pack into the archive, or into as many as there must be copies.
+func (a *Archiver) put(ctx context.Context, key string, packed *pack.Pack) (set.Result, error) {
+	if several, ok := a.o.Archive.(Copier); ok {
+		return several.PutCopies(ctx, key, packed)
+	}
+	crc, err := a.o.Archive.Put(ctx, key, packed)
+	return set.Result{Size: packed.Size(), CRC32C: crc, Archives: []string{a.o.Archive.String()}}, err
+}
+
+// copiesOf is what the index is told of the archives that have a pack.
+func copiesOf(packID, key string, put set.Result, at time.Time) (copies []index.PackArchive) {
+	for _, name := range put.Archives {
+		copies = append(copies, index.PackArchive{
+			PackID: packID, Archive: name, Key: key, Size: put.Size, CRC32C: put.CRC32C, At: at.UnixNano(),
+		})
+	}
+	return copies
 }
 
 // adopt takes a pack for written that lies in the archive already in other
 // bytes, when it is sound and holds the very same instances: another version
-// of the program, with another compressor, wrote it before a crash.
-func (a *Archiver) adopt(ctx context.Context, key string, packed *pack.Pack, conflict error) (size int64, crc uint32, err error) {
+// of the program, with another compressor, wrote it before a crash. Several
+// archives would hold different bytes under one key; that is left to a person.
+func (a *Archiver) adopt(ctx context.Context, key string, packed *pack.Pack, conflict error) (set.Result, error) {
+	if _, several := a.o.Archive.(Copier); several {
+		return set.Result{}, conflict
+	}
 	st, err := a.o.Archive.Stat(ctx, key)
 	if err != nil {
-		return 0, 0, err
+		return set.Result{}, err
 	}
 	blob := &packBlob{archive: a.o.Archive, key: key, size: st.Size}
 	directory, err := pack.ReadDirectory(ctx, blob)
 	if err != nil || !packed.Matches(directory) {
-		return 0, 0, errors.Join(conflict, err)
+		return set.Result{}, errors.Join(conflict, err)
 	}
-	sound := true
-	err = pack.Verify(ctx, blob, func(problem string) { sound, conflict = false, fmt.Errorf("%w: %s", conflict, problem) })
-	if err != nil || !sound {
-		return 0, 0, errors.Join(conflict, err)
-	}
-	body, err := blob.Open(ctx, storage.Range{Length: st.Size})
+	crc, err := soundChecksum(ctx, blob)
 	if err != nil {
-		return 0, 0, err
+		return set.Result{}, errors.Join(conflict, err)
+	}
+	return set.Result{Size: st.Size, CRC32C: crc, Archives: []string{a.o.Archive.String()}}, nil
+}
+
+// soundChecksum is the CRC-32C of a pack that was found sound to its last
+// byte; one that is not is storage.ErrCorrupt.
+func soundChecksum(ctx context.Context, blob *packBlob) (uint32, error) {
+	var damage error
+	err := pack.Verify(ctx, blob, func(problem string) { damage = fmt.Errorf("%w: %s", storage.ErrCorrupt, problem) })
+	if err = errors.Join(err, damage); err != nil {
+		return 0, err
+	}
+	body, err := blob.Open(ctx, storage.Range{Length: blob.size})
+	if err != nil {
+		return 0, err
 	}
 	defer body.Close()
 	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
 	_, err = io.Copy(sum, body)
-	return st.Size, sum.Sum32(), err
+	return sum.Sum32(), err
 }
 
 // members are the plan's instances in the plan's order, as they lie in the

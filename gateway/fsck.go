@@ -16,9 +16,10 @@ import (
 // CheckOptions are the stores that are checked against each other. The node
 // that owns them must be stopped.
 type CheckOptions struct {
-	Index   *index.Index
-	Archive archive.Archive
-	Journal *journal.Journal
+	Index *index.Index
+	// Archives are those in which packs lie, found by their names.
+	Archives []archive.Archive
+	Journal  *journal.Journal
 	// Problem is told, in plain words, each thing that is wrong.
 	Problem func(string)
 }
@@ -162,7 +163,12 @@ func (c *check) packs(ctx context.Context) error {
 }
 
 func (c *check) pack(ctx context.Context, p index.Pack, copied index.PackArchive) error {
-	st, err := c.Archive.Stat(ctx, copied.Key)
+	at := c.named(copied.Archive)
+	if at == nil {
+		c.problem("index: pack %s lies in archive %s, which is not configured", copied.Key, copied.Archive)
+		return nil
+	}
+	st, err := at.Stat(ctx, copied.Key)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
 		c.problem("archive: pack %s is missing; the index says that %d instances lie in it", copied.Key, p.Instances)
@@ -173,7 +179,7 @@ func (c *check) pack(ctx context.Context, p index.Pack, copied index.PackArchive
 		c.problem("archive: pack %s has %d bytes, not the %d that were written", copied.Key, st.Size, copied.Size)
 		return nil
 	}
-	blob := &packBlob{archive: c.Archive, key: copied.Key, size: st.Size}
+	blob := &packBlob{archive: at, key: copied.Key, size: st.Size}
 	directory, err := pack.ReadDirectory(ctx, blob)
 	if err != nil {
 		c.problem("archive: pack %s: %v", copied.Key, err)
@@ -206,12 +212,24 @@ func (c *check) strays(ctx context.Context) error {
 	for _, p := range plans {
 		c.known[pack.Key(p.StudyInstanceUID, p.SeriesInstanceUID, p.PackID, p.Conflict)] = true
 	}
-	for st, err := range c.Archive.List(ctx, "") {
-		if err != nil {
-			return err
+	for _, a := range c.Archives {
+		for st, err := range a.List(ctx, "") {
+			if err != nil {
+				return err
+			}
+			if strings.HasSuffix(st.Key, pack.Suffix) && !c.known[st.Key] {
+				c.problem("archive: pack %s is not in the index; 'cigogne rebuild' would enter it", st.Key)
+			}
 		}
-		if strings.HasSuffix(st.Key, pack.Suffix) && !c.known[st.Key] {
-			c.problem("archive: pack %s is not in the index; 'cigogne rebuild' would enter it", st.Key)
+	}
+	return nil
+}
+
+// named is the archive of that name, or nil.
+func (c *check) named(name string) archive.Archive {
+	for _, a := range c.Archives {
+		if a.String() == name {
+			return a
 		}
 	}
 	return nil

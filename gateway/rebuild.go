@@ -8,6 +8,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive"
 	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/index"
@@ -18,9 +19,9 @@ import (
 // RebuildOptions are the parts that an index is rebuilt from.
 type RebuildOptions struct {
 	// Index is the new, empty one.
-	Index   *index.Index
-	Archive archive.Archive
-	Journal *journal.Journal
+	Index    *index.Index
+	Archives []archive.Archive
+	Journal  *journal.Journal
 	// Progress, when set, is told of every pack and every batch.
 	Progress func(Rebuilt)
 	// Problem is told, in plain words, what could not be read. The rebuild
@@ -35,9 +36,13 @@ type Rebuilt struct {
 
 // Rebuild makes the index anew from the archive's packs and the journal alone.
 func Rebuild(ctx context.Context, o RebuildOptions) (Rebuilt, error) {
-	b := &rebuild{RebuildOptions: o}
-	if err := b.packs(ctx); err != nil {
-		return b.done, err
+	b := &rebuild{RebuildOptions: o, seen: map[string]bool{}}
+	for _, prefix := range []string{pack.StudiesPrefix, pack.ConflictsPrefix} {
+		for _, a := range o.Archives {
+			if err := b.packs(ctx, a, prefix); err != nil {
+				return b.done, err
+			}
+		}
 	}
 	if err := b.journal(ctx); err != nil {
 		return b.done, err
@@ -48,6 +53,7 @@ func Rebuild(ctx context.Context, o RebuildOptions) (Rebuilt, error) {
 type rebuild struct {
 	RebuildOptions
 	done Rebuilt
+	seen map[string]bool // keys of the packs that were entered
 }
 
 func (b *rebuild) problem(format string, args ...any) {
@@ -63,50 +69,61 @@ func (b *rebuild) progress() {
 	}
 }
 
-// packs adopts the archive's packs: first those that are not kept aside, so
-// that a conflict is one again.
-func (b *rebuild) packs(ctx context.Context) error {
-	for _, prefix := range []string{pack.StudiesPrefix, pack.ConflictsPrefix} {
-		for st, err := range b.Archive.List(ctx, prefix) {
-			if err != nil {
-				return err
-			}
-			if !strings.HasSuffix(st.Key, pack.Suffix) {
-				b.problem("%s: not a pack", st.Key)
-				continue
-			}
-			adopted, err := b.read(ctx, st)
-			if err != nil {
-				if ctx.Err() != nil {
-					return err
-				}
-				// One pack may be left out, an archive that went away may not.
-				if cerr := b.Archive.Check(ctx); cerr != nil {
-					return fmt.Errorf("%s: %w", st.Key, errors.Join(err, cerr))
-				}
-				b.problem("%s: %v", st.Key, err)
-				continue
-			}
-			if _, err := b.Index.Apply(ctx, index.Batch{Adopted: []index.AdoptedPack{*adopted}}); err != nil {
-				return fmt.Errorf("pack %s: %w", st.Key, err)
-			}
-			b.done.Packs++
-			b.done.Packed += len(adopted.Instances)
-			b.progress()
+// packs enters an archive's packs. Those that are not kept aside come first,
+// so that a conflict is one again.
+func (b *rebuild) packs(ctx context.Context, a archive.Archive, prefix string) error {
+	for st, err := range a.List(ctx, prefix) {
+		if err != nil {
+			return err
 		}
+		if !strings.HasSuffix(st.Key, pack.Suffix) {
+			b.problem("%s: not a pack", st.Key)
+			continue
+		}
+		err := b.pack(ctx, a, st)
+		if err == nil {
+			b.progress()
+			continue
+		}
+		// One pack may be left out, an archive or an index that fails may not.
+		if cerr := a.Check(ctx); cerr != nil || !errors.Is(err, storage.ErrCorrupt) {
+			return fmt.Errorf("%s: %w", st.Key, errors.Join(err, cerr))
+		}
+		b.problem("%s: %v", st.Key, err)
 	}
 	return nil
 }
 
-func (b *rebuild) read(ctx context.Context, st archive.Stat) (*index.AdoptedPack, error) {
-	blob := &packBlob{archive: b.Archive, key: st.Key, size: st.Size}
+// pack enters one pack, or another copy of it.
+func (b *rebuild) pack(ctx context.Context, a archive.Archive, st archive.Stat) error {
+	adopted, err := b.read(ctx, a, st)
+	if err != nil {
+		return err
+	}
+	batch := index.Batch{Adopted: []index.AdoptedPack{*adopted}}
+	if b.seen[st.Key] {
+		batch = index.Batch{Archived: []index.PackArchive{adopted.Pack}}
+	}
+	if _, err := b.Index.Apply(ctx, batch); err != nil {
+		return err
+	}
+	if !b.seen[st.Key] {
+		b.seen[st.Key] = true
+		b.done.Packs++
+		b.done.Packed += len(adopted.Instances)
+	}
+	return nil
+}
+
+func (b *rebuild) read(ctx context.Context, a archive.Archive, st archive.Stat) (*index.AdoptedPack, error) {
+	blob := &packBlob{archive: a, key: st.Key, size: st.Size}
 	directory, err := pack.ReadDirectory(ctx, blob)
 	if err != nil {
 		return nil, err
 	}
 	adopted := &index.AdoptedPack{
 		Pack: index.PackArchive{
-			PackID: strings.TrimSuffix(path.Base(st.Key), pack.Suffix), Archive: b.Archive.String(), Key: st.Key,
+			PackID: strings.TrimSuffix(path.Base(st.Key), pack.Suffix), Archive: a.String(), Key: st.Key,
 			Size: st.Size, At: st.Modified.UnixNano(),
 		},
 		Conflict: directory.Conflict,

@@ -94,7 +94,7 @@ func TestPacksOverlap(t *testing.T) {
 	if got := len(n.packs()); got != 2 {
 		t.Fatalf("%d packs, want 2", got)
 	}
-	done, err := gateway.Rebuild(t.Context(), gateway.RebuildOptions{Index: n.index, Archive: a, Journal: n.journal})
+	done, err := gateway.Rebuild(t.Context(), gateway.RebuildOptions{Index: n.index, Archives: []archive.Archive{a}, Journal: n.journal})
 	if err != nil || done.Packs != 2 {
 		t.Fatalf("%+v, %v", done, err)
 	}
@@ -109,7 +109,7 @@ func TestRebuildArchiveGone(t *testing.T) {
 	n.mustStore(tiny(1, 1).Instances...)
 	n.pass()
 	fresh := open(t, t.TempDir(), a)
-	_, err := gateway.Rebuild(t.Context(), gateway.RebuildOptions{Index: fresh.index, Archive: gone{a}, Journal: fresh.journal})
+	_, err := gateway.Rebuild(t.Context(), gateway.RebuildOptions{Index: fresh.index, Archives: []archive.Archive{gone{a}}, Journal: fresh.journal})
 	if !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("the rebuild: %v", err)
 	}
@@ -282,7 +282,7 @@ func TestTornTail(t *testing.T) {
 	}
 	defer x.Close()
 	done, err := gateway.Check(t.Context(), gateway.CheckOptions{
-		Index: x, Archive: n.archive, Journal: j, Problem: func(what string) { t.Error(what) },
+		Index: x, Archives: []archive.Archive{n.archive}, Journal: j, Problem: func(what string) { t.Error(what) },
 	})
 	if err != nil || done.Torn != 1 || done.Records != 1 {
 		t.Errorf("%+v, %v", done, err)

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"math"
 	"net"
-	"net/url"
 	"path/filepath"
 	"strings"
 	"time"
@@ -53,9 +52,10 @@ type limits struct {
 
 // stores says where a node keeps what.
 type stores struct {
-	DataDir    string   `default:"./cigogne-data" placeholder:"DIR" type:"path" help:"Directory of journal, index and, unless --archive is given, archive (${default})."`
-	Archive    []string `placeholder:"URL" sep:"none" help:"Archive, such as dir:///srv/archive (DATA-DIR/archive)."`
-	JournalMax size     `default:"0" help:"Most bytes in the journal; 0 leaves it to the disk."`
+	DataDir       string   `default:"./cigogne-data" placeholder:"DIR" type:"path" help:"Directory of journal, index and, unless --archive is given, archive (${default})."`
+	Archive       []string `placeholder:"URL" sep:"none" help:"Archive, such as dir:///srv/archive or s3://bucket/prefix?endpoint=https://host; repeatable (DATA-DIR/archive)."`
+	ArchiveCopies int      `placeholder:"N" help:"On how many archives a pack must lie before the journal gives its space back; 0 means all, at most 2."`
+	JournalMax    size     `default:"0" help:"Most bytes in the journal; 0 leaves it to the disk."`
 }
 
 // damage says what to do with a journal that is damaged.
@@ -66,22 +66,6 @@ type damage struct {
 func (s *stores) journalDir() string { return filepath.Join(s.DataDir, "journal") }
 func (s *stores) indexPath() string  { return filepath.Join(s.DataDir, "index", "index.db") }
 func (s *stores) spoolDir() string   { return filepath.Join(s.DataDir, "spool") }
-
-// archiveDir is the directory of the one archive that a node has now.
-func (s *stores) archiveDir() (string, error) {
-	switch len(s.Archive) {
-	case 0:
-		return filepath.Join(s.DataDir, "archive"), nil
-	case 1:
-		u, err := url.Parse(s.Archive[0])
-		if err == nil && u.Scheme == "dir" && u.Host == "" && u.Path != "" && u.RawQuery == "" {
-			return u.Path, nil
-		}
-		return "", fmt.Errorf("%w: --archive %q: write dir:///path", errUsage, s.Archive[0])
-	default:
-		return "", fmt.Errorf("%w: --archive: one archive is supported, not %d", errUsage, len(s.Archive))
-	}
-}
 
 // check refuses what flags alone cannot refuse.
 func (l *listeners) check() error {

@@ -41,12 +41,13 @@ func (f *fsckCommand) Run(ctx context.Context, c console) error {
 		return err
 	}
 	defer x.Close()
-	a, err := f.openArchive()
+	a, err := f.openArchives(ctx)
 	if err != nil {
 		return err
 	}
+	defer a.Close()
 	done, err := gateway.Check(ctx, gateway.CheckOptions{
-		Index: x, Archive: a, Journal: j,
+		Index: x, Archives: a.each, Journal: j,
 		Problem: func(what string) { fmt.Fprintln(c.out, what) },
 	})
 	if err != nil {
@@ -79,12 +80,14 @@ func (s *stores) complete() error {
 	if _, err := os.Stat(s.indexPath()); err != nil {
 		return fmt.Errorf("%w: there is no index (%w): run 'cigogne rebuild --data-dir %s'", errProblems, err, s.DataDir)
 	}
-	at, err := s.archiveDir()
+	urls, err := s.archiveURLs()
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(at); err != nil {
-		return fmt.Errorf("%w: there is no archive (%w)", errProblems, err)
+	for _, u := range urls {
+		if _, err := os.Stat(u.Path); u.Scheme == "dir" && err != nil {
+			return fmt.Errorf("%w: there is no archive (%w)", errProblems, err)
+		}
 	}
 	return nil
 }
@@ -121,10 +124,11 @@ func (r *rebuildCommand) Run(ctx context.Context, c console) error {
 }
 
 func (r *rebuildCommand) rebuild(ctx context.Context, c console, j *journal.Journal, log *slog.Logger) (gateway.Rebuilt, error) {
-	a, err := r.openArchive()
+	a, err := r.openArchives(ctx)
 	if err != nil {
 		return gateway.Rebuilt{}, err
 	}
+	defer a.Close()
 	beside := stores{DataDir: filepath.Join(r.spoolDir(), "rebuild")}
 	if err := os.MkdirAll(filepath.Dir(beside.indexPath()), 0o700); err != nil {
 		return gateway.Rebuilt{}, err
@@ -134,7 +138,7 @@ func (r *rebuildCommand) rebuild(ctx context.Context, c console, j *journal.Jour
 		return gateway.Rebuilt{}, err
 	}
 	done, err := gateway.Rebuild(ctx, gateway.RebuildOptions{
-		Index: x, Archive: a, Journal: j,
+		Index: x, Archives: a.each, Journal: j,
 		Progress: progress(c.err),
 		Problem:  func(what string) { fmt.Fprintln(c.out, what) },
 	})

@@ -136,7 +136,7 @@ func (n *node) ready(ctx context.Context) []check {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	checks := []check{{Name: "journal"}, {Name: "index"}, {Name: "archive"}}
-	for i, err := range []error{n.journal.Check(ctx), n.indexReady(ctx), n.archive.Check(ctx)} {
+	for i, err := range []error{n.journal.Check(ctx), n.indexReady(ctx), n.archives.Check(ctx)} {
 		checks[i].Ready = err == nil
 		if err != nil {
 			checks[i].Why = err.Error()

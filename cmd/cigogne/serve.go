@@ -39,7 +39,7 @@ func (s *serveCommand) Validate() error {
 	if host, _, err := net.SplitHostPort(s.Pprof); s.Pprof != "" && (err != nil || !loopback(host)) {
 		return fmt.Errorf("%w: --pprof %q: write a loopback HOST:PORT", errUsage, s.Pprof)
 	}
-	_, err := s.archiveDir()
+	_, err := s.archiveURLs()
 	return err
 }
 
@@ -51,12 +51,12 @@ func (s *serveCommand) Run(ctx context.Context, c console) error {
 		return err
 	}
 	defer n.close()
-	s.greet(c, n.dimse.Addr(), n.http.Addr())
+	s.greet(c, n.dimse.Addr(), n.http.Addr(), n.archives.String())
 	return n.serve(ctx)
 }
 
 // greet says where the node listens and what to try first.
-func (s *serveCommand) greet(c console, dimse, http net.Addr) {
+func (s *serveCommand) greet(c console, dimse, http net.Addr, archive string) {
 	host, port, _ := net.SplitHostPort(dimse.String()) // the address of a listener parses
 	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
 		host = "localhost"
@@ -65,7 +65,6 @@ func (s *serveCommand) greet(c console, dimse, http net.Addr) {
 	if h, p, err := net.SplitHostPort(http.String()); err == nil && net.ParseIP(h).IsUnspecified() {
 		web = "http://localhost:" + p
 	}
-	archive, _ := s.archiveDir() // validated before
 	fmt.Fprintf(c.out, strings.TrimLeft(`
 Cigogne %s
   DIMSE    %s, AE title %s

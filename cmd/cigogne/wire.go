@@ -17,8 +17,6 @@ import (
 	"github.com/esante-alsace/cigogne/gateway/dicomweb"
 	"github.com/esante-alsace/cigogne/gateway/dimse"
 	"github.com/esante-alsace/cigogne/storage"
-	"github.com/esante-alsace/cigogne/storage/archive"
-	"github.com/esante-alsace/cigogne/storage/archive/dir"
 	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/journal"
@@ -33,9 +31,9 @@ type node struct {
 	metrics *metrics
 	keeper  access.Gatekeeper
 
-	index   *index.Index
-	journal *journal.Journal
-	archive archive.Archive
+	index    *index.Index
+	journal  *journal.Journal
+	archives *archives
 
 	indexer  *gateway.Indexer
 	archiver *gateway.Archiver
@@ -101,7 +99,7 @@ func (n *node) openStores(ctx context.Context) error {
 	if err := s.prepare(); err != nil {
 		return err
 	}
-	if n.archive, err = s.openArchive(); err != nil {
+	if n.archives, err = s.openArchives(ctx); err != nil {
 		return err
 	}
 	if n.index, err = s.openIndex(ctx, n.log); err != nil {
@@ -135,7 +133,7 @@ func (n *node) refuseForeignArchive(ctx context.Context) error {
 				continue
 			}
 			missing = p.Copies[0].Key
-			if _, err := n.archive.Stat(ctx, missing); !errors.Is(err, storage.ErrNotFound) {
+			if _, err := n.archives.Stat(ctx, missing); !errors.Is(err, storage.ErrNotFound) {
 				return nil // it is there, or cannot be told now: /readyz will say so
 			}
 		}
@@ -144,7 +142,7 @@ func (n *node) refuseForeignArchive(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("%w: the archive %s holds none of the packs that the index knows, such as %s: is it mounted?",
-		storage.ErrUnavailable, n.archive, missing)
+		storage.ErrUnavailable, n.archives, missing)
 }
 
 // uidOf is the StudyInstanceUID of an answer.
@@ -166,7 +164,11 @@ func (n *node) refuseForgottenPacks(ctx context.Context) error {
 		}
 		return n.refuseForeignArchive(ctx)
 	}
-	for st, err := range n.archive.List(ctx, pack.StudiesPrefix) {
+	for st, err := range n.archives.List(ctx, pack.StudiesPrefix) {
+		if errors.Is(err, storage.ErrUnavailable) {
+			n.log.Warn("an archive does not answer: whether it holds packs cannot be told now", "error", err)
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -205,12 +207,12 @@ func (n *node) wireUseCases() {
 		Journal: n.journal, Index: n.index, Indexer: n.indexer, MaxDataSet: int64(c.MaxDataSet), Logger: n.log,
 	})
 	n.reader = gateway.NewRetriever(gateway.RetrieverOptions{
-		Index: n.index, Indexer: n.indexer, Journal: n.journal, Archive: n.archive,
+		Index: n.index, Indexer: n.indexer, Journal: n.journal, Archive: n.archives.Archive,
 	})
 	n.finder = gateway.NewSearcher(n.index, n.indexer, n.reader)
 	n.archiver = gateway.NewArchiver(gateway.ArchiverOptions{
 		Index: n.index, Proposer: alone{n.index}, Journal: n.journal, Indexer: n.indexer,
-		Archive: n.archive, SpoolDir: c.spoolDir(), Settle: c.Settle, Logger: n.log,
+		Archive: n.archives.Archive, SpoolDir: c.spoolDir(), Settle: c.Settle, Logger: n.log,
 	})
 }
 
@@ -221,6 +223,10 @@ func (n *node) serve(ctx context.Context) error {
 	var back errgroup.Group
 	back.Go(func() error { return n.indexer.Run(stores) })
 	back.Go(func() error { return n.archiver.Run(stores) })
+	if several, ok := n.archives.Archive.(gateway.Copier); ok {
+		r := gateway.NewRepairer(n.index, alone{n.index}, several, n.archives.each, n.log)
+		back.Go(func() error { return r.Run(stores) })
+	}
 
 	front, fctx := errgroup.WithContext(ctx)
 	front.Go(func() error { return n.serveDIMSE(fctx) })
@@ -276,6 +282,9 @@ func (n *node) close() {
 	if n.index != nil {
 		errs = append(errs, n.index.Close())
 	}
+	if n.archives != nil {
+		n.archives.Close()
+	}
 	if err := errors.Join(errs...); err != nil {
 		n.log.Error("close", "error", err)
 	}
@@ -306,18 +315,6 @@ func (s *stores) prepare() error {
 		}
 	}
 	return nil
-}
-
-func (s *stores) openArchive() (archive.Archive, error) {
-	at, err := s.archiveDir()
-	if err != nil {
-		return nil, err
-	}
-	a, err := dir.Open(at)
-	if err != nil {
-		return nil, fmt.Errorf("archive %s: %w", at, err)
-	}
-	return a, nil
 }
 
 func (s *stores) openIndex(ctx context.Context, log *slog.Logger) (*index.Index, error) {

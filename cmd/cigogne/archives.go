@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/url"
+	"path/filepath"
+
+	"github.com/esante-alsace/cigogne/storage/archive"
+	"github.com/esante-alsace/cigogne/storage/archive/dir"
+	"github.com/esante-alsace/cigogne/storage/archive/s3"
+	"github.com/esante-alsace/cigogne/storage/archive/set"
+)
+
+// archives are the archives of a node: each by itself, and all as one.
+type archives struct {
+	archive.Archive
+	each []archive.Archive
+}
+
+// Close gives back what the archives hold.
+func (a *archives) Close() {
+	for _, one := range a.each {
+		if c, ok := one.(io.Closer); ok {
+			c.Close()
+		}
+	}
+}
+
+// archiveURLs are the archives that are configured, in order of preference.
+func (s *stores) archiveURLs() ([]*url.URL, error) {
+	if len(s.Archive) == 0 {
+		return []*url.URL{{Scheme: "dir", Path: filepath.Join(s.DataDir, "archive")}}, nil
+	}
+	var all []*url.URL
+	for _, text := range s.Archive {
+		u, err := url.Parse(text)
+		if err != nil {
+			return nil, fmt.Errorf("%w: --archive: not a URL", errUsage) // it may hold a secret
+		}
+		switch {
+		case u.Scheme == "dir" && u.Host == "" && u.Path != "" && u.RawQuery == "":
+		case u.Scheme == "s3":
+			if _, err := s3.ParseURL(u); err != nil {
+				return nil, fmt.Errorf("%w: --archive %s: %w", errUsage, u.Redacted(), err)
+			}
+		default:
+			return nil, fmt.Errorf("%w: --archive %q: write dir:///path or s3://bucket/prefix?endpoint=…", errUsage, u.Redacted())
+		}
+		all = append(all, u)
+	}
+	if s.ArchiveCopies < 0 || s.ArchiveCopies > len(all) {
+		return nil, fmt.Errorf("%w: --archive-copies %d of %d archives", errUsage, s.ArchiveCopies, len(all))
+	}
+	return all, nil
+}
+
+// openArchives opens the archives. One that is far away is not asked yet.
+func (s *stores) openArchives(ctx context.Context) (*archives, error) {
+	urls, err := s.archiveURLs()
+	if err != nil {
+		return nil, err
+	}
+	a := &archives{}
+	for _, u := range urls {
+		one, err := openArchive(ctx, u)
+		if err != nil {
+			a.Close()
+			return nil, fmt.Errorf("archive %s: %w", u.Redacted(), err)
+		}
+		a.each = append(a.each, one)
+	}
+	if a.Archive = a.each[0]; len(a.each) == 1 {
+		return a, nil // whose files the kernel can send itself
+	}
+	if a.Archive, err = set.New(a.each, set.Options{Copies: s.ArchiveCopies}); err != nil {
+		a.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+func openArchive(ctx context.Context, u *url.URL) (archive.Archive, error) {
+	if u.Scheme == "s3" {
+		return s3.Open(ctx, u)
+	}
+	return dir.Open(u.Path)
+}
