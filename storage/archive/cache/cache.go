@@ -1,0 +1,205 @@
+// Package cache keeps what was read from an archive on the node's own disk,
+// by blocks, and reads ahead of those who read in order. See DESIGN.md.
+package cache
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+	"os"
+	"sync"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/archive"
+)
+
+// Options bound a cache.
+type Options struct {
+	// MaxBytes is how much of the disk the blocks may take (8 GiB).
+	MaxBytes int64
+	// BlockBytes is the length of what is kept and dropped at once (1 MiB).
+	BlockBytes int64
+	// AheadBytes is the most that one request to the archive reads (64 MiB).
+	// One of several objects read in order grows up to that.
+	AheadBytes int64
+	// Fetches is how many requests to the archive are under way at once (16);
+	// reads beyond that go past the cache.
+	Fetches int
+}
+
+// Cache is an archive.Archive in front of another. It is made by Open.
+type Cache struct {
+	archive.Archive
+	o    Options
+	root *os.Root
+
+	ctx    context.Context //nolint:containedctx // of the fetches, which outlive a reader
+	cancel context.CancelFunc
+	all    sync.WaitGroup
+	slots  chan struct{}
+
+	mu      sync.Mutex
+	blocks  *simplelru.LRU[blockID, int64] // bytes on disk
+	bytes   int64
+	sizes   *simplelru.LRU[string, object]
+	fetches map[blockID]*fetch // by each of the blocks that they will bring
+	stats   Stats
+}
+
+// blockID is a block of an object.
+type blockID struct {
+	key string
+	at  int64 // its number
+}
+
+// object is what is remembered of an object that was read.
+type object struct {
+	size int64
+	next int64 // the block that follows the last fetch
+	run  int64 // how many blocks that had
+}
+
+// Stats are counts since the cache was opened, and what it holds now.
+type Stats struct {
+	Hits, Misses int64 // blocks
+	Fetches      int64 // requests to the archive
+	Damaged      int64 // blocks that were found damaged on the disk
+	Bytes        int64
+}
+
+// Open opens a cache in a folder of its own, which is created when it is
+// missing and whose files may be deleted at any time. What a cache of before
+// kept is kept. Close must be called; the archive stays its owner's.
+func Open(folder string, of archive.Archive, o Options) (*Cache, error) {
+	o.MaxBytes = cmp.Or(o.MaxBytes, 8<<30)
+	o.BlockBytes = cmp.Or(o.BlockBytes, 1<<20)
+	o.AheadBytes = max(cmp.Or(o.AheadBytes, 64<<20), o.BlockBytes)
+	o.Fetches = cmp.Or(o.Fetches, 16)
+	if o.MaxBytes < o.BlockBytes || o.BlockBytes < 1 || o.Fetches < 1 {
+		return nil, fmt.Errorf("%w: a cache of %d bytes in blocks of %d, %d fetches", storage.ErrInvalid, o.MaxBytes, o.BlockBytes, o.Fetches)
+	}
+	if err := os.MkdirAll(folder, 0o750); err != nil {
+		return nil, fmt.Errorf("open the cache in %q: %w", folder, err)
+	}
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return nil, fmt.Errorf("open the cache in %q: %w", folder, err)
+	}
+	c := &Cache{
+		Archive: of, o: o, root: root, fetches: map[blockID]*fetch{},
+		slots: make(chan struct{}, o.Fetches),
+	}
+	c.blocks, err = simplelru.NewLRU[blockID, int64](math.MaxInt, nil) // bytes bound it, not a number
+	if err == nil {
+		c.sizes, err = simplelru.NewLRU[string, object](16384, nil)
+	}
+	if err == nil {
+		err = c.load()
+	}
+	if err != nil {
+		_ = root.Close()
+		return nil, fmt.Errorf("open the cache in %q: %w", folder, err)
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c, nil
+}
+
+// Close ends what is being fetched. Readers that are open go on without it.
+func (c *Cache) Close() error {
+	c.cancel()
+	c.all.Wait()
+	return c.root.Close()
+}
+
+// Stats tells how the cache fares.
+func (c *Cache) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.stats
+	s.Bytes = c.bytes
+	return s
+}
+
+// Remove implements archive.Archive.
+func (c *Cache) Remove(ctx context.Context, key string) error {
+	err := c.Archive.Remove(ctx, key)
+	c.Drop(key)
+	return err
+}
+
+// Drop forgets an object: for when it was removed from the archive by another
+// node.
+func (c *Cache) Drop(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, f := range c.fetches {
+		if id.key == key {
+			f.stale = true
+			delete(c.fetches, id)
+		}
+	}
+	c.sizes.Remove(key)
+	for _, id := range c.blocks.Keys() {
+		if id.key == key {
+			c.evict(id)
+		}
+	}
+}
+
+// Get implements archive.Archive.
+func (c *Cache) Get(ctx context.Context, key string, r storage.Range) (io.ReadCloser, error) {
+	if err := errors.Join(ctx.Err(), archive.ValidKey(key)); err != nil {
+		return nil, err
+	}
+	size, err := c.size(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if !r.Within(size) {
+		c.Drop(key)
+		return c.Archive.Get(ctx, key, r) // which says what is wrong, or knows better
+	}
+	if r.Length == 0 {
+		return io.NopCloser(eof{}), nil
+	}
+	return &reader{cache: c, ctx: ctx, key: key, size: size, at: r.Offset, end: r.End()}, nil
+}
+
+type eof struct{}
+
+func (eof) Read([]byte) (int, error) { return 0, io.EOF }
+
+func (c *Cache) size(ctx context.Context, key string) (int64, error) {
+	c.mu.Lock()
+	o, ok := c.sizes.Get(key)
+	c.mu.Unlock()
+	if ok {
+		return o.size, nil
+	}
+	stat, err := c.Archive.Stat(ctx, key)
+	if err != nil {
+		return 0, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.sizes.Peek(key); !ok {
+		c.sizes.Add(key, object{size: stat.Size})
+	}
+	return stat.Size, nil
+}
+
+// Stat implements archive.Archive, from the archive itself: it tells what is.
+func (c *Cache) Stat(ctx context.Context, key string) (archive.Stat, error) {
+	return c.Archive.Stat(ctx, key)
+}
+
+// List implements archive.Archive, from the archive itself.
+func (c *Cache) List(ctx context.Context, prefix string) iter.Seq2[archive.Stat, error] {
+	return c.Archive.List(ctx, prefix)
+}
