@@ -21,6 +21,10 @@ type Workload struct {
 	// Unit is how the rate of units is called: result.Instances or
 	// result.Requests.
 	Unit result.Measure
+	// Size is how much the subjects hold, where workloads of several sizes are
+	// compared; 0 elsewhere. Those that differ in size alone share a Family.
+	Size   int
+	Family string
 	// Amount is the most units of a round. A subject gets as many of them as
 	// it does in the time of a round.
 	Amount int

@@ -135,3 +135,22 @@ func TestAimsAreJudgedWithinOneRun(t *testing.T) {
 		t.Errorf("judged %v, of which some were not measured", got)
 	}
 }
+
+func TestGrowthIsTheExponentBetweenTwoSizes(t *testing.T) {
+	row := func(w string, ms float64) result.Row {
+		return result.NewRow(w, "cigogne", result.Ours, result.P50, []float64{ms})
+	}
+	f := &result.File{Rows: []result.Row{row("small", 2), row("large", 20), row("other", 7)}}
+	benchmarks.Growth(f, []benchmarks.Workload{
+		{Name: "small", Family: "q", Size: 100, Primary: result.P50},
+		{Name: "other", Primary: result.P50},
+		{Name: "large", Family: "q", Size: 10_000, Primary: result.P50},
+	})
+	r, ok := f.Row("large", "cigogne", result.Exponent)
+	if !ok || r.Median < 0.499 || r.Median > 0.501 {
+		t.Errorf("ten times the cost at a hundred times the size: exponent %v (%v), want 0.5", r.Median, ok)
+	}
+	if len(f.Rows) != 4 {
+		t.Errorf("%d rows, one is to be added", len(f.Rows))
+	}
+}

@@ -2,6 +2,7 @@ package benchmarks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -35,9 +36,7 @@ func (r *Runner) profile(ctx context.Context, w Workload, c *contender) error {
 			err = r.drive(ctx, w, c, n)
 		}
 		if err != nil {
-			err = fmt.Errorf("driving: %w", err)
-			<-cpu
-			return err
+			return errors.Join(fmt.Errorf("driving: %w", err), <-cpu)
 		}
 		select {
 		case err = <-cpu:

@@ -64,7 +64,7 @@ func (m *Instance) write() error {
 	if _, err := f.Write(meta); err != nil {
 		return err
 	}
-	n, err := io.Copy(f, m.Instance.Reader())
+	n, err := io.Copy(f, m.Reader())
 	if err != nil {
 		return err
 	}

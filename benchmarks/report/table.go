@@ -46,7 +46,7 @@ func (v view) ours(w result.Workload) (result.Row, bool) {
 func sides() []result.Measure {
 	return []result.Measure{
 		result.Throughput, result.Instances, result.Requests, result.FirstByte, result.P50, result.P99,
-		result.LineShare, result.CPUPerGB, result.PeakRSS, result.DiskPerUnit,
+		result.Exponent, result.LineShare, result.CPUPerGB, result.PeakRSS, result.DiskPerUnit,
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/esante-alsace/cigogne/benchmarks"
@@ -194,7 +195,7 @@ func (s Settings) queries(n int) []benchmarks.Workload {
 	peer := min(n, s.PeerStudies)
 	held := fmt.Sprintf("orthanc %s studies", short(peer))
 	return []benchmarks.Workload{{
-		Name: "qido-" + short(n), Title: fmt.Sprintf("QIDO-RS of studies among %s, 1 client", short(n)),
+		Name: "qido-" + short(n), Family: "qido", Size: n, Title: fmt.Sprintf("QIDO-RS of studies among %s, 1 client", short(n)),
 		Primary: "p50-name ms", Unit: result.Requests, Amount: 1500,
 		Cases: []benchmarks.Case{
 			{Subject: s.ours(), Before: fillIndex(n), Drive: askAll(n, 1)},
@@ -211,5 +212,5 @@ func short(n int) string {
 	case n%1000 == 0:
 		return fmt.Sprintf("%dk", n/1000)
 	}
-	return fmt.Sprint(n)
+	return strconv.Itoa(n)
 }

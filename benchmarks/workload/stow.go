@@ -35,18 +35,27 @@ func client(connections int, d dialer) (*http.Client, func()) {
 // stow sends with STOW-RS, so many instances in a request.
 func stow(connections, perRequest int) driver { return stowOver(connections, perRequest, nil) }
 
+// stowOver makes the requests' bodies before the clock starts: what a client
+// does to its files is no server's cost.
 func stowOver(connections, perRequest int, d dialer) driver {
 	return func(ctx context.Context, r benchmarks.Round) (benchmarks.Work, error) {
 		c, done := client(connections, d)
 		defer done()
+		bodies := map[*material.Instance][][]byte{} // by the first of a connection's part
+		for _, part := range r.Series.Split(connections) {
+			for first := &part[0]; len(part) > 0; part = part[min(perRequest, len(part)):] {
+				body, err := stowBody(part[:min(perRequest, len(part))])
+				if err != nil {
+					return benchmarks.Work{}, err
+				}
+				bodies[first] = append(bodies[first], body)
+			}
+		}
 		return together(ctx, r, connections, func(ctx context.Context, part []material.Instance) error {
-			var body bytes.Buffer
-			for len(part) > 0 {
-				n := min(perRequest, len(part))
-				if err := stowRequest(ctx, c, r.At.Web, part[:n], &body); err != nil {
+			for _, body := range bodies[&part[0]] {
+				if err := stowRequest(ctx, c, r.At.Web, body); err != nil {
 					return err
 				}
-				part = part[n:]
 			}
 			return nil
 		})
@@ -55,14 +64,8 @@ func stowOver(connections, perRequest int, d dialer) driver {
 
 const boundary = "cigogne-benchmark"
 
-// stowRequest sends one request. Its body is made in body: a client that
-// streams it from files costs more of the machine than the server under test.
-func stowRequest(ctx context.Context, c *http.Client, root string, part []material.Instance, body *bytes.Buffer) error {
-	body.Reset()
-	if err := writeParts(body, part); err != nil {
-		return err
-	}
-	rq, err := http.NewRequestWithContext(ctx, http.MethodPost, root+"/studies", bytes.NewReader(body.Bytes()))
+func stowRequest(ctx context.Context, c *http.Client, root string, body []byte) error {
+	rq, err := http.NewRequestWithContext(ctx, http.MethodPost, root+"/studies", bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -90,22 +93,18 @@ const failureReason = "00081197"
 // copyBuffer is what is read from a file or from a connection at once.
 const copyBuffer = 256 << 10
 
-func writeParts(body *bytes.Buffer, part []material.Instance) error {
+// stowBody is the instances as the parts of a request.
+func stowBody(part []material.Instance) ([]byte, error) {
+	const head, tail = "--" + boundary + "\r\nContent-Type: application/dicom\r\n\r\n", "--" + boundary + "--\r\n"
+	body := make([]byte, 0, material.Bytes(part)+int64(len(part)*(len(head)+2)+len(tail)))
 	for i := range part {
-		body.WriteString("--" + boundary + "\r\nContent-Type: application/dicom\r\n\r\n")
-		f, err := os.Open(part[i].Path)
+		instance, err := os.ReadFile(part[i].Path)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		_, err = body.ReadFrom(f)
-		f.Close()
-		if err != nil {
-			return err
-		}
-		body.WriteString("\r\n")
+		body = append(append(append(body, head...), instance...), "\r\n"...)
 	}
-	body.WriteString("--" + boundary + "--\r\n")
-	return nil
+	return append(body, tail...), nil
 }
 
 func copyFile(w io.Writer, path string, buf []byte) error {

@@ -49,7 +49,7 @@ func parse(args []string) (flags, error) {
 	set.StringVar(&f.scratch, "scratch", os.TempDir(), "directory on the disk that is to be measured")
 	set.StringVar(&f.results, "results", "benchmarks/results", "directory for results and the report")
 	set.IntVar(&f.rounds, "rounds", 0, "rounds of each case (5; quick: 3)")
-	set.DurationVar(&f.target, "target", 0, "how long a round should take (4s; quick: 1s)")
+	set.DurationVar(&f.target, "target", 0, "how long a round should take (4s; quick: 0.5s)")
 	err := set.Parse(args)
 	if f.rounds == 0 {
 		f.rounds = 5
@@ -60,7 +60,7 @@ func parse(args []string) (flags, error) {
 	if f.target == 0 {
 		f.target = 4 * time.Second
 		if f.quick {
-			f.target = 700 * time.Millisecond
+			f.target = 500 * time.Millisecond
 		}
 	}
 	return f, err
@@ -137,8 +137,12 @@ func (f flags) measure(ctx context.Context, work []benchmarks.Workload, scratch,
 		return err
 	}
 	file.Quick = f.quick
+	settle := 5 * time.Second
+	if f.quick {
+		settle = time.Second
+	}
 	r := &benchmarks.Runner{File: file, Options: benchmarks.Options{
-		Scratch: scratch, Material: memory, Rounds: f.rounds, Target: f.target, Settle: 5 * time.Second,
+		Scratch: scratch, Material: memory, Rounds: f.rounds, Target: f.target, Settle: settle,
 		Say: func(format string, args ...any) { fmt.Printf(format+"\n", args...) },
 	}}
 	if f.profile {
@@ -149,6 +153,7 @@ func (f flags) measure(ctx context.Context, work []benchmarks.Workload, scratch,
 			return err
 		}
 	}
+	benchmarks.Growth(file, work)
 	fmt.Println()
 	if err := report.Table(os.Stdout, file); err != nil {
 		return err

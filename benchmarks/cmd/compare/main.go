@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -23,7 +24,7 @@ func main() {
 
 func run(args []string) (worse bool, err error) {
 	if len(args) != 2 {
-		return false, fmt.Errorf("usage: compare OLD.json NEW.json")
+		return false, errors.New("usage: compare OLD.json NEW.json")
 	}
 	old, err := result.Read(args[0])
 	if err != nil {
