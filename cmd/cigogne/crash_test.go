@@ -32,10 +32,14 @@ type ledger struct {
 	mu           sync.Mutex
 	sent         map[storage.InstanceKey]storage.Digest
 	acknowledged map[storage.InstanceKey]storage.Digest
+	first        chan struct{} // closed with the first acknowledgement
 }
 
 func newLedger() *ledger {
-	return &ledger{sent: map[storage.InstanceKey]storage.Digest{}, acknowledged: map[storage.InstanceKey]storage.Digest{}}
+	return &ledger{
+		sent: map[storage.InstanceKey]storage.Digest{}, acknowledged: map[storage.InstanceKey]storage.Digest{},
+		first: make(chan struct{}),
+	}
 }
 
 func (l *ledger) send(in dicomtest.Instance) []byte {
@@ -49,6 +53,9 @@ func (l *ledger) send(in dicomtest.Instance) []byte {
 func (l *ledger) acknowledge(in dicomtest.Instance) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if len(l.acknowledged) == 0 {
+		close(l.first)
+	}
 	l.acknowledged[keyOf(in)] = l.sent[keyOf(in)]
 }
 
@@ -76,8 +83,10 @@ func TestCrash(t *testing.T) {
 			seed := uint64(round*10 + i)
 			senders.Go(func() { push(ctx, node, l, seed) })
 		}
-		after := time.NewTimer(time.Duration(random.IntN(150)) * time.Millisecond)
-		<-after.C
+		if round%4 > 0 { // in one round of four also before anything was acknowledged
+			<-l.first
+		}
+		<-time.After(time.Duration(random.IntN(150)) * time.Millisecond)
 		node.kill()
 		stop()
 		senders.Wait()
