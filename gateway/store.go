@@ -34,7 +34,8 @@ type StoreOptions struct {
 // before the sender is told.
 type Storer struct {
 	o       StoreOptions
-	buffers sync.Pool
+	buffers sync.Pool // *[chunks][chunk]byte
+	files   sync.Pool // *bufio.Reader
 }
 
 // NewStorer returns a Storer.
@@ -54,7 +55,15 @@ func (s *Storer) Receive(ctx context.Context, in Incoming) (_ Pending, err error
 	if err := s.o.Indexer.Failing(); err != nil {
 		return nil, err
 	}
-	prefix, in, err := openForm(in)
+	files, ok := s.files.Get().(*bufio.Reader)
+	if !ok {
+		files = bufio.NewReaderSize(nil, chunk)
+	}
+	defer func() {
+		files.Reset(nil) // the body is its sender's
+		s.files.Put(files)
+	}()
+	prefix, in, err := openForm(in, files)
 	if err != nil {
 		return nil, err
 	}
@@ -83,14 +92,14 @@ func (s *Storer) Receive(ctx context.Context, in Incoming) (_ Pending, err error
 
 // openForm reads up to the Data Set and returns what the stored form has in
 // front of it.
-func openForm(in Incoming) ([]byte, Incoming, error) {
+func openForm(in Incoming, body *bufio.Reader) ([]byte, Incoming, error) {
 	if in.Form == DataSet {
 		return dicom.AppendFileMeta(nil, dicom.FileMeta{
 			SOPClassUID: in.SOPClassUID, SOPInstanceUID: in.SOPInstanceUID,
 			TransferSyntaxUID: in.TransferSyntaxUID, SourceAETitle: in.Origin.CallingAETitle,
 		}), in, nil
 	}
-	body := bufio.NewReaderSize(in.Body, chunk)
+	body.Reset(in.Body)
 	head, err := dicom.ReadPart10(body)
 	if err != nil {
 		return nil, in, err
