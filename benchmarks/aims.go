@@ -46,6 +46,8 @@ func Aims() []Aim {
 		{"cstore-1", "", result.CPUPerGB, "", 1.5},
 		{"stow-1", "", result.CPUPerGB, "", 1.5},
 		{"wado-study-1", "", result.CPUPerGB, "", 0.3},
+		{"line-20-in", "cigogne window 16", result.Throughput, "", 90},
+		{"line-80-in", "cigogne window 16 x4", result.Throughput, "tcp 4 streams", 0.95},
 		{"stow-4", "", result.PeakRSS, "", 150},
 		{"cstore-16", "", result.PeakRSS, "", 150},
 		{"wado-study-16", "", result.PeakRSS, "", 150},
@@ -87,12 +89,16 @@ func Judge(f *result.File) []Verdict {
 
 // String says what was wanted.
 func (a Aim) String() string {
-	if a.Against == "" {
-		bound := "at least"
-		if a.Measure.LowerIsBetter() {
-			bound = "at most"
-		}
-		return fmt.Sprintf("%s: %s %s %g", a.Workload, a.Measure, bound, a.Factor)
+	who := ""
+	if a.Subject != "" && a.Subject != "cigogne" {
+		who = " (" + a.Subject + ")"
 	}
-	return fmt.Sprintf("%s: %s at least %g x %s", a.Workload, a.Measure, a.Factor, a.Against)
+	if a.Against != "" {
+		return fmt.Sprintf("%s%s: %s at least %g x %s", a.Workload, who, a.Measure, a.Factor, a.Against)
+	}
+	bound := "at least"
+	if a.Measure.LowerIsBetter() {
+		bound = "at most"
+	}
+	return fmt.Sprintf("%s%s: %s %s %g", a.Workload, who, a.Measure, bound, a.Factor)
 }

@@ -84,9 +84,11 @@ func (r *Runner) Run(ctx context.Context, w Workload) error {
 			return err
 		}
 	}
-	r.noteForeign(w, all)
 	for _, c := range all {
 		r.record(w, c)
+	}
+	r.noteNoise(w, all)
+	for _, c := range all {
 		if err := r.profile(ctx, w, c); err != nil {
 			r.note("%s: %s: no profile: %v", w.Name, c.Subject.Name(), err)
 		}
@@ -292,18 +294,23 @@ func (r *Runner) record(w Workload, c *contender) {
 		perUnit := float64(proc.DiskUse(filepath.Join(c.dir, "data"))) / float64(c.stored)
 		r.File.Rows = append(r.File.Rows, result.NewRow(w.Name, c.Subject.Name(), c.Subject.Role(), result.DiskPerUnit, []float64{perUnit}))
 	}
-	if row, ok := r.File.Row(w.Name, c.Subject.Name(), w.Primary); ok && row.Spread() > noisySpread {
-		r.note("%s: %s: noisy: rounds lie %.0f %% apart", w.Name, c.Subject.Name(), 100*row.Spread())
-	}
 }
 
-// noteForeign says when a workload had not the machine for itself.
-func (r *Runner) noteForeign(w Workload, all []*contender) {
+// noteNoise says when a workload had not the machine for itself, and whose
+// rounds lie far apart.
+func (r *Runner) noteNoise(w Workload, all []*contender) {
 	var shares []float64
+	var apart []string
 	for _, c := range all {
 		shares = append(shares, c.samples[result.ForeignShare]...)
+		if row, ok := r.File.Row(w.Name, c.Subject.Name(), w.Primary); ok && row.Spread() > noisySpread {
+			apart = append(apart, fmt.Sprintf("%s %.0f %%", c.Subject.Name(), 100*row.Spread()))
+		}
 	}
 	if f := result.Median(shares); f > noisyForeign {
 		r.note("%s: noisy: other programs used %.0f %% of a processor", w.Name, f)
+	}
+	if len(apart) > 0 {
+		r.note("%s: noisy: rounds lie apart: %s", w.Name, strings.Join(apart, ", "))
 	}
 }

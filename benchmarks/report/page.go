@@ -146,7 +146,7 @@ func scaling(f *result.File) []template.HTML {
 			continue
 		}
 		measure := of[0].workload.Primary
-		p := plot{title: name, unit: string(measure), log: true}
+		p := plot{title: name, unit: string(measure)}
 		var subjects []result.Row
 		for _, m := range of {
 			p.ticks = append(p.ticks, strconv.Itoa(m.number))

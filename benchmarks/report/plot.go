@@ -9,13 +9,11 @@ import (
 	"github.com/esante-alsace/cigogne/benchmarks/result"
 )
 
-// plot is a drawing of curves over a common axis.
+// plot is a drawing of curves over a common axis, figures by their logarithm.
 type plot struct {
 	title, unit string
 	ticks       []string // along the axis, one for each x
 	curves      []curve
-	// log draws the figures by their logarithm.
-	log bool
 }
 
 type curve struct {
@@ -25,8 +23,8 @@ type curve struct {
 }
 
 const (
-	width, height           = 460.0, 230.0
-	left, right, top, below = 56.0, 120.0, 26.0, 34.0
+	width, height           = 480.0, 230.0
+	left, right, top, below = 56.0, 140.0, 26.0, 34.0
 )
 
 // colour tells roles apart, and curves of one role by their place.
@@ -49,19 +47,17 @@ func (p plot) bounds() (least, most float64) {
 			}
 		}
 	}
-	if !p.log || math.IsInf(least, 1) {
-		least = 0
+	if math.IsInf(least, 1) {
+		return 0.1, 1
 	}
-	return least, max(most, 1e-9)
+	// A decade at the least, or small differences would look large.
+	return min(least, most/10), most
 }
 
 // place is where a figure is drawn: x of the n-th tick, y of the value.
 func (p plot) place(n int, v float64) (x, y float64) {
 	least, most := p.bounds()
-	share := v / most
-	if p.log && most > least {
-		share = (math.Log(v) - math.Log(least)) / (math.Log(most) - math.Log(least))
-	}
+	share := math.Log(v/least) / math.Log(most/least)
 	span := width - left - right
 	x = left + span/2
 	if len(p.ticks) > 1 {
@@ -91,15 +87,8 @@ func (p plot) svg() string {
 
 func (p plot) axes(b *strings.Builder) {
 	least, most := p.bounds()
-	values := []float64{least, most / 2, most}
-	if p.log {
-		values[1] = math.Sqrt(least * most)
-	}
-	for _, v := range values {
+	for _, v := range []float64{least, math.Sqrt(least * most), most} {
 		_, y := p.place(0, v)
-		if v == 0 {
-			y = height - below
-		}
 		fmt.Fprintf(b, `<line x1="%g" y1="%.1f" x2="%g" y2="%.1f" class="g"/><text x="%g" y="%.1f" text-anchor="end">%s</text>`,
 			left, y, width-right, y, left-4, y+4, cell(v))
 	}

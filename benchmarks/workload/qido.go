@@ -132,7 +132,7 @@ func questions() []question {
 		{"name", func(n int) string {
 			family, _, _ := strings.Cut(attribute(n, patientName), "^")
 			day := attribute(n, studyDate)
-			return "/studies?PatientName=" + url.QueryEscape(family) + "*&StudyDate=" + day[:4] + "0101-" + day[:4] + "1231"
+			return "/studies?PatientName=" + url.QueryEscape(family) + "^*&limit=25&StudyDate=" + day[:6] + "01-" + day[:6] + "28"
 		}},
 		{"patient", func(n int) string { return "/studies?PatientID=" + url.QueryEscape(attribute(n, patientID)) }},
 		{"study", func(n int) string { return "/studies?StudyInstanceUID=" + attribute(n, studyInstanceUID) }},
