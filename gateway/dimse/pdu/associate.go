@@ -118,30 +118,12 @@ func DecodeAssociateRQ(body []byte) (*AssociateRQ, error) {
 	rq := &AssociateRQ{}
 	c := cursor{b: body}
 	rq.ProtocolVersion, rq.CalledAETitle, rq.CallingAETitle = c.associate()
-	var seen contextIDs
-	for len(c.b) > 0 && !c.short {
-		kind, _, value := c.item()
-		if c.short {
-			break
-		}
-		var err error
-		switch kind {
-		case itemApplicationContext:
-			rq.ApplicationContextName = uid(value.b)
-		case itemContextRQ:
-			var context ContextRQ
-			if context, err = decodeContextRQ(value); err == nil {
-				err = seen.add(context.ID)
-			}
-			rq.Contexts = append(rq.Contexts, context)
-		case itemUserInformation:
-			err = rq.User.decode(value)
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	if err := c.end("A-ASSOCIATE-RQ"); err != nil {
+	err := c.items("A-ASSOCIATE-RQ", &rq.ApplicationContextName, &rq.User, itemContextRQ, func(value cursor) (byte, error) {
+		context, err := decodeContextRQ(value)
+		rq.Contexts = append(rq.Contexts, context)
+		return context.ID, err
+	})
+	if err != nil {
 		return nil, err
 	}
 	return rq, nil
@@ -153,6 +135,20 @@ func DecodeAssociateAC(body []byte) (*AssociateAC, error) {
 	ac := &AssociateAC{}
 	c := cursor{b: body}
 	ac.ProtocolVersion, ac.CalledAETitle, ac.CallingAETitle = c.associate()
+	err := c.items("A-ASSOCIATE-AC", &ac.ApplicationContextName, &ac.User, itemContextAC, func(value cursor) (byte, error) {
+		context, err := decodeContextAC(value)
+		ac.Contexts = append(ac.Contexts, context)
+		return context.ID, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ac, nil
+}
+
+// items decodes the variable items of a PDU. Those of contextKind go to
+// context, which returns the presentation context's id.
+func (c *cursor) items(pdu string, name *string, user *UserInformation, contextKind byte, context func(cursor) (byte, error)) error {
 	var seen contextIDs
 	for len(c.b) > 0 && !c.short {
 		kind, _, value := c.item()
@@ -162,24 +158,20 @@ func DecodeAssociateAC(body []byte) (*AssociateAC, error) {
 		var err error
 		switch kind {
 		case itemApplicationContext:
-			ac.ApplicationContextName = uid(value.b)
-		case itemContextAC:
-			var context ContextAC
-			if context, err = decodeContextAC(value); err == nil {
-				err = seen.add(context.ID)
+			*name = uid(value.b)
+		case contextKind:
+			var id byte
+			if id, err = context(value); err == nil {
+				err = seen.add(id)
 			}
-			ac.Contexts = append(ac.Contexts, context)
 		case itemUserInformation:
-			err = ac.User.decode(value)
+			err = user.decode(value)
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if err := c.end("A-ASSOCIATE-AC"); err != nil {
-		return nil, err
-	}
-	return ac, nil
+	return c.end(pdu)
 }
 
 func (c *cursor) associate() (version uint16, called, calling string) {
