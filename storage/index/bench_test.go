@@ -17,11 +17,11 @@ import (
 var studies = flag.Int("studies", 20_000, "studies in the benchmarks' index")
 
 // batches makes batches of about size instances out of n studies.
-func batches(p indextest.Population, from, n, size int, fn func(index.Batch)) {
+func batches(p indextest.Population, n, size int, fn func(index.Batch)) {
 	var b index.Batch
-	for i := from; i < from+n; i++ {
+	for i := range n {
 		b.Received = append(b.Received, p.Study(i)...)
-		if len(b.Received) >= size || i == from+n-1 {
+		if len(b.Received) >= size || i == n-1 {
 			b.Through = b.Received[len(b.Received)-1].At
 			fn(b)
 			b = index.Batch{}
@@ -53,7 +53,7 @@ func BenchmarkApply(b *testing.B) {
 }
 
 func BenchmarkEncodeBatch(b *testing.B) {
-	batches(indextest.Population{Seed: 3}, 0, 120, 1<<30, func(one index.Batch) {
+	batches(indextest.Population{Seed: 3}, 120, 1<<30, func(one index.Batch) {
 		p, err := index.EncodeBatch(one)
 		if err != nil {
 			b.Fatal(err)
@@ -83,7 +83,7 @@ func BenchmarkSearch(b *testing.B) {
 	}
 	defer x.Close()
 	p := indextest.Population{Seed: 4, MaxSeries: 2, MaxInstances: 1}
-	batches(p, 0, *studies, 2000, func(one index.Batch) { apply(b, x, one) })
+	batches(p, *studies, 2000, func(one index.Batch) { apply(b, x, one) })
 
 	condition := func(v string, path ...dicom.Tag) index.Condition { return index.Condition{Path: path, Value: v} }
 	for _, c := range []struct {
@@ -116,7 +116,7 @@ func BenchmarkSearch(b *testing.B) {
 func TestListOf20000UIDs(t *testing.T) {
 	x := open(t)
 	p := indextest.Population{Seed: 5, MaxSeries: 1, MaxInstances: 1}
-	batches(p, 0, 500, 500, func(b index.Batch) { apply(t, x, b) })
+	batches(p, 500, 500, func(b index.Batch) { apply(t, x, b) })
 	var list strings.Builder
 	for n := range 20_000 {
 		fmt.Fprintf(&list, "1.2.826.0.1.3680043.10.1.5.%d,", n)

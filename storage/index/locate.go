@@ -58,7 +58,7 @@ func each(ctx context.Context, q querier, query string, args []any, fn func(*sql
 	if err != nil {
 		return fmt.Errorf("index: %w", failed(err))
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err says it
+	defer rows.Close()
 	for rows.Next() {
 		if err := fn(rows); err != nil {
 			return fmt.Errorf("index: %w", failed(err))

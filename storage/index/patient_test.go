@@ -63,7 +63,7 @@ func TestPatientIDIsKeptBeforeOthers(t *testing.T) {
 // backslash.
 func TestModalitiesPartedByCommas(t *testing.T) {
 	x := open(t)
-	batches(indextest.Population{Seed: 6, MaxSeries: 2, MaxInstances: 1}, 0, 300, 300, func(b index.Batch) { apply(t, x, b) })
+	batches(indextest.Population{Seed: 6, MaxSeries: 2, MaxInstances: 1}, 300, 300, func(b index.Batch) { apply(t, x, b) })
 	count := func(value string) int {
 		return len(search(t, x, index.Query{Level: index.Study, Match: []index.Condition{{Path: []dicom.Tag{0x00080061}, Value: value}}}))
 	}

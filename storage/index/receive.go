@@ -107,7 +107,7 @@ func (c *change) loadMembers(ctx context.Context, studyUID string) ([]Members, e
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err says it
+	defer rows.Close()
 	for rows.Next() {
 		var m []byte
 		if err := rows.Scan(&m); err != nil {
