@@ -15,6 +15,7 @@ import (
 type body struct {
 	io.ReadCloser
 	at, size int64
+	moved    func()
 	failed   error // the source's, which the transport may report in its own words
 }
 
@@ -30,6 +31,7 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.at == b.size {
 		return 0, io.EOF
 	}
+	b.moved()
 	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.size-b.at)])
 	b.at += int64(n)
 	switch {
@@ -46,13 +48,15 @@ func (b *body) Read(p []byte) (int, error) {
 }
 
 // send opens a body, gives it to f, and returns the source's error in
-// preference to what the transport made of it.
-func send(ctx context.Context, src archive.Source, r storage.Range, f func(io.Reader) error) error {
+// preference to what the transport made of it. Each part of it that the
+// transport takes is told to moved.
+func send(ctx context.Context, moved func(), src archive.Source, r storage.Range, f func(io.Reader) error) error {
 	b, err := openBody(ctx, src, r)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
+	b.moved = moved
 	// The transport is given no Close: it might close a body that is read.
 	if err = f(struct{ io.Reader }{b}); err != nil && b.failed != nil {
 		return b.failed

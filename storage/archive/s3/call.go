@@ -8,21 +8,40 @@ import (
 )
 
 // call makes one kind of request until it succeeds, its failure is final, or
-// the attempts are used up. Each attempt has the time that transferring bytes
-// at the least rate takes on top of the timeout.
+// the attempts are used up. Each attempt has the time that handling bytes at
+// the least rate takes on top of the timeout.
 func (a *Archive) call(ctx context.Context, doing, key string, bytes int64, f func(context.Context) error) error {
 	limit := a.allowance(bytes)
 	return a.retry(ctx, doing, key, func() error {
-		attempt, cancel := context.WithTimeoutCause(ctx, limit, errSilent)
-		defer cancel()
-		began := time.Now()
-		err := f(attempt)
-		a.observe(doing, began, err)
-		if err != nil && ctx.Err() == nil && errors.Is(context.Cause(attempt), errSilent) {
-			return errSilent
-		}
-		return err
+		return a.attempt(ctx, doing, limit, func(ctx context.Context, _ *time.Timer) error { return f(ctx) })
 	})
+}
+
+// callSending is call for requests with a body: an attempt ends when no byte
+// of it is taken, and no answer comes, for the timeout.
+func (a *Archive) callSending(ctx context.Context, doing, key string, bytes int64, f func(context.Context, func()) error) error {
+	return a.retry(ctx, doing, key, func() error {
+		within, cancel := context.WithTimeoutCause(ctx, a.allowance(bytes), errSilent)
+		defer cancel()
+		return a.attempt(within, doing, a.o.Timeout, func(ctx context.Context, silence *time.Timer) error {
+			return f(ctx, func() { silence.Reset(a.o.Timeout) })
+		})
+	})
+}
+
+// attempt makes one request, which the timer that it is given ends.
+func (a *Archive) attempt(ctx context.Context, doing string, limit time.Duration, f func(context.Context, *time.Timer) error) error {
+	within, cancel := context.WithCancelCause(ctx)
+	defer cancel(context.Canceled)
+	timer := time.AfterFunc(limit, func() { cancel(errSilent) })
+	defer timer.Stop()
+	began := time.Now()
+	err := f(within, timer)
+	a.observe(doing, began, err)
+	if err != nil && errors.Is(context.Cause(within), errSilent) {
+		return errSilent
+	}
+	return err
 }
 
 // allowance is the time in which so many bytes must have been transferred.

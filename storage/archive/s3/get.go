@@ -101,19 +101,29 @@ func (s *stream) Close() {
 	s.ReadCloser.Close()
 }
 
-// fill reads len(p) bytes, and fails when that takes longer than the limit.
-func (s *stream) fill(p []byte, limit time.Duration) error {
-	timer := time.AfterFunc(limit, func() { s.cancel(errSilent) })
+// fill reads len(p) bytes. It fails when none come for the silence, or when
+// all together take longer than the limit.
+func (s *stream) fill(p []byte, silence, limit time.Duration) error {
+	timer := time.AfterFunc(silence, func() { s.cancel(errSilent) })
 	defer timer.Stop()
-	n, err := io.ReadFull(s.ReadCloser, p)
-	s.at += int64(n)
-	if err != nil && errors.Is(context.Cause(s.ctx), errSilent) {
-		return errSilent
+	deadline := time.Now().Add(limit)
+	for len(p) > 0 {
+		n, err := s.Read(p)
+		p = p[n:]
+		s.at += int64(n)
+		switch {
+		case len(p) == 0:
+			return nil
+		case err != nil && errors.Is(context.Cause(s.ctx), errSilent):
+			return errSilent
+		case errors.Is(err, io.EOF):
+			return io.ErrUnexpectedEOF
+		case err != nil:
+			return err
+		}
+		timer.Reset(min(silence, time.Until(deadline)))
 	}
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
+	return nil
 }
 
 // open asks for a range, which may reach beyond the end of the object when

@@ -98,8 +98,8 @@ func (u *upload) send(ctx context.Context, i int) error {
 	r := storage.Range{Offset: int64(i) * u.part}
 	r.Length = min(u.part, u.size-r.Offset)
 	number, crc := aws.Int32(int32(i)+1), aws.String(encodeCRC(u.summary.parts[i])) //nolint:gosec // at most 10,000
-	return u.archive.call(ctx, "put a part of", u.key, r.Length, func(ctx context.Context) error {
-		return send(ctx, u.src, r, func(body io.Reader) error {
+	return u.archive.callSending(ctx, "put a part of", u.key, r.Length, func(ctx context.Context, moved func()) error {
+		return send(ctx, moved, u.src, r, func(body io.Reader) error {
 			out, err := u.archive.client.UploadPart(ctx, &awss3.UploadPartInput{
 				Bucket: u.archive.bucket(), Key: u.archive.name(u.key), UploadId: u.id, PartNumber: number,
 				Body: body, ContentLength: aws.Int64(r.Length), ChecksumCRC32C: crc,
@@ -115,7 +115,8 @@ func (u *upload) send(ctx context.Context, i int) error {
 // complete makes the object of its parts, unless the key is taken.
 func (u *upload) complete(ctx context.Context) (string, error) {
 	confirmed := ""
-	err := u.archive.call(ctx, "finish to put", u.key, u.size, func(ctx context.Context) error {
+	// A server that puts the parts together byte by byte does so at its disk's rate.
+	err := u.archive.call(ctx, "finish to put", u.key, u.size/256, func(ctx context.Context) error {
 		out, err := u.archive.client.CompleteMultipartUpload(ctx, &awss3.CompleteMultipartUploadInput{
 			Bucket: u.archive.bucket(), Key: u.archive.name(u.key), UploadId: u.id,
 			MultipartUpload: &types.CompletedMultipartUpload{Parts: u.parts}, IfNoneMatch: aws.String("*"),

@@ -73,8 +73,8 @@ func (a *Archive) put(ctx context.Context, key string, src archive.Source, s sum
 // server has of it, if it says.
 func (a *Archive) putWhole(ctx context.Context, key string, src archive.Source, s summary) (string, error) {
 	confirmed := ""
-	err := a.call(ctx, "put", key, s.size, func(ctx context.Context) error {
-		return send(ctx, src, storage.Range{Length: s.size}, func(body io.Reader) error {
+	err := a.callSending(ctx, "put", key, s.size, func(ctx context.Context, moved func()) error {
+		return send(ctx, moved, src, storage.Range{Length: s.size}, func(body io.Reader) error {
 			out, err := a.client.PutObject(ctx, &awss3.PutObjectInput{
 				Bucket: a.bucket(), Key: a.name(key), Body: body, ContentLength: aws.Int64(s.size),
 				IfNoneMatch: aws.String("*"), ChecksumCRC32C: aws.String(encodeCRC(s.whole)), Metadata: s.metadata(),

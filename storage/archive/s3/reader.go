@@ -281,7 +281,7 @@ func (f *fetcher) block() chunk {
 		f.stream = s
 	}
 	data, free := f.archive.buffer(min(f.plan.block, f.end-f.at))
-	err := f.stream.fill(data, f.archive.allowance(int64(len(data))))
+	err := f.stream.fill(data, f.archive.o.Timeout, f.archive.allowance(int64(len(data))))
 	if err == nil {
 		err = f.check(data)
 	}

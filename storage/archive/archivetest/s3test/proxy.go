@@ -36,6 +36,7 @@ type Proxy struct {
 
 	target string
 	wire   *http.Transport
+	done   chan struct{} // closed when the test ends
 
 	mu     sync.Mutex
 	fault  func(*http.Request) Fault
@@ -45,12 +46,13 @@ type Proxy struct {
 // StartProxy starts a proxy in front of a server's URL; it ends with the test.
 func StartProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
-	p := &Proxy{target: strings.TrimPrefix(target, "http://"), wire: http.DefaultTransport.(*http.Transport).Clone(), counts: map[string]int{}}
+	p := &Proxy{target: strings.TrimPrefix(target, "http://"), wire: http.DefaultTransport.(*http.Transport).Clone(), counts: map[string]int{}, done: make(chan struct{})}
 	p.wire.DisableCompression = true
 	p.wire.MaxIdleConnsPerHost = 64
 	server := httptest.NewServer(p)
 	p.URL = server.URL
 	t.Cleanup(func() {
+		close(p.done)
 		server.CloseClientConnections()
 		server.Close()
 		p.wire.CloseIdleConnections()
@@ -100,6 +102,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case <-time.After(f.Delay):
 		case <-r.Context().Done():
 			return
+		case <-p.done: // a client that is gone is not seen before its body is read
+			return
 		}
 	}
 	switch {
@@ -145,7 +149,10 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, f Fault) {
 		_, _ = io.CopyN(w, body, most)
 		_ = http.NewResponseController(w).Flush()
 		if f.StallAnswer > 0 {
-			<-r.Context().Done()
+			select {
+			case <-r.Context().Done():
+			case <-p.done:
+			}
 		}
 		panic(http.ErrAbortHandler)
 	}
