@@ -35,7 +35,7 @@ func explain(doing, key string, err error) (wrapped error, again bool) {
 	kind, again := classify(err)
 	// What the SDK says is kept as text: it may wrap the end of an attempt's
 	// own context, which is not the caller's.
-	return fmt.Errorf("%s %q: %w: %v", doing, key, kind, err), again
+	return fmt.Errorf("%s %q: %w: %v", doing, key, kind, err), again //nolint:errorlint // see above
 }
 
 // classify finds the error of storage for one of the SDK, by the HTTP status
@@ -52,7 +52,12 @@ func classify(err error) (kind error, again bool) {
 	if strings.Contains(code, "Quota") || strings.Contains(code, "StorageFull") {
 		return storage.ErrFull, false
 	}
-	switch status := response.HTTPStatusCode(); status {
+	return byStatus(response.HTTPStatusCode(), code)
+}
+
+// byStatus sorts what a server answers.
+func byStatus(status int, code string) (kind error, again bool) {
+	switch status {
 	case http.StatusNotFound:
 		if code == "NoSuchBucket" { // the archive is away, and not the object
 			return storage.ErrUnavailable, false

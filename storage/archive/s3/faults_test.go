@@ -25,6 +25,7 @@ func faulty(t *testing.T, more ...func(*s3.Options)) (*s3.Archive, *s3test.Proxy
 	proxy := s3test.StartProxy(t, server.URL())
 	more = append([]func(*s3.Options){func(o *s3.Options) {
 		o.WritePart, o.ReadPart, o.Timeout = 5<<20, 1<<20, 300*time.Millisecond
+		o.Attempts = 12 // every second request fails, and of many at once some are unlucky
 	}}, more...)
 	return open(t, proxy.URL, more...), proxy, server
 }
@@ -68,7 +69,7 @@ func TestPutThroughFaults(t *testing.T) {
 				if f.FlipRequest > 0 && method == http.MethodPost || f.FlipRequest > int64(size) {
 					continue // the XML of a POST is not what is put
 				}
-				key, data := strings.ReplaceAll(name, " ", "-")+"/"+method+"/"+http.StatusText(200)+string(rune('a'+size%7)), archivetest.Random(9, size)
+				key, data := strings.ReplaceAll(name, " ", "-")+"/"+method+"/"+string(rune('a'+size%7)), archivetest.Random(9, size)
 				proxy.Do(every(2, method, f))
 				if _, err := a.Put(t.Context(), key, data); err != nil {
 					t.Errorf("%s of %s, %d bytes: %v", name, method, size, err)

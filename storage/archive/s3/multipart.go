@@ -52,7 +52,7 @@ func (a *Archive) putParts(ctx context.Context, key string, src archive.Source, 
 	}
 	err := u.sendAll(ctx)
 	if errors.Is(err, storage.ErrNotFound) { // the upload was swept away
-		err = fmt.Errorf("%w: %v", storage.ErrUnavailable, err)
+		err = fmt.Errorf("%w: %v", storage.ErrUnavailable, err) //nolint:errorlint // it is not the object that is missing
 	}
 	confirmed := ""
 	if err == nil {

@@ -109,6 +109,20 @@ func (o *Options) set(name, value string) (err error) {
 		o.Profile = value
 	case "path-style":
 		o.PathStyle, err = parseBool(value)
+	case "confirm":
+		o.ReadBack = value == "read"
+		if value != "read" && value != "checksum" {
+			err = fmt.Errorf("%w: %q is neither checksum nor read", storage.ErrInvalid, value)
+		}
+	default:
+		err = o.tune(name, value)
+	}
+	return err
+}
+
+// tune sets one of the numbers.
+func (o *Options) tune(name, value string) (err error) {
+	switch name {
 	case "write-part":
 		o.WritePart, err = parseCount(value, mib)
 	case "write-parallel":
@@ -119,11 +133,6 @@ func (o *Options) set(name, value string) (err error) {
 		o.ReadParallel, err = parseInt(value)
 	case "read-window":
 		o.ReadWindow, err = parseCount(value, mib)
-	case "confirm":
-		o.ReadBack = value == "read"
-		if value != "read" && value != "checksum" {
-			err = fmt.Errorf("%w: %q is neither checksum nor read", storage.ErrInvalid, value)
-		}
 	case "timeout":
 		if o.Timeout, err = time.ParseDuration(value); err != nil || o.Timeout <= 0 {
 			err = fmt.Errorf("%w: %q is no duration", storage.ErrInvalid, value)

@@ -233,7 +233,7 @@ func (f *fetcher) run() {
 		case gone(c.err):
 			c.err = f.vanished(c.err)
 		default:
-			again := false
+			var again bool
 			c.err, again = explain("read", f.key, c.err)
 			if failures++; again && failures < f.archive.o.Attempts && f.archive.pause(f.ctx, failures) == nil {
 				continue

@@ -14,13 +14,14 @@ import (
 
 // Get implements archive.Archive. The reader comes from the first archive that
 // sends its first byte; one that fails or falls silent later is replaced by
-// the next, from the byte that was read last. No archive is asked twice.
+// the next, from the byte that was read last. No archive that failed is asked
+// again.
 func (s *Set) Get(ctx context.Context, key string, r storage.Range) (io.ReadCloser, error) {
 	if err := accept(ctx, key); err != nil {
 		return nil, err
 	}
 	in := &reader{set: s, ctx: ctx, key: key, at: r.Offset, end: r.End(), asked: make([]bool, len(s.members))}
-	if err := in.begin(r); err != nil {
+	if err := in.begin(r); err != nil { //nolint:contextcheck // it is the reader's
 		in.all.Wait()
 		return nil, err
 	}
@@ -60,7 +61,7 @@ func (r *reader) ask(ctx context.Context, s *source, rng storage.Range) *source 
 		s.head = make([]byte, min(rng.Length, 32<<10))
 		n := 0
 		for n == 0 && s.err == nil {
-			n, s.err = s.ReadCloser.Read(s.head)
+			n, s.err = s.Read(s.head)
 		}
 		s.head = s.head[:n]
 		if n > 0 {
@@ -78,7 +79,7 @@ func (r *reader) ask(ctx context.Context, s *source, rng storage.Range) *source 
 func (s *source) close() {
 	s.cancel()
 	if s.ReadCloser != nil {
-		_ = s.ReadCloser.Close() // nothing was written
+		_ = s.Close() // nothing was written
 	}
 }
 
@@ -137,11 +138,12 @@ func (r *reader) remaining() []*member {
 	return left
 }
 
-// dismiss lets go of the members that were outrun. One that was asked before
+// dismiss lets go of the members that were outrun: they may be asked again. One that was asked before
 // the one that answered is slow, and is asked later the next time.
 func (r *reader) dismiss(answers chan *source, waiting map[*source]bool) {
 	for s := range waiting {
 		s.cancel()
+		r.asked[s.at] = false
 		if r.now != nil && s.turn < r.now.turn {
 			r.set.note(r.ctx, s.member, fmt.Errorf("read %q: %w: %s was outrun by %s", r.key, storage.ErrUnavailable, s, r.now))
 		}

@@ -154,9 +154,12 @@ func TestReplacedMidStream(t *testing.T) {
 	for _, err := range []error{errDown, nil, io.EOF, storage.ErrCorrupt} {
 		for _, after := range []int64{0, 1, 32 << 10, 32<<10 + 1, 1 << 20, 3<<20 - 11} {
 			for _, plain := range []bool{true, false} {
-				damaged := 0
+				damaged, patience := 0, time.Minute
+				if err == nil {
+					patience = 5 * time.Millisecond
+				}
 				s, a, b := two(t, set.Options{
-					Hedge: 5 * time.Millisecond, Stall: 5 * time.Millisecond,
+					Hedge: patience, Stall: patience,
 					Damaged: func(string, string, error) { damaged++ },
 				}, data)
 				a.reads.Store(&readFault{after: after, err: err})
@@ -175,7 +178,7 @@ func TestReplacedMidStream(t *testing.T) {
 				if closeErr := r.Close(); closeErr != nil {
 					t.Error(closeErr)
 				}
-				if b.gets.Load() != 1 || a.gets.Load() != 1 {
+				if a.gets.Load() != 1 || b.gets.Load() < 1 || b.gets.Load() > 2 {
 					t.Errorf("broken by %v after %d: asked %d and %d times", err, after, a.gets.Load(), b.gets.Load())
 				}
 				if isDamage := errors.Is(err, storage.ErrCorrupt) || errors.Is(err, io.EOF); isDamage != (damaged == 1) {
