@@ -6,8 +6,10 @@ import (
 	"io"
 	"net/url"
 	"path/filepath"
+	"slices"
 
 	"github.com/esante-alsace/cigogne/storage/archive"
+	"github.com/esante-alsace/cigogne/storage/archive/cache"
 	"github.com/esante-alsace/cigogne/storage/archive/dir"
 	"github.com/esante-alsace/cigogne/storage/archive/s3"
 	"github.com/esante-alsace/cigogne/storage/archive/set"
@@ -17,11 +19,14 @@ import (
 type archives struct {
 	archive.Archive
 	each []archive.Archive
+	// read is what retrievals read from: all as one, with what is far away
+	// kept on the node's disk.
+	read archive.Archive
 }
 
 // Close gives back what the archives hold.
 func (a *archives) Close() {
-	for _, one := range a.each {
+	for _, one := range append([]archive.Archive{a.read}, a.each...) {
 		if c, ok := one.(io.Closer); ok {
 			c.Close()
 		}
@@ -71,14 +76,23 @@ func (s *stores) openArchives(ctx context.Context) (*archives, error) {
 		}
 		a.each = append(a.each, one)
 	}
-	if a.Archive = a.each[0]; len(a.each) == 1 {
-		return a, nil // whose files the kernel can send itself
-	}
-	if a.Archive, err = set.New(a.each, set.Options{Copies: s.ArchiveCopies}); err != nil {
-		a.Close()
-		return nil, err
+	if a.Archive = a.each[0]; len(a.each) > 1 {
+		if a.Archive, err = set.New(a.each, set.Options{Copies: s.ArchiveCopies}); err != nil {
+			a.Close()
+			return nil, err
+		}
 	}
 	return a, nil
+}
+
+// openCache puts a cache on the node's disk in front of what is read, unless
+// all archives are folders, whose files the kernel can send itself.
+func (s *stores) openCache(a *archives) (err error) {
+	far := slices.ContainsFunc(a.each, func(one archive.Archive) bool { _, near := one.(*dir.Archive); return !near })
+	if a.read = a.Archive; far && s.CacheMax > 0 {
+		a.read, err = cache.Open(filepath.Join(s.DataDir, "cache"), a.Archive, cache.Options{MaxBytes: int64(s.CacheMax)})
+	}
+	return err
 }
 
 func openArchive(ctx context.Context, u *url.URL) (archive.Archive, error) {

@@ -55,6 +55,7 @@ type stores struct {
 	DataDir       string   `default:"./cigogne-data" placeholder:"DIR" type:"path" help:"Directory of journal, index and, unless --archive is given, archive (${default})."`
 	Archive       []string `placeholder:"URL" sep:"none" help:"Archive, such as dir:///srv/archive or s3://bucket/prefix?endpoint=https://host; repeatable (DATA-DIR/archive)."`
 	ArchiveCopies int      `placeholder:"N" help:"On how many archives a pack must lie before the journal gives its space back; 0 means all, at most 2."`
+	CacheMax      size     `default:"8GiB" help:"Most bytes of distant archives that are kept on the node's disk; 0 for none (${default})."`
 	JournalMax    size     `default:"0" help:"Most bytes in the journal; 0 leaves it to the disk."`
 }
 

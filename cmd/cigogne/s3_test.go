@@ -38,6 +38,7 @@ func TestS3Archive(t *testing.T) {
 	l = live
 	push(2)
 	checkSome(t, node, live.acknowledged, len(live.acknowledged), nil)
+	checkSome(t, node, before.acknowledged, len(before.acknowledged), nil) // read before: it is on the node's disk
 	node.eventually("told of", func() bool { return metric(t, node, "cigogne_archive_failing") == "1" })
 	node.kill()
 	node = serve(t, dir, "--archive", url, "--settle", "50ms", "--log-level", "error") // starts without its archive, too

@@ -102,6 +102,9 @@ func (n *node) openStores(ctx context.Context) error {
 	if n.archives, err = s.openArchives(ctx); err != nil {
 		return err
 	}
+	if err := s.openCache(n.archives); err != nil {
+		return fmt.Errorf("cache: %w", err)
+	}
 	if n.index, err = s.openIndex(ctx, n.log); err != nil {
 		return err
 	}
@@ -207,7 +210,7 @@ func (n *node) wireUseCases() {
 		Journal: n.journal, Index: n.index, Indexer: n.indexer, MaxDataSet: int64(c.MaxDataSet), Logger: n.log,
 	})
 	n.reader = gateway.NewRetriever(gateway.RetrieverOptions{
-		Index: n.index, Indexer: n.indexer, Journal: n.journal, Archive: n.archives.Archive,
+		Index: n.index, Indexer: n.indexer, Journal: n.journal, Archive: n.archives.read,
 	})
 	n.finder = gateway.NewSearcher(n.index, n.indexer, n.reader)
 	n.archiver = gateway.NewArchiver(gateway.ArchiverOptions{
