@@ -116,8 +116,11 @@ func FuzzSTOW(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body, boundary string, chunk int) {
 		chunk = max(1, chunk&0xFFFF)
-		// The standard library also takes bare line feeds: nothing to compare.
-		bare := strings.Count(body, "\n") != strings.Count(body, "\r\n")
+		// The standard library also takes bare line feeds, and ends a part at
+		// a border behind which a bare carriage return stands: nothing to
+		// compare.
+		lines := strings.Count(body, "\r\n")
+		bare := strings.Count(body, "\n") != lines || strings.Count(body, "\r") != lines
 		ours, err := readAll(t, chunked{strings.NewReader(body), chunk}, boundary)
 		if err != nil || bare {
 			return
