@@ -12,6 +12,7 @@ import (
 // of letters and with single spaces. The marks of kana and Hangul stay, since
 // they make other syllables. '^', '=', '*' and '?' stay.
 func fold(s string) string {
+	s = strings.ToValidUTF8(s, "\uFFFD") // a query may be anything
 	if folded, ok := foldASCII(s); ok {
 		return folded
 	}
