@@ -2,104 +2,13 @@ package subject
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 
 	"github.com/esante-alsace/cigogne/benchmarks/result"
 )
-
-// Orthanc is Orthanc with its DICOMweb plug-in, on SQLite.
-type Orthanc struct {
-	// NoDelay switches Nagle's algorithm off in its DIMSE server, which its
-	// configuration cannot: DCMTK reads TCP_NODELAY from the environment.
-	NoDelay bool
-}
-
-// Name implements Subject.
-func (o Orthanc) Name() string {
-	if o.NoDelay {
-		return "orthanc nodelay"
-	}
-	return "orthanc"
-}
-
-// Role implements Subject.
-func (o Orthanc) Role() result.Role { return result.Peer }
-
-// Promise implements Subject.
-func (o Orthanc) Promise() string {
-	p := "SQLite; SyncStorageArea true: fsync of each file; index in WAL mode, synchronous NORMAL: not fsynced"
-	if o.NoDelay {
-		p += "; environment TCP_NODELAY=1"
-	}
-	return p
-}
-
-const orthancPlugin = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
-
-// Start implements Subject.
-func (o Orthanc) Start(ctx context.Context, dir, host string) (*Running, error) {
-	path, err := program("Orthanc")
-	if err != nil {
-		return nil, err
-	}
-	if _, err := os.Stat(orthancPlugin); err != nil {
-		return nil, fmt.Errorf("%s: %w", orthancPlugin, ErrMissing)
-	}
-	dimse, dimsePort, err := freeAddress(host)
-	if err != nil {
-		return nil, err
-	}
-	web, webPort, err := freeAddress(host)
-	if err != nil {
-		return nil, err
-	}
-	config, err := o.configure(dir, dimsePort, webPort)
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, path, config)
-	if o.NoDelay {
-		cmd.Env = append(os.Environ(), "TCP_NODELAY=1")
-	}
-	return launch(ctx, cmd, Endpoints{DIMSE: dimse, AETitle: "ORTHANC", Web: "http://" + web + "/dicom-web", Dir: dir}, dimse, web)
-}
-
-// configure writes a configuration file: Debian's own settings, with the
-// instances' check by call disabled so that any caller is served.
-func (o Orthanc) configure(dir, dimsePort, webPort string) (string, error) {
-	data := filepath.Join(dir, "data")
-	if err := os.MkdirAll(data, 0o755); err != nil {
-		return "", err
-	}
-	ports := [2]int{}
-	for i, p := range []string{dimsePort, webPort} {
-		n, err := strconv.Atoi(p)
-		if err != nil {
-			return "", err
-		}
-		ports[i] = n
-	}
-	b, err := json.Marshal(map[string]any{
-		"StorageDirectory": data, "IndexDirectory": data, "StorageCompression": false,
-		"DicomAet": "ORTHANC", "DicomPort": ports[0], "DicomThreadsCount": 4,
-		"DicomAlwaysAllowStore": true, "DicomCheckCalledAet": false,
-		"HttpPort": ports[1], "RemoteAccessAllowed": true, "AuthenticationEnabled": false,
-		"KeepAlive": true, "TcpNoDelay": true, "HttpThreadsCount": 50, "SyncStorageArea": true,
-		"OverwriteInstances": false, "UnknownSopClassAccepted": true,
-		"Plugins":  []string{orthancPlugin},
-		"DicomWeb": map[string]any{"Enable": true, "Root": "/dicom-web/"},
-	})
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "orthanc.json")
-	return path, os.WriteFile(path, b, 0o644)
-}
 
 // DCMQRSCP is DCMTK's archive.
 type DCMQRSCP struct{}

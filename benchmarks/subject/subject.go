@@ -52,6 +52,9 @@ type Running struct {
 	cmd  *exec.Cmd
 	log  string // file
 	done chan struct{}
+	// behind is the database that it works with, or nil: what that uses counts
+	// as its own, and it ends with it.
+	behind *Running
 }
 
 // Idle is a subject without a process: its clients do all there is to do.
@@ -71,7 +74,10 @@ func launch(ctx context.Context, cmd *exec.Cmd, at Endpoints, addresses ...strin
 	}
 	defer log.Close()
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -120,10 +126,17 @@ func (r *Running) tail() string {
 
 // Usage is what its processes have used; nothing when it has none.
 func (r *Running) Usage() (proc.Usage, error) {
-	if r.cmd == nil {
+	if r == nil || r.cmd == nil {
 		return proc.Usage{}, nil
 	}
-	return proc.Tree(r.cmd.Process.Pid)
+	own, err := proc.Tree(r.cmd.Process.Pid)
+	if err != nil {
+		return own, err
+	}
+	behind, err := r.behind.Usage()
+	own.CPU += behind.CPU
+	own.PeakRSS += behind.PeakRSS
+	return own, err
 }
 
 // Quiet waits until its processes use no more than a hundredth of a processor,
@@ -157,9 +170,10 @@ const stopTimeout = 15 * time.Second
 
 // Stop ends it.
 func (r *Running) Stop() {
-	if r.cmd == nil {
+	if r == nil || r.cmd == nil {
 		return
 	}
+	defer r.behind.Stop()
 	r.cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it may have ended
 	select {
 	case <-r.done:

@@ -193,13 +193,17 @@ func askAll(studies, clients int) driver {
 
 func (s Settings) queries(n int) []benchmarks.Workload {
 	peer := min(n, s.PeerStudies)
-	held := fmt.Sprintf("orthanc %s studies", short(peer))
+	holding := func(o subject.Orthanc) benchmarks.Case {
+		title := fmt.Sprintf("%s %s studies", o.Name(), short(peer))
+		return benchmarks.Case{Subject: named{o, title}, Fill: sendIndex(peer), Drive: askAll(peer, 1)}
+	}
 	return []benchmarks.Workload{{
 		Name: "qido-" + short(n), Family: "qido", Size: n, Title: fmt.Sprintf("QIDO-RS of studies among %s, 1 client", short(n)),
 		Primary: "p50-name ms", Unit: result.Requests, Amount: 1500,
 		Cases: []benchmarks.Case{
 			{Subject: s.ours(), Before: fillIndex(n), Drive: askAll(n, 1)},
-			{Subject: named{subject.Orthanc{}, held}, Fill: sendIndex(peer), Drive: askAll(peer, 1)},
+			holding(subject.Orthanc{}),
+			holding(subject.Orthanc{PostgreSQL: true}),
 		},
 	}}
 }

@@ -55,6 +55,7 @@ func (s Settings) wado(h *held, n int) []benchmarks.Workload {
 		return append(cases,
 			benchmarks.Case{Subject: s.packed(), Fill: h.filledAndPacked, Drive: gets(n, web, ours)},
 			benchmarks.Case{Subject: subject.Orthanc{}, Fill: h.filled, Drive: gets(n, web, ours)},
+			benchmarks.Case{Subject: subject.Orthanc{PostgreSQL: true}, Fill: h.filled, Drive: gets(n, web, ours)},
 		)
 	}
 	return []benchmarks.Workload{
@@ -82,6 +83,7 @@ func (s Settings) metadata(h *held) benchmarks.Workload {
 			{Subject: s.ours(), Fill: h.filled, Drive: get},
 			{Subject: s.packed(), Fill: h.filledAndPacked, Drive: get},
 			{Subject: subject.Orthanc{}, Fill: h.filled, Drive: get},
+			{Subject: subject.Orthanc{PostgreSQL: true}, Fill: h.filled, Drive: get},
 		},
 	}
 }

@@ -118,6 +118,7 @@ func (s Settings) cstore(n int) benchmarks.Workload {
 			{Subject: s.oursNoFsync(), Drive: send},
 			{Subject: s.bare(false), Drive: send},
 			{Subject: subject.Orthanc{}, Drive: send},
+			{Subject: subject.Orthanc{PostgreSQL: true}, Drive: send},
 			{Subject: subject.Orthanc{NoDelay: true}, Drive: send},
 			{Subject: named{subject.Orthanc{NoDelay: true}, "orthanc nodelay both"}, Drive: storescu(n, true)},
 			{Subject: subject.DCMQRSCP{}, Drive: send},
@@ -166,6 +167,7 @@ func (s Settings) stow(n int) benchmarks.Workload {
 			{Subject: subject.Client{Title: "segment fsync 8", Safe: "one file, fsync for every 8 instances"}, Drive: diskSegment(n, 8)},
 			{Subject: s.oursNoFsync(), Drive: send},
 			{Subject: subject.Orthanc{}, Drive: send},
+			{Subject: subject.Orthanc{PostgreSQL: true}, Drive: send},
 			{Subject: subject.Client{Title: "files fsync", Safe: "a file for each instance, fsynced"}, Drive: diskFiles(n, true)},
 			{Subject: subject.Client{Title: "files", Safe: "none: a file for each instance, not fsynced"}, Drive: diskFiles(n, false)},
 		},
@@ -182,6 +184,7 @@ func (s Settings) tinyStow() benchmarks.Workload {
 			{Subject: subject.Client{Title: "files fsync", Safe: "a file for each instance, fsynced"}, Drive: diskFiles(4, true)},
 			{Subject: s.oursNoFsync(), Drive: send},
 			{Subject: subject.Orthanc{}, Drive: send},
+			{Subject: subject.Orthanc{PostgreSQL: true}, Drive: send},
 		},
 	}
 }
