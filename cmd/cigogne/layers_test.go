@@ -38,6 +38,7 @@ func allowed() map[string][]string {
 		"storage/archive/archivetest": {"storage", "storage/archive"},
 		"storage/index":               {"storage", "storage/dicom"},
 		"storage/index/indextest":     {"storage", "storage/dicom", "storage/index"},
+		"consensus/peer":              {"storage"},
 		"benchmarks":                  {"..."},
 	}
 }

@@ -33,6 +33,7 @@ type cli struct {
 
 	Serve   serveCommand   `cmd:"" help:"Run a node."`
 	Version versionCommand `cmd:"" help:"Print the version."`
+	Certs   certsCommand   `cmd:"" help:"Make a cluster CA, and certificates of its nodes and operators."`
 	Fsck    fsckCommand    `cmd:"" help:"Check journal, packs and index against each other while the node is stopped."`
 	Rebuild rebuildCommand `cmd:"" help:"Make the index anew from packs and journal alone while the node is stopped."`
 }

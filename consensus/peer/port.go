@@ -1,0 +1,219 @@
+package peer
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/esante-alsace/cigogne/storage"
+)
+
+const (
+	defaultMaxConns = 1024
+	// handshakesMost bounds those who are not known yet.
+	handshakesMost = 64
+	// headerBytes and headerTime bound the header of a call.
+	headerBytes = 16 << 10
+	headerTime  = 10 * time.Second
+)
+
+// Handler speaks on one connection, which is closed when it returns. It must
+// return soon after the connection fails or ctx ends, and the port closes the
+// connection when ctx does.
+type Handler func(ctx context.Context, c *Conn)
+
+// PortOptions say where a port listens and as whom.
+type PortOptions struct {
+	// Addr is HOST:PORT. It is not used when Listener is given.
+	Addr        string
+	Listener    net.Listener
+	Credentials *Credentials
+	// MaxConns bounds the connections; more are closed at once. 0 means 1024.
+	MaxConns int
+	Logger   *slog.Logger
+}
+
+// Port is the node's end of the cluster.
+type Port struct {
+	o        PortOptions
+	listener net.Listener
+	handlers map[string]Handler
+	http     http.Handler
+	calls    *connListener
+
+	slots, handshakes chan struct{}
+	work              sync.WaitGroup
+}
+
+// Listen opens the port. Handle and HandleHTTP say what is spoken on it, and
+// then Serve must be called, or Close.
+func Listen(ctx context.Context, o PortOptions) (*Port, error) {
+	if o.MaxConns <= 0 {
+		o.MaxConns = defaultMaxConns
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Credentials.Identity.Role != RoleNode {
+		return nil, fmt.Errorf("%w: %s is no node", storage.ErrForbidden, o.Credentials.Identity)
+	}
+	p := &Port{
+		o: o, listener: o.Listener, handlers: map[string]Handler{},
+		slots: make(chan struct{}, o.MaxConns), handshakes: make(chan struct{}, handshakesMost),
+	}
+	if p.listener == nil {
+		lc := net.ListenConfig{KeepAliveConfig: keepAlive()}
+		var err error
+		if p.listener, err = lc.Listen(ctx, "tcp", o.Addr); err != nil {
+			return nil, fmt.Errorf("peer port: %w", err)
+		}
+	}
+	p.calls = newConnListener(p.listener.Addr())
+	return p, nil
+}
+
+// Addr is where the port listens.
+func (p *Port) Addr() net.Addr { return p.listener.Addr() }
+
+// Handle sets who speaks a protocol, before Serve. Only nodes are let in.
+func (p *Port) Handle(proto string, h Handler) { p.handlers[proto] = h }
+
+// HandleHTTP sets who answers calls, before Serve. Nodes and operators are
+// let in: From tells which it is.
+func (p *Port) HandleHTTP(h http.Handler) { p.http = h }
+
+// Close closes a port that was not served.
+func (p *Port) Close() error { return p.listener.Close() }
+
+// Serve takes connections until ctx ends, closes them and waits for their
+// handlers.
+func (p *Port) Serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer p.work.Wait()
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { p.listener.Close() })
+	defer stop()
+	defer p.listener.Close()
+	if p.http != nil {
+		p.handlers[ProtoHTTP] = p.calls.handle
+		p.work.Go(func() { p.serveHTTP(ctx) })
+	}
+	protos := make([]string, 0, len(p.handlers))
+	for _, proto := range []string{ProtoRaft, ProtoCopy, ProtoHTTP} {
+		if p.handlers[proto] != nil {
+			protos = append(protos, proto)
+		}
+	}
+	config := p.o.Credentials.config(protos, nil)
+	for {
+		c, err := p.listener.Accept()
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				c.Close()
+			}
+			return ctx.Err()
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("peer port: %w", err)
+		case err != nil: // out of files, mostly: those who are there go on
+			p.o.Logger.Warn("peer port takes no connection", "error", err)
+			if err := pause(ctx, 100*time.Millisecond); err != nil {
+				return err
+			}
+			continue
+		}
+		p.take(ctx, tls.Server(c, config))
+	}
+}
+
+// take speaks on a connection if there is room for it.
+func (p *Port) take(ctx context.Context, c *tls.Conn) {
+	select {
+	case p.handshakes <- struct{}{}:
+	default:
+		c.NetConn().Close()
+		return
+	}
+	p.work.Go(func() {
+		conn, h, err := p.greet(ctx, c)
+		<-p.handshakes
+		if err != nil {
+			c.NetConn().Close()
+			p.o.Logger.Warn("peer port refused a connection", "from", c.RemoteAddr().String(), "error", err)
+			return
+		}
+		defer conn.Close()
+		select {
+		case p.slots <- struct{}{}:
+			defer func() { <-p.slots }()
+		default:
+			p.o.Logger.Warn("peer port has no room for a connection", "peer", conn.Peer.String())
+			return
+		}
+		stop := context.AfterFunc(ctx, func() { conn.NetConn().Close() })
+		defer stop()
+		h(ctx, conn)
+	})
+}
+
+// greet does the handshake and finds who speaks.
+func (p *Port) greet(ctx context.Context, c *tls.Conn) (*Conn, Handler, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	if err := c.HandshakeContext(ctx); err != nil {
+		return nil, nil, err
+	}
+	conn, err := newConn(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	proto := c.ConnectionState().NegotiatedProtocol
+	h, ok := p.handlers[proto]
+	if !ok {
+		return nil, nil, fmt.Errorf("%w: protocol %q", storage.ErrUnsupported, proto)
+	}
+	if conn.Peer.Role != RoleNode && proto != ProtoHTTP {
+		return nil, nil, fmt.Errorf("%w: %s may not speak %s", storage.ErrForbidden, conn.Peer, proto)
+	}
+	return conn, h, nil
+}
+
+func (p *Port) serveHTTP(ctx context.Context) {
+	server := &http.Server{
+		Handler:           p.http,
+		ReadHeaderTimeout: headerTime,
+		IdleTimeout:       2 * idleTime, // longer than who calls keeps it
+		MaxHeaderBytes:    headerBytes,
+		ErrorLog:          slog.NewLogLogger(p.o.Logger.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if conn, ok := c.(*callConn); ok {
+				return context.WithValue(ctx, identityKey{}, conn.Peer)
+			}
+			return ctx
+		},
+	}
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	if err := server.Serve(p.calls); !errors.Is(err, http.ErrServerClosed) {
+		p.o.Logger.Error("peer port answers no calls", "error", err)
+	}
+}
+
+// pause waits for d, or fails with ctx's error when that ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
