@@ -2,21 +2,16 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"time"
 
+	"github.com/esante-alsace/cigogne/cmd/cigogne/progress"
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/journal"
 )
-
-// errProblems is how fsck and rebuild end when they found something wrong.
-var errProblems = errors.New("not everything is well")
 
 type fsckCommand struct {
 	stores
@@ -59,7 +54,7 @@ func (f *fsckCommand) Run(ctx context.Context, c console) error {
 		fmt.Fprintf(c.out, "%d journal segments end within an entry that was never acknowledged, as after a crash; the next start cuts them\n", done.Torn)
 	}
 	if done.Problems > 0 {
-		return fmt.Errorf("%w: %d problems", errProblems, done.Problems)
+		return fmt.Errorf("%w: %d problems", errPartly, done.Problems)
 	}
 	fmt.Fprintln(c.out, "all is well")
 	return nil
@@ -78,7 +73,7 @@ func (s *stores) present() error {
 // them would make them, and fsck changes nothing.
 func (s *stores) complete() error {
 	if _, err := os.Stat(s.indexPath()); err != nil {
-		return fmt.Errorf("%w: there is no index (%w): run 'cigogne rebuild --data-dir %s'", errProblems, err, s.DataDir)
+		return fmt.Errorf("%w: there is no index (%w): run 'cigogne rebuild --data-dir %s'", errPartly, err, s.DataDir)
 	}
 	urls, err := s.archiveURLs()
 	if err != nil {
@@ -86,7 +81,7 @@ func (s *stores) complete() error {
 	}
 	for _, u := range urls {
 		if _, err := os.Stat(u.Path); u.Scheme == "dir" && err != nil {
-			return fmt.Errorf("%w: there is no archive (%w)", errProblems, err)
+			return fmt.Errorf("%w: there is no archive (%w)", errPartly, err)
 		}
 	}
 	return nil
@@ -95,6 +90,7 @@ func (s *stores) complete() error {
 type rebuildCommand struct {
 	stores
 	damage
+	longWork
 }
 
 // Run makes the index anew beside the old one, and replaces it at the end.
@@ -116,9 +112,9 @@ func (r *rebuildCommand) Run(ctx context.Context, c console) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.out, "rebuilt the index from %d packs with %d instances and %d journal records\n", done.Packs, done.Packed, done.Journaled)
+	r.say(c, "rebuilt the index from %d packs with %d instances and %d journal records\n", done.Packs, done.Packed, done.Journaled)
 	if done.Problems > 0 {
-		return fmt.Errorf("%w: %d things could not be read and were left out", errProblems, done.Problems)
+		return fmt.Errorf("%w: %d things could not be read and were left out", errPartly, done.Problems)
 	}
 	return nil
 }
@@ -137,11 +133,20 @@ func (r *rebuildCommand) rebuild(ctx context.Context, c console, j *journal.Jour
 	if err != nil {
 		return gateway.Rebuilt{}, err
 	}
+	work := r.start(c)
+	work.Step("rebuild", progress.Amount{})
+	read := 0
 	done, err := gateway.Rebuild(ctx, gateway.RebuildOptions{
 		Index: x, Archives: a.each, Journal: j,
-		Progress: progress(c.err),
-		Problem:  func(what string) { fmt.Fprintln(c.out, what) },
+		Progress: func(r gateway.Rebuilt) {
+			work.Add(int64(r.Packed+r.Journaled-read), 0)
+			read = r.Packed + r.Journaled
+		},
+		Problem: func(what string) {
+			work.Tell(progress.Event{Name: "problem", Text: what, Fields: []slog.Attr{slog.String("text", what)}})
+		},
 	})
+	work.End()
 	if cerr := x.Close(); err == nil {
 		err = cerr
 	}
@@ -171,16 +176,4 @@ func syncDir(path string) error {
 	}
 	defer d.Close()
 	return d.Sync()
-}
-
-// progress tells now and then how far a rebuild is.
-func progress(w io.Writer) func(gateway.Rebuilt) {
-	const every = 2 * time.Second
-	last := time.Now()
-	return func(r gateway.Rebuilt) {
-		if now := time.Now(); now.Sub(last) >= every {
-			last = now
-			fmt.Fprintf(w, "%d packs, %d instances, %d journal records\n", r.Packs, r.Packed, r.Journaled)
-		}
-	}
 }

@@ -13,10 +13,11 @@ const module = "github.com/esante-alsace/cigogne"
 
 // allowed says which of our packages each package may import; a package that
 // is not listed is held to the longest listed folder above it. A trailing
-// '/...' allows a folder with all below it.
+// '/...' allows a folder with all below it, '...' all but commands.
 func allowed() map[string][]string {
 	return map[string][]string{
-		"cmd/cigogne":                 {"..."},
+		"cmd/cigogne":                 {"...", "cmd/cigogne/..."},
+		"cmd/cigogne/progress":        {},
 		"gateway":                     {"storage/..."},
 		"gateway/access":              {"storage"},
 		"gateway/dimse":               {"gateway", "gateway/access", "gateway/dimse/...", "storage", "storage/dicom"},
@@ -96,7 +97,10 @@ func ruleFor(rules map[string][]string, pkg string) ([]string, bool) {
 func permits(rule []string, to string) bool {
 	for _, r := range rule {
 		if r == "..." {
-			return !strings.HasPrefix(to, "cmd/")
+			if !strings.HasPrefix(to, "cmd/") {
+				return true
+			}
+			continue
 		}
 		if folder, deep := strings.CutSuffix(r, "/..."); r == to || deep && (to == folder || strings.HasPrefix(to, folder+"/")) {
 			return true

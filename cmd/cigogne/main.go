@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,13 +11,6 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
-)
-
-// Exit codes, the same for every command.
-const (
-	exitOK      = 0
-	exitFailure = 1 // the command ran and failed
-	exitUsage   = 2 // a flag, a variable or the configuration file is wrong
 )
 
 func main() {
@@ -38,9 +30,6 @@ type cli struct {
 	Rebuild rebuildCommand `cmd:"" help:"Make the index anew from packs and journal alone while the node is stopped."`
 }
 
-// console is where a command speaks to the person who called it.
-type console struct{ out, err io.Writer }
-
 func run(ctx context.Context, args, environ []string, out, errs io.Writer) int {
 	parser, settings, err := newParser(args, environ, out, errs)
 	if err != nil {
@@ -57,19 +46,19 @@ func run(ctx context.Context, args, environ []string, out, errs io.Writer) int {
 		return usage(errs, err)
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
-	switch err := command.Run(console{out, errs}); {
-	case err == nil:
-		return exitOK
-	case errors.Is(err, errUsage):
+	err = command.Run(console{out, errs})
+	code := exitCode(ctx, err)
+	switch code {
+	case exitOK:
+	case exitUsage:
 		return usage(errs, err)
+	case exitInterrupted:
+		fmt.Fprintln(errs, "cigogne: interrupted")
 	default:
 		fmt.Fprintf(errs, "cigogne: %v\n", err)
-		return exitFailure
 	}
+	return code
 }
-
-// errUsage marks an error in how the command was called.
-var errUsage = errors.New("usage")
 
 func usage(w io.Writer, err error) int {
 	fmt.Fprintf(w, "cigogne: %s\n", oneLine(err))

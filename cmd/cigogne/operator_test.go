@@ -32,10 +32,10 @@ func told(t *testing.T, dir, name string, flags ...string) (int, string) {
 	return code, said.String()
 }
 
-func refused(t *testing.T, dir, hint, name string) {
+func refused(t *testing.T, dir, hint, name string, want int) {
 	t.Helper()
-	if code, said := told(t, dir, name); code != exitFailure || !strings.Contains(said, hint) {
-		t.Errorf("%s: exit code %d, %s; want the hint %q", name, code, said, hint)
+	if code, said := told(t, dir, name); code != want || !strings.Contains(said, hint) {
+		t.Errorf("%s: exit code %d, %s; want %d and the hint %q", name, code, said, want, hint)
 	}
 }
 
@@ -72,12 +72,12 @@ func TestIndexLost(t *testing.T) {
 	if err := os.RemoveAll(at); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, dir, "cigogne rebuild", "fsck")
+	refused(t, dir, "cigogne rebuild", "fsck", exitPartly)
 	if _, err := os.Stat(at); err == nil {
 		t.Error("fsck has made an index")
 	}
-	refused(t, dir, "cigogne rebuild", "serve")
-	refused(t, dir, "cigogne rebuild", "serve") // also when the first has left something
+	refused(t, dir, "cigogne rebuild", "serve", exitFailure)
+	refused(t, dir, "cigogne rebuild", "serve", exitFailure) // also when the first has left something
 	if err := os.RemoveAll(at); err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestIndexLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	empty.Close()
-	refused(t, dir, "cigogne rebuild", "serve")
+	refused(t, dir, "cigogne rebuild", "serve", exitFailure)
 	if code, said := told(t, dir, "rebuild"); code != exitOK {
 		t.Fatal(said)
 	}
@@ -114,7 +114,7 @@ func TestOneAtATime(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"serve", "rebuild", "fsck"} {
-		refused(t, dir, "in use by another process", name)
+		refused(t, dir, "in use by another process", name, exitUnavailable)
 		if _, err := os.Stat(work); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -139,9 +139,9 @@ func TestJournalDamaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Close()
-	refused(t, dir, "--allow-damage", "serve")
-	refused(t, dir, "--allow-damage", "rebuild")
-	refused(t, dir, "not everything is well", "fsck")
+	refused(t, dir, "--allow-damage", "serve", exitFailure)
+	refused(t, dir, "--allow-damage", "rebuild", exitFailure)
+	refused(t, dir, "not everything is well", "fsck", exitPartly)
 	if code, said := told(t, dir, "rebuild", "--allow-damage"); code != exitOK || !strings.Contains(said, "2 journal records") {
 		t.Errorf("rebuild: exit code %d, %s", code, said)
 	}
@@ -189,7 +189,7 @@ func TestJournalOlderThanIndex(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	refused(t, dir, "cigogne rebuild", "serve")
+	refused(t, dir, "cigogne rebuild", "serve", exitFailure)
 	if code, said := told(t, dir, "rebuild"); code != exitOK {
 		t.Fatal(said)
 	}
@@ -205,8 +205,8 @@ func TestArchiveNotMounted(t *testing.T) {
 	if err := os.Rename(at, at+".elsewhere"); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, dir, "there is no archive", "fsck")
-	refused(t, dir, "is it mounted?", "serve")
+	refused(t, dir, "there is no archive", "fsck", exitPartly)
+	refused(t, dir, "is it mounted?", "serve", exitUnavailable)
 	if err := os.RemoveAll(at); err != nil {
 		t.Fatal(err)
 	}
