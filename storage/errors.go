@@ -17,7 +17,8 @@ var (
 	ErrTooLarge = errors.New("too large")
 	// ErrConflict: the name is taken by other bytes; nothing was overwritten.
 	ErrConflict = errors.New("conflict")
-	// ErrFull: no space to keep it now; asking again later may help.
+	// ErrFull: no space to keep it now; asking again later may help. With
+	// ErrUnavailable as well, space comes back without anybody's doing.
 	ErrFull = errors.New("out of space")
 	// ErrCorrupt: stored bytes are not those that were written.
 	ErrCorrupt = errors.New("corrupt")

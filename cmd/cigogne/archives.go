@@ -69,7 +69,7 @@ func (s *stores) openArchives(ctx context.Context) (*archives, error) {
 	}
 	a := &archives{}
 	for _, u := range urls {
-		one, err := openArchive(ctx, u)
+		one, err := s.openArchive(ctx, u)
 		if err != nil {
 			a.Close()
 			return nil, fmt.Errorf("archive %s: %w", u.Redacted(), err)
@@ -95,9 +95,10 @@ func (s *stores) openCache(a *archives) (err error) {
 	return err
 }
 
-func openArchive(ctx context.Context, u *url.URL) (archive.Archive, error) {
+func (s *stores) openArchive(ctx context.Context, u *url.URL) (archive.Archive, error) {
+	readBack := s.ArchiveConfirm == confirmRead
 	if u.Scheme == "s3" {
-		return s3.Open(ctx, u)
+		return s3.Open(ctx, u, func(o *s3.Options) { o.ReadBack = o.ReadBack || readBack })
 	}
-	return dir.Open(u.Path)
+	return dir.Open(u.Path, func(o *dir.Options) { o.ReadBack = readBack })
 }

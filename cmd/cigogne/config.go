@@ -55,14 +55,19 @@ type stores struct {
 	DataDir       string   `default:"./cigogne-data" placeholder:"DIR" type:"path" help:"Directory of journal, index and, unless --archive is given, archive (${default})."`
 	Archive       []string `placeholder:"URL" sep:"none" help:"Archive, such as dir:///srv/archive or s3://bucket/prefix?endpoint=https://host; repeatable (DATA-DIR/archive)."`
 	ArchiveCopies int      `placeholder:"N" help:"On how many archives a pack must lie before the journal gives its space back; 0 means all, at most 2."`
-	CacheMax      size     `default:"8GiB" help:"Most bytes of distant archives that are kept on the node's disk; 0 for none (${default})."`
-	JournalMax    size     `default:"0" help:"Most bytes in the journal; 0 leaves it to the disk."`
+	// ArchiveConfirm is by what a copy counts as one.
+	ArchiveConfirm string `enum:"checksum,read" default:"checksum" placeholder:"HOW" help:"When a pack is taken for stored: checksum, when the archive confirms that it has ours, or read, when it was read back as well (${default})."`
+	CacheMax       size   `default:"8GiB" help:"Most bytes of distant archives that are kept on the node's disk; 0 for none (${default})."`
+	JournalMax     size   `default:"0" help:"Most bytes in the journal; 0 leaves it to the disk."`
 }
 
 // damage says what to do with a journal that is damaged.
 type damage struct {
 	AllowDamage bool `help:"Go on with what is left of a damaged journal, although instances that were acknowledged are missing."`
 }
+
+// confirmRead is the ArchiveConfirm that reads back.
+const confirmRead = "read"
 
 func (s *stores) journalDir() string { return filepath.Join(s.DataDir, "journal") }
 func (s *stores) indexPath() string  { return filepath.Join(s.DataDir, "index", "index.db") }

@@ -37,10 +37,10 @@ func statusOf(err error) int {
 		return http.StatusForbidden
 	case errors.Is(err, storage.ErrNotFound):
 		return http.StatusNotFound
-	case errors.Is(err, storage.ErrFull):
-		return http.StatusInsufficientStorage
 	case errors.Is(err, storage.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
 		return http.StatusServiceUnavailable
+	case errors.Is(err, storage.ErrFull):
+		return http.StatusInsufficientStorage
 	case errors.Is(err, storage.ErrTooLarge):
 		return http.StatusRequestEntityTooLarge
 	case errors.Is(err, storage.ErrUnsupported):

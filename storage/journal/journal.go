@@ -162,11 +162,12 @@ func (j *Journal) bytes() int64 {
 	return n
 }
 
-// reserve fails with storage.ErrFull when n more bytes pass MaxBytes; mu is
-// held.
+// reserve fails with storage.ErrFull when n more bytes pass MaxBytes, and with
+// storage.ErrUnavailable, because there is space again as soon as something is
+// archived; mu is held.
 func (j *Journal) reserve(n int64) error {
 	if limit := j.o.MaxBytes; limit > 0 && n > limit-j.bytes() {
-		return fmt.Errorf("%w: the journal may take %d bytes and has %d", storage.ErrFull, limit, j.bytes())
+		return fmt.Errorf("%w, %w: the journal may take %d bytes and has %d", storage.ErrFull, storage.ErrUnavailable, limit, j.bytes())
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ type Options struct {
 	// at most 68 KiB, in memory. Default DefaultInlineBytes.
 	InlineBytes int
 	// MaxBytes bounds what the journal takes on the disk; beyond it appending
-	// fails with storage.ErrFull. 0: what the disk has.
+	// fails with storage.ErrFull and storage.ErrUnavailable. 0: what the disk has.
 	MaxBytes int64
 	// MaxPending bounds the entries that are written and not yet durable or
 	// not yet taken by Durable; at the bound Commit waits.

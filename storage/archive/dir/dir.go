@@ -27,8 +27,16 @@ import (
 // it, because no component of a key begins with a dot.
 const staging = ".staging"
 
+// Options say how much is done before a Put is a success.
+type Options struct {
+	// ReadBack has each Put read what it synced, from the disk where the
+	// system lets go of what it has in memory, and hold it against what came.
+	ReadBack bool
+}
+
 // Archive is an archive.Archive in a folder. It is made by Open.
 type Archive struct {
+	o    Options
 	root *os.Root
 	path string
 	next atomic.Uint64 // numbers the staged files of this process
@@ -38,7 +46,7 @@ type Archive struct {
 // missing, and sweeps what a crash left in it half written. Several Archives,
 // also of several processes, may be open on one folder at the same time.
 // Close must be called.
-func Open(path string) (*Archive, error) {
+func Open(path string, more ...func(*Options)) (*Archive, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("archive in %q: %w", path, err)
@@ -51,6 +59,9 @@ func Open(path string) (*Archive, error) {
 		return nil, explain("open the archive in", abs, err)
 	}
 	a := &Archive{root: root, path: abs}
+	for _, f := range more {
+		f(&a.o)
+	}
 	if err := errors.Join(a.syncFolders("."), a.sweep()); err != nil {
 		_ = root.Close()
 		return nil, explain("open the archive in", abs, err)

@@ -111,11 +111,38 @@ func (a *Archive) stage(ctx context.Context, key string, src archive.Source) (*s
 	if err == nil {
 		err = explainPut(key, f.Sync())
 	}
+	if err == nil && a.o.ReadBack {
+		err = readBack(ctx, key, f.File, sum.Sum32())
+	}
 	if err != nil {
 		a.discard(f)
 		return nil, 0, err
 	}
 	return f, sum.Sum32(), nil
+}
+
+// readBack reads a file that was synced and holds it against its checksum.
+func readBack(ctx context.Context, key string, f *os.File, want uint32) error {
+	forget(f)
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return explainPut(key, err)
+	}
+	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	buf := make([]byte, bufferSize)
+	for {
+		n, err := f.Read(buf)
+		sum.Write(buf[:n])
+		switch {
+		case ctx.Err() != nil:
+			return fmt.Errorf("put %q: %w", key, ctx.Err())
+		case errors.Is(err, io.EOF) && sum.Sum32() == want:
+			return nil
+		case errors.Is(err, io.EOF):
+			return fmt.Errorf("put %q: %w: what was read back has the checksum %08x, not %08x", key, storage.ErrCorrupt, sum.Sum32(), want)
+		case err != nil:
+			return explainPut(key, err)
+		}
+	}
 }
 
 // summer writes to a file and sums what was written.

@@ -191,6 +191,29 @@ func TestDamagedAtRest(t *testing.T) {
 	}
 }
 
+// TestFlippedForEver: where every answer comes damaged, no byte of its block
+// leaves the reader, and where every request does, nothing is stored.
+func TestFlippedForEver(t *testing.T) {
+	a, proxy, _ := faulty(t, func(o *s3.Options) { o.Attempts = 3 })
+	data := archivetest.Random(15, 12<<20)
+	if _, err := a.Put(t.Context(), "k", data); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Do(func(*http.Request) s3test.Fault { return s3test.Fault{FlipRequest: 70_000, FlipAnswer: 100_001} })
+	if got, err := read(t, a, "k", storage.Range{Length: 1 << 20}); !errors.Is(err, storage.ErrCorrupt) || len(got) > 0 {
+		t.Errorf("read %d bytes, %v", len(got), err)
+	}
+	for _, size := range []int{100_000, 12 << 20} {
+		if _, err := a.Put(t.Context(), "other", data[:size]); !errors.Is(err, storage.ErrUnavailable) {
+			t.Errorf("Put of %d bytes: %v", size, err)
+		}
+	}
+	proxy.Do(nil)
+	if _, err := a.Stat(t.Context(), "other"); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("what came damaged was stored: %v", err)
+	}
+}
+
 // TestRequests counts what objects cost.
 func TestRequests(t *testing.T) {
 	a, proxy, _ := faulty(t, func(o *s3.Options) { o.WritePart, o.ReadPart = 16<<20, 8<<20 })
