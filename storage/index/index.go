@@ -23,8 +23,11 @@ import (
 //go:embed schema.sql
 var schema string
 
+//go:embed schema2.sql
+var schema2 string
+
 const (
-	schemaVersion = 1
+	schemaVersion = 2
 	// applicationID stands in the file's header: "Cigo".
 	applicationID = 0x4369676F
 )
@@ -68,8 +71,9 @@ type Index struct {
 }
 
 // Open opens the index at Path, or creates it. A file that is not an index or
-// is damaged is storage.ErrCorrupt: remove it and rebuild. One that a newer
-// version wrote is storage.ErrUnsupported.
+// is damaged is storage.ErrCorrupt: remove it and rebuild. One that an older
+// version wrote is brought up to date, one that a newer version wrote is
+// storage.ErrUnsupported.
 func Open(ctx context.Context, o Options) (*Index, error) {
 	if o.ReadConns <= 0 {
 		o.ReadConns = defaultReadConns
@@ -154,19 +158,23 @@ func (x *Index) prepareSchema(ctx context.Context) error {
 	}
 	switch {
 	case version == 0 && application == 0 && tables == 0:
-		return x.create(ctx)
+		return x.change(ctx, schema+schema2)
 	case application != applicationID:
 		return fmt.Errorf("%w: the file is a database, but no index", storage.ErrCorrupt)
+	case version == 1:
+		return x.change(ctx, schema2)
 	case version != schemaVersion:
 		return fmt.Errorf("%w: schema version %d, this program knows %d; rebuild the index", storage.ErrUnsupported, version, schemaVersion)
 	}
 	return nil
 }
 
-func (x *Index) create(ctx context.Context) error {
+// change makes the schema what this program knows, all of it or nothing.
+func (x *Index) change(ctx context.Context, statements string) error {
 	_, err := x.conn.ExecContext(ctx, fmt.Sprintf("BEGIN IMMEDIATE;\n%s\nPRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
-		schema, applicationID, schemaVersion))
+		statements, applicationID, schemaVersion))
 	if err != nil {
+		_, _ = x.conn.ExecContext(ctx, "ROLLBACK") // when it was not rolled back already
 		return failed(err)
 	}
 	return x.Sync(ctx)

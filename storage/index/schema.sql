@@ -1,4 +1,4 @@
--- The index, schema version 1. See DESIGN.md.
+-- The index, schema version 1. It is complete with schema2.sql. See DESIGN.md.
 
 CREATE TABLE journal (
   name     TEXT PRIMARY KEY,

@@ -23,6 +23,7 @@ type study struct {
 	modalities, classes []string
 	series, instances   int64
 	attributes          dicom.DataSet
+	received            int64 // the earliest
 
 	dirty bool
 	// stored is what the row, modality and name hold now.
@@ -44,6 +45,7 @@ type series struct {
 	bytes      int64
 	newest     int64
 	attributes dicom.DataSet
+	classes    []string
 	dirty      bool
 }
 
@@ -57,7 +59,7 @@ func (c *change) loadStudy(ctx context.Context, uid string) (*study, error) {
 	var modalities, classes string
 	var attributes []byte
 	err := c.study.QueryRowContext(ctx, uid).Scan(&s.id, &s.date, &s.patient, &s.issuer,
-		&modalities, &classes, &s.series, &s.instances, &attributes)
+		&modalities, &classes, &s.series, &s.instances, &attributes, &s.received)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		c.lastStudy++
@@ -85,8 +87,9 @@ func (c *change) loadSeries(ctx context.Context, s *study, uid string) (*series,
 	}
 	e := &series{study: s, uid: uid}
 	var attributes []byte
+	var classes string
 	err := c.statements.series.QueryRowContext(ctx, s.id, uid).Scan(&e.id, &e.modality, &e.instances,
-		&e.unplanned, &e.bytes, &e.newest, &attributes)
+		&e.unplanned, &e.bytes, &e.newest, &attributes, &classes)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		c.lastSeries++
@@ -97,6 +100,7 @@ func (c *change) loadSeries(ctx context.Context, s *study, uid string) (*series,
 		if e.attributes, err = c.codec.decodeSet(attributes); err != nil {
 			return nil, err
 		}
+		e.classes = splitList(classes)
 	}
 	c.series[key] = e
 	c.order = append(c.order, e)
@@ -119,6 +123,9 @@ func (e *series) count(in *Instance) {
 	e.instances++
 	e.study.instances++
 	e.newest = max(e.newest, in.Received)
+	if e.study.received == 0 || in.Received < e.study.received {
+		e.study.received = in.Received
+	}
 	e.dirty, e.study.dirty = true, true
 }
 
@@ -137,6 +144,9 @@ func describe(e *series, ds dicom.DataSet, class string) {
 	}
 	s.modalities = addTo(s.modalities, e.modality)
 	s.classes = addTo(s.classes, class)
+	if len(e.classes) > 0 || e.instances == 1 { // otherwise version 1 did not note those before
+		e.classes = addTo(e.classes, class)
+	}
 }
 
 // fill adds to have what it lacks of the level and ds has.
@@ -192,7 +202,7 @@ func (c *change) flush(ctx context.Context) error {
 			return err
 		}
 		if _, err := c.putSeries.ExecContext(ctx, e.id, e.study.id, e.uid, e.modality, e.instances,
-			e.unplanned, e.bytes, e.newest, attributes); err != nil {
+			e.unplanned, e.bytes, e.newest, attributes, strings.Join(e.classes, `\`)); err != nil {
 			return err
 		}
 	}
@@ -213,7 +223,7 @@ func (c *change) flushStudy(ctx context.Context, s *study) error {
 	}
 	if _, err := c.putStudy.ExecContext(ctx, s.id, s.uid, s.date, s.patient, s.issuer,
 		value(s.attributes, tagAccessionNumber), strings.Join(s.modalities, `\`), strings.Join(s.classes, `\`),
-		s.series, s.instances, attributes); err != nil {
+		s.series, s.instances, attributes, s.received); err != nil {
 		return err
 	}
 	if err := c.flushModalities(ctx, s); err != nil {

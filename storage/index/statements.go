@@ -40,14 +40,16 @@ func prepare(ctx context.Context, c *sql.Conn) (*statements, error) {
 		{&s.setWatermark, `INSERT INTO journal VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET segment = ?2, position = ?3`},
 
 		{&s.maxStudy, `SELECT coalesce(max(id), 0) FROM study`},
-		{&s.study, `SELECT id, date, patient, issuer, modalities, classes, series, instances, attributes FROM study WHERE uid = ?`},
-		{&s.putStudy, `INSERT INTO study VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+		{&s.study, `SELECT id, date, patient, issuer, modalities, classes, series, instances, attributes, received FROM study WHERE uid = ?`},
+		{&s.putStudy, `INSERT INTO study (id, uid, date, patient, issuer, accession, modalities, classes, series, instances, attributes, received)
+			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
 			ON CONFLICT (id) DO UPDATE SET date = ?3, patient = ?4, issuer = ?5, accession = ?6,
-			modalities = ?7, classes = ?8, series = ?9, instances = ?10, attributes = ?11`},
+			modalities = ?7, classes = ?8, series = ?9, instances = ?10, attributes = ?11, received = ?12`},
 		{&s.maxSeries, `SELECT coalesce(max(id), 0) FROM series`},
-		{&s.series, `SELECT id, modality, instances, unplanned, bytes, newest, attributes FROM series WHERE study = ? AND uid = ?`},
-		{&s.putSeries, `INSERT INTO series VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-			ON CONFLICT (id) DO UPDATE SET modality = ?4, instances = ?5, unplanned = ?6, bytes = ?7, newest = ?8, attributes = ?9`},
+		{&s.series, `SELECT id, modality, instances, unplanned, bytes, newest, attributes, classes FROM series WHERE study = ? AND uid = ?`},
+		{&s.putSeries, `INSERT INTO series (id, study, uid, modality, instances, unplanned, bytes, newest, attributes, classes)
+			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+			ON CONFLICT (id) DO UPDATE SET modality = ?4, instances = ?5, unplanned = ?6, bytes = ?7, newest = ?8, attributes = ?9, classes = ?10`},
 		{&s.putName, `INSERT INTO name VALUES (?, ?) ON CONFLICT DO NOTHING`},
 		{&s.putModality, `INSERT INTO modality VALUES (?, ?, ?) ON CONFLICT DO NOTHING`},
 		{&s.dropModality, `DELETE FROM modality WHERE value = ? AND date = ? AND study = ?`},

@@ -1,0 +1,97 @@
+-- What schema version 2 adds to version 1. A new index is made of both, an
+-- index of version 1 gains this when it is opened.
+
+ALTER TABLE study ADD COLUMN received INTEGER NOT NULL DEFAULT 0; -- the earliest Received
+ALTER TABLE series ADD COLUMN classes TEXT NOT NULL DEFAULT ''; -- as in study; '' where version 1 did not note them
+UPDATE study SET received = (SELECT coalesce(min(e.newest), 0) FROM series e WHERE e.study = study.id);
+
+-- A deletion of a study, or of a series of it. It stays when all is removed:
+-- what it covers may come back out of an archive that was away.
+CREATE TABLE deletion (
+  id       INTEGER PRIMARY KEY,
+  name     TEXT NOT NULL UNIQUE,
+  study    TEXT NOT NULL,
+  series   TEXT NOT NULL, -- '' for the whole study
+  state    INTEGER NOT NULL,
+  due      INTEGER NOT NULL,
+  revision INTEGER NOT NULL, -- of its last change; one count with protection
+  record   BLOB NOT NULL -- CBOR, DeletionRecord
+);
+CREATE INDEX deletion_study ON deletion (study);
+CREATE INDEX deletion_revision ON deletion (revision);
+CREATE INDEX deletion_open ON deletion (state, due) WHERE state < 3;
+
+-- What marked deletions took out of the tables of the same names, so that an
+-- undo puts it back. When a deletion is decided only the packs are left.
+CREATE TABLE deleted_study (
+  deletion   INTEGER PRIMARY KEY,
+  date       TEXT NOT NULL,
+  received   INTEGER NOT NULL,
+  classes    TEXT NOT NULL,
+  attributes BLOB NOT NULL
+);
+CREATE TABLE deleted_series (
+  deletion   INTEGER NOT NULL,
+  uid        TEXT NOT NULL,
+  modality   TEXT NOT NULL,
+  instances  INTEGER NOT NULL,
+  newest     INTEGER NOT NULL,
+  classes    TEXT NOT NULL,
+  attributes BLOB NOT NULL,
+  PRIMARY KEY (deletion, uid)
+) WITHOUT ROWID;
+CREATE TABLE deleted_instance (
+  id         INTEGER PRIMARY KEY,
+  deletion   INTEGER NOT NULL,
+  series     TEXT NOT NULL,
+  sop        TEXT NOT NULL,
+  number     INTEGER NOT NULL,
+  digest     BLOB NOT NULL,
+  size       INTEGER NOT NULL,
+  journal    TEXT NOT NULL,
+  segment    INTEGER NOT NULL,
+  pack       TEXT NOT NULL, -- the plan that holds it, or ''
+  record     BLOB NOT NULL,
+  attributes BLOB NOT NULL
+);
+CREATE INDEX deleted_instance_of ON deleted_instance (deletion, series);
+CREATE INDEX deleted_instance_segment ON deleted_instance (journal, segment);
+CREATE TABLE deleted_pack (
+  id        INTEGER PRIMARY KEY,
+  deletion  INTEGER NOT NULL,
+  name      TEXT NOT NULL UNIQUE,
+  series    TEXT NOT NULL,
+  instances INTEGER NOT NULL,
+  members   BLOB NOT NULL,
+  plan      BLOB
+);
+CREATE INDEX deleted_pack_of ON deleted_pack (deletion);
+CREATE TABLE deleted_copy (
+  pack    INTEGER NOT NULL,
+  archive TEXT NOT NULL,
+  key     TEXT NOT NULL,
+  size    INTEGER NOT NULL,
+  crc32c  INTEGER NOT NULL,
+  at      INTEGER NOT NULL,
+  PRIMARY KEY (pack, archive)
+) WITHOUT ROWID;
+
+-- What keeps studies from being deleted: holds, and for how many years; of
+-- study '' for all that have no years of their own.
+CREATE TABLE hold (
+  study TEXT NOT NULL,
+  name  TEXT NOT NULL,
+  act   BLOB NOT NULL, -- CBOR, Act
+  PRIMARY KEY (study, name)
+) WITHOUT ROWID;
+CREATE TABLE retention (
+  study TEXT PRIMARY KEY,
+  years INTEGER NOT NULL,
+  act   BLOB NOT NULL
+) WITHOUT ROWID;
+-- When that last changed for a study; the row stays when nothing is left.
+CREATE TABLE protection (
+  study    TEXT PRIMARY KEY,
+  revision INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX protection_revision ON protection (revision);

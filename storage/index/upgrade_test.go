@@ -1,0 +1,52 @@
+package index_test
+
+import (
+	"compress/gzip"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/esante-alsace/cigogne/storage/index"
+)
+
+// TestUpgrade opens an index that schema version 1 wrote: what it holds is
+// there, and it goes on.
+func TestUpgrade(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index.db")
+	unzip(t, "testdata/v1.db.gz", path)
+	for range 2 { // the second time there is nothing to bring up to date
+		x, err := index.Open(t.Context(), index.Options{Path: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sound(t, x)
+		s, err := x.Counts(t.Context())
+		if want := (index.Stats{Studies: 41, Series: 78, Instances: 193, Live: 137, LiveBytes: 218920, Planned: 18, Packs: 49, Conflicts: 21}); err != nil || s != want {
+			t.Errorf("%+v, want %+v (%v)", s, want, err)
+		}
+		if err := x.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func unzip(t *testing.T, from, to string) {
+	t.Helper()
+	f, err := os.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
