@@ -206,6 +206,7 @@ func (j *Journal) append(a *Append, prefix, header []byte, value any) (*Pending,
 		big: a.big, done: make(chan struct{}),
 	}
 	j.pending = append(j.pending, p)
+	j.changes()
 	j.poke()
 	return p, nil
 }

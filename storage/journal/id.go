@@ -18,6 +18,16 @@ type ID [16]byte
 // String is the id in lower-case hexadecimal.
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
+// parse is the inverse of String.
+func (id *ID) parse(s string) error {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(id) || hex.EncodeToString(b) != s {
+		return fmt.Errorf("%w: %q is no journal's id", storage.ErrInvalid, s)
+	}
+	copy(id[:], b)
+	return nil
+}
+
 // idFile holds magic, id and their checksum.
 const (
 	idFile     = "id"
@@ -48,6 +58,23 @@ func (j *Journal) loadID() error {
 	}
 	_, _ = rand.Read(j.id[:]) // never fails
 	return diskError("making the journal's id", j.writeID(name))
+}
+
+// claimID gives a copy's folder the id of the original, or sees that it has it.
+func (j *Journal) claimID() error {
+	name := filepath.Join(j.o.Dir, idFile)
+	b, err := readID(j.fs, name)
+	switch {
+	case err == nil && ID(b[len(idMagic):]) != j.id:
+		return fmt.Errorf("%w: %s is of journal %s", storage.ErrConflict, j.o.Dir, ID(b[len(idMagic):]))
+	case errors.Is(err, storage.ErrCorrupt): // a crash while it was made; segments name their journal, too
+		if err := j.fs.Remove(name); err != nil {
+			return err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return diskError("making the copy's id", j.writeID(name))
 }
 
 func readID(files FS, name string) ([]byte, error) {

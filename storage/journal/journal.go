@@ -23,7 +23,9 @@ type Journal struct {
 	fs   FS
 	id   ID
 	lock io.Closer
-	pool *chunkPool
+	// copied is true for the inside of a Copy: see there.
+	copied bool
+	pool   *chunkPool
 	// slots holds one token per Pending that is not resolved yet.
 	slots chan struct{}
 	// wake tells the syncer that there is work; stopped is closed after it
@@ -42,8 +44,9 @@ type Journal struct {
 	pending  []*Pending // written to the active segment, not yet durable
 	sealers  []chan struct{}
 	closed   bool
-	failed   error // of the last write, until one succeeds
-	alive    bool  // something became durable since the last Check
+	failed   error         // of the last write, until one succeeds
+	alive    bool          // something became durable since the last Check
+	changed  chan struct{} // see watch; nil while nobody watches
 	stats    Stats
 }
 
@@ -113,6 +116,7 @@ func (j *Journal) Close() error {
 		return nil
 	}
 	j.closed = true
+	j.changes()
 	j.mu.Unlock()
 	j.poke()
 	<-j.stopped
@@ -135,6 +139,11 @@ func (j *Journal) poke() {
 func (j *Journal) Segments() []Segment {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	return j.describe()
+}
+
+// describe describes the segments; mu is held.
+func (j *Journal) describe() []Segment {
 	list := make([]Segment, 0, len(j.segments))
 	for _, s := range j.segments {
 		list = append(list, s.describe())

@@ -46,8 +46,10 @@ func (j *Journal) note(err error) error {
 }
 
 // write adds what is in b.
-func (l *large) write(b *buffer) error {
-	n := int64(b.size)
+func (l *large) write(b *buffer) error { return l.put(b.vectors(nil), int64(b.size)) }
+
+// put adds n bytes.
+func (l *large) put(bufs [][]byte, n int64) error {
 	l.j.mu.Lock()
 	err := l.j.reserve(n)
 	if err == nil {
@@ -64,7 +66,7 @@ func (l *large) write(b *buffer) error {
 		_ = l.file.Preallocate(at, step) // a hint
 		l.reserved = at + step
 	}
-	if err := l.file.WriteVAt(b.vectors(nil), at); err != nil {
+	if err := l.file.WriteVAt(bufs, at); err != nil {
 		return l.j.note(diskError("writing a large file", err))
 	}
 	for l.size-l.told >= writebackBytes {

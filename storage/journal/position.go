@@ -42,6 +42,8 @@ type Segment struct {
 	// First and Last; both are zero when there is none.
 	Entries     int
 	First, Last Position
+	// End is the offset at which what is written of it ends.
+	End int64
 	// Sealed segments take no more entries and may be removed.
 	Sealed bool
 	// Damaged tells that Open found damage in it: see Options.AllowDamage.

@@ -26,6 +26,9 @@ const MaxHeaderBytes = 1 << 20
 
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) } // made once, inside
 
+// maxSegment is beyond the end of any segment.
+const maxSegment = math.MaxInt64 / 2
+
 // segmentHeader stands at the front of a segment and is durable before its
 // first record is written.
 type segmentHeader struct {

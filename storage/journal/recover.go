@@ -46,6 +46,9 @@ func (j *Journal) recover(ctx context.Context) error {
 		if err := r.load(n, files[filepath.Base(j.segmentPath(n))]); err != nil {
 			return err
 		}
+		if j.copied {
+			_, j.segments[len(j.segments)-1].whole = files[filepath.Base(j.wholePath(n))]
+		}
 	}
 	for _, s := range j.segments {
 		if err := r.scan(ctx, s); err != nil {
@@ -69,6 +72,10 @@ func (r *recovery) finish() error {
 		return nil
 	}
 	err := errors.Join(r.damage...)
+	if r.j.copied {
+		r.j.o.Logger.Info("the copy of a journal is not whole", "dir", r.j.o.Dir, "err", err)
+		return nil
+	}
 	if !r.j.o.AllowDamage {
 		return fmt.Errorf("instances that had been acknowledged are damaged: %w", err)
 	}
@@ -153,7 +160,7 @@ func (r *recovery) scan(ctx context.Context, s *segment) error {
 		return err
 	}
 	defer f.Close()
-	t := &tail{f: f, bad: -1, recovery: r, segment: s, checkBodies: !known, buf: make([]byte, largeChunk)}
+	t := &tail{f: f, bad: -1, recovery: r, segment: s, checkBodies: !known || r.j.copied && !s.whole, buf: make([]byte, largeChunk)}
 	if known {
 		t.expected = end
 	}

@@ -62,6 +62,7 @@ func (j *Journal) Remove(ctx context.Context, number uint64) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.segments = slices.DeleteFunc(j.segments, func(o *segment) bool { return o == s })
+	j.changes()
 	return nil
 }
 
@@ -78,7 +79,7 @@ func (j *Journal) removable(number uint64) (*segment, error) {
 	if !s.sealed {
 		return nil, fmt.Errorf("%w: journal segment %d is not sealed", storage.ErrInvalid, number)
 	}
-	if number < j.kept {
+	if j.copied || number < j.kept { // the numbers of a copy are the original's
 		return s, nil
 	}
 	return s, j.keepNumber()

@@ -27,12 +27,16 @@ type segment struct {
 	// of a torn tail were left in place (ReadOnly).
 	damage []error
 	torn   int64
+	// Of a copy: up to where it has no gap, and whether it is known to have
+	// come whole and to be durable.
+	good  int64
+	whole bool
 }
 
 func (s *segment) bytes() int64 { return s.end + s.largeBytes }
 
 func (s *segment) describe() Segment {
-	d := Segment{Number: s.number, Bytes: s.bytes(), Entries: s.entries, Sealed: s.sealed, Damaged: len(s.damage) > 0}
+	d := Segment{Number: s.number, Bytes: s.bytes(), Entries: s.entries, End: s.end, Sealed: s.sealed, Damaged: len(s.damage) > 0}
 	if s.entries > 0 {
 		d.First = Position{Segment: s.number, Offset: s.first}
 		d.Last = Position{Segment: s.number, Offset: s.last}
@@ -97,6 +101,7 @@ func (j *Journal) activate() error {
 	}
 	j.segments = append(slices.DeleteFunc(j.segments, j.dropEmpty), s)
 	j.active = s
+	j.changes()
 	return nil
 }
 

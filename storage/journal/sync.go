@@ -106,6 +106,7 @@ func (j *Journal) roll() {
 			j.failed = aerr
 			j.o.Logger.Warn("journal could not begin a segment; the next instance tries again", "err", aerr)
 		}
+		j.changes()
 	}
 	j.mu.Unlock()
 	if len(batch) > 0 {
@@ -124,6 +125,7 @@ func (j *Journal) settle(s *segment, batch []*Pending, end int64, took time.Dura
 		j.pending = nil
 		s.seal(s.durable, j.o)
 		j.active = nil
+		j.changes()
 		j.stats.Poisoned++
 		j.failed = diskError("making the journal durable", err)
 		j.o.Logger.Error("journal segment given up: the disk failed; its instances were refused",

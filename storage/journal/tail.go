@@ -97,6 +97,10 @@ func (t *tail) settle(size int64) {
 	case t.bad >= 0:
 		s.end = t.bad
 	}
+	s.good = s.end
+	if t.bad >= 0 {
+		s.good = t.bad
+	}
 	s.torn = max(size-s.end, 0)
 	s.durable = s.end
 	for _, rec := range t.found {
