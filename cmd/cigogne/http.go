@@ -56,7 +56,8 @@ func compressJSON(next http.Handler) http.Handler {
 	compressed := gzhttp.GzipHandler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
-		if r.Method == http.MethodGet && (searches(path) || path[len(path)-1] == "metadata") {
+		last := path[len(path)-1]
+		if r.Method == http.MethodGet && (searches(path) || last == "metadata" || last == "digests") {
 			compressed.ServeHTTP(w, r)
 			return
 		}

@@ -18,6 +18,8 @@ func allowed() map[string][]string {
 	return map[string][]string{
 		"cmd/cigogne":                 {"...", "cmd/cigogne/..."},
 		"cmd/cigogne/progress":        {},
+		"cmd/cigogne/client":          {"storage", "gateway/dicomweb"},
+		"cmd/cigogne/pusher":          {"storage", "storage/dicom", "gateway/dicomweb", "cmd/cigogne/client", "cmd/cigogne/progress"},
 		"gateway":                     {"storage/..."},
 		"gateway/access":              {"storage"},
 		"gateway/dimse":               {"gateway", "gateway/access", "gateway/dimse/...", "storage", "storage/dicom"},

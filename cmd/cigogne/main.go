@@ -24,6 +24,7 @@ type cli struct {
 	Config string `help:"YAML file of settings; its keys are the flags' names." placeholder:"FILE" type:"path"`
 
 	Serve   serveCommand   `cmd:"" help:"Run a node."`
+	Push    pushCommand    `cmd:"" help:"Send DICOM files to a gateway."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 	Certs   certsCommand   `cmd:"" help:"Make a cluster CA, and certificates of its nodes and operators."`
 	Fsck    fsckCommand    `cmd:"" help:"Check journal, packs and index against each other while the node is stopped."`

@@ -62,14 +62,18 @@ func statusOf(err error) int {
 // retryAfter is when a client may try again what is unavailable, in seconds.
 const retryAfter = "5"
 
-// refuse answers with an error: a JSON object that says why. The text of an
-// error that is our own fault stays in the log.
-func (s *service) refuse(w *answer, r *http.Request, err error) {
-	status := statusOf(err)
-	text := err.Error()
-	if status == http.StatusInternalServerError {
-		text = "internal error"
+// publicText is what a client is told of an error. The text of one that is our
+// own fault stays in the log.
+func publicText(err error) string {
+	if statusOf(err) == http.StatusInternalServerError {
+		return "internal error"
 	}
+	return err.Error()
+}
+
+// refuse answers with an error: a JSON object that says why.
+func (s *service) refuse(w *answer, r *http.Request, err error) {
+	status, text := statusOf(err), publicText(err)
 	body, err := json.Marshal(struct {
 		Error     string `json:"error"`
 		RequestID string `json:"requestId,omitempty"`

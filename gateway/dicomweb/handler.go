@@ -128,6 +128,7 @@ func (s *service) routes() {
 		for _, resource := range []string{study, series, instance} {
 			s.handle(resource, s.retrieve)
 			s.handle(resource+"/metadata", s.metadata)
+			s.handle(resource+"/digests", s.digests)
 			s.handle(resource+"/rendered", notRendered)
 			s.handle(resource+"/thumbnail", notRendered)
 		}

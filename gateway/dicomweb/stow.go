@@ -88,6 +88,9 @@ type upload struct {
 	results []*result // in the order of the parts
 }
 
+// receiptsHeader asks for receipts: see appendReceipt.
+const receiptsHeader = "Cigogne-Receipts"
+
 // result tells what became of one part.
 type result struct {
 	receipt gateway.Receipt // of a failure, the names as far as they are known

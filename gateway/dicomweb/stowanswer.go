@@ -62,7 +62,7 @@ func (s *service) answerStore(w *answer, r *http.Request, results []*result, bro
 				slog.String("SOPInstanceUID", res.receipt.Key.SOPInstanceUID), slog.Any("error", res.err))
 		}
 	}
-	body := appendStoreResponse(nil, s.root(r), results)
+	body := appendStoreResponse(nil, s.root(r), results, r.Header.Get(receiptsHeader) != "")
 	w.Header().Set("Content-Type", jsonType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	if status == http.StatusServiceUnavailable {
@@ -124,11 +124,17 @@ func storeStatus(results []*result) int {
 // appendStoreResponse writes the response as DICOM JSON, in ascending order of
 // tags. RetrieveURL is that of the one study in which something was stored,
 // and empty when there are several or none. A failure whose instance is not
-// known goes to OtherFailuresSequence.
-func appendStoreResponse(dst []byte, root string, results []*result) []byte {
+// known goes to OtherFailuresSequence. With receipts each item ends with one.
+func appendStoreResponse(dst []byte, root string, results []*result, receipts bool) []byte {
 	var other, failed, stored []byte
 	study, several := "", false
-	for _, res := range results {
+	end := func(item []byte, part int) []byte {
+		if receipts {
+			item = appendReceipt(item, part, results[part])
+		}
+		return append(item, '}')
+	}
+	for part, res := range results {
 		name := res.receipt
 		switch {
 		case res.err == nil:
@@ -136,13 +142,13 @@ func appendStoreResponse(dst []byte, root string, results []*result) []byte {
 				several = several || study != "" && study != in
 				study = in
 			}
-			stored = appendStored(appendComma(stored), root, name)
+			stored = end(appendStored(appendComma(stored), root, name), part)
 		case storage.ValidUID(name.Key.SOPInstanceUID):
 			failed = append(appendReference(appendComma(failed), name), ',')
-			failed = append(appendNumber(failed, "00081197", failureReason(res.err)), '}')
+			failed = end(appendNumber(failed, "00081197", failureReason(res.err)), part)
 		default:
 			other = append(appendComma(other), '{')
-			other = append(appendNumber(other, "00081197", failureReason(res.err)), '}')
+			other = end(appendNumber(other, "00081197", failureReason(res.err)), part)
 		}
 	}
 	dst = append(dst, '{')
@@ -173,7 +179,25 @@ func appendStored(dst []byte, root string, name gateway.Receipt) []byte {
 	if aside {
 		dst = appendNumber(append(dst, ','), "00081196", warningKeptAside)
 	}
-	return append(dst, '}')
+	return dst
+}
+
+// appendReceipt ends an item with what DICOMweb has no attributes for, as
+// private ones: which part of the body it is about, counted from 0; the digest
+// of the Data Set that is durable, and whether it was before; or in words why
+// the part was refused.
+func appendReceipt(dst []byte, part int, res *result) []byte {
+	dst = appendText(append(dst, ','), "00090010", "LO", "CIGOGNE")
+	dst = append(dst, `,"00091001":{"vr":"UL","Value":[`...)
+	dst = append(strconv.AppendInt(dst, int64(part), 10), "]},"...)
+	if res.err != nil {
+		return appendText(dst, "00091003", "LT", publicText(res.err))
+	}
+	dst = appendText(dst, "00091002", "LO", res.receipt.Digest.String())
+	if res.receipt.Standing == gateway.Duplicate {
+		dst = appendText(append(dst, ','), "00091004", "CS", "DUPLICATE")
+	}
+	return dst
 }
 
 // appendReference begins an item with the names of an instance.

@@ -73,7 +73,7 @@ func (s *service) retrieve(w *answer, r *http.Request) error {
 			segments: one(stored(in, storage.Range{Length: about.Size})),
 		})
 	case zipType:
-		return s.send(w, r, zipDocument(l))
+		return s.send(w, r, zipDocument(l.byZip()))
 	}
 	return s.send(w, r, multipartDocument(dicomType, l.etag(), func(yield func(part) bool) {
 		for _, in := range l.instances {

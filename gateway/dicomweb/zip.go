@@ -29,7 +29,8 @@ const (
 )
 
 // zipDocument is a ZIP file of stored entries, one per instance, named
-// SOPInstanceUID.dcm in the folder of its series.
+// SOPInstanceUID.dcm in the folder of its series. The instances are in the
+// order of byZip.
 func zipDocument(l located) document {
 	return document{
 		contentType: zipType, etag: zipTag(l.etag()), ranges: true, filename: l.StudyInstanceUID + ".zip",

@@ -2,6 +2,8 @@ package dicom
 
 import (
 	"errors"
+
+	"github.com/esante-alsace/cigogne/storage"
 )
 
 // Scanner reads a Data Set (without preamble and File Meta Information) that
@@ -52,6 +54,18 @@ func (s *Scanner) Write(p []byte) (int, error) {
 		return 0, s.err
 	}
 	return len(p), nil
+}
+
+// Key returns the UIDs that were written so far, for who must know early what
+// an instance is called. Of a deflated Data Set there are none before Close.
+func (s *Scanner) Key() storage.InstanceKey {
+	if s.inflate != nil {
+		return storage.InstanceKey{}
+	}
+	r := &s.collect.res
+	return storage.InstanceKey{
+		StudyInstanceUID: r.StudyInstanceUID, SeriesInstanceUID: r.SeriesInstanceUID, SOPInstanceUID: r.SOPInstanceUID,
+	}
 }
 
 // Close tells that the Data Set has ended. One that ends anywhere but behind a

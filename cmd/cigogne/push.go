@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/esante-alsace/cigogne/cmd/cigogne/client"
+	"github.com/esante-alsace/cigogne/cmd/cigogne/progress"
+	"github.com/esante-alsace/cigogne/cmd/cigogne/pusher"
+)
+
+// remote says which gateway a command speaks to, and how.
+type remote struct {
+	Gateway string `default:"http://127.0.0.1:8080" placeholder:"URL" help:"Gateway that is spoken to (${default})."`
+}
+
+// transfer is how instances are moved.
+type transfer struct {
+	Connections int           `default:"8" help:"Connections that are used at a time: over a long line one carries little (${default})."`
+	Stall       time.Duration `default:"1m" help:"How long a request may stand still (${default})."`
+	Patience    time.Duration `default:"5m" help:"How long it is tried again while nothing goes on (${default})."`
+}
+
+func (t *transfer) check() error {
+	const mostConnections = 64
+	if t.Connections < 1 || t.Connections > mostConnections {
+		return fmt.Errorf("%w: --connections: 1 to %d", errUsage, mostConnections)
+	}
+	if t.Stall <= 0 || t.Patience < 0 {
+		return fmt.Errorf("%w: --stall: more than 0; --patience: 0 or more", errUsage)
+	}
+	return nil
+}
+
+func (r *remote) open(connections int, stall time.Duration) (*client.Client, error) {
+	c, err := client.New(client.Options{Gateway: r.Gateway, Connections: connections, Stall: stall})
+	if err != nil {
+		return nil, fmt.Errorf("%w: --gateway: %w", errUsage, err)
+	}
+	return c, nil
+}
+
+type pushCommand struct {
+	remote
+	transfer
+	longWork
+	RequestSize size     `default:"64MiB" help:"How much is sent before the gateway is asked to answer (${default})."`
+	Path        []string `arg:"" type:"path" help:"DICOM files, folders that hold some however deep, DICOMDIR files."`
+}
+
+// Help tells what flags cannot.
+func (*pushCommand) Help() string {
+	return `Sends what the gateway does not have yet, and checks by digest that what became durable is what was read. It can be ended at any moment and called again. A file that is refused is named and does not stop the others; the exit code is then 3. Files in folders that are no DICOM are passed over.`
+}
+
+// Validate implements kong's validation hook.
+func (p *pushCommand) Validate() error { return p.check() }
+
+// Run pushes.
+func (p *pushCommand) Run(ctx context.Context, c console) error {
+	gateway, err := p.open(p.Connections, p.Stall)
+	if err != nil {
+		return err
+	}
+	defer gateway.Close()
+	work := p.start(c)
+	out, err := pusher.Run(ctx, pusher.Options{
+		Gateway: gateway, Paths: p.Path, Connections: p.Connections, RequestBytes: int64(p.RequestSize),
+		Patience: p.Patience, Work: work,
+	})
+	work.Tell(progress.Event{Name: "result", Fields: []slog.Attr{
+		slog.Int64("stored", out.Stored), slog.Int64("present", out.Present), slog.Int64("aside", out.Aside),
+		slog.Int64("refused", out.Refused), slog.Int64("ignored", out.Ignored), slog.Int64("left", out.Left),
+	}})
+	work.End()
+	p.say(c, "%d stored, %d were there, %d kept aside, %d refused, %d no DICOM files, %d not sent\n",
+		out.Stored, out.Present, out.Aside, out.Refused, out.Ignored, out.Left)
+	if err != nil {
+		return fmt.Errorf("push to %s: %w", gateway, err)
+	}
+	if out.Refused > 0 {
+		return fmt.Errorf("%w: %d files were refused", errPartly, out.Refused)
+	}
+	return nil
+}
