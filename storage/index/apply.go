@@ -14,7 +14,7 @@ import (
 // batch that was applied before changes nothing. The result is visible at
 // once, and durable after Sync.
 //
-// Within a batch the order is: adopted packs, received instances, plans,
+// Within a batch the order is: journals, adopted packs, received instances, plans,
 // archived packs. An invalid batch is storage.ErrInvalid, no space
 // storage.ErrFull.
 func (x *Index) Apply(ctx context.Context, b Batch) (Applied, error) {
@@ -60,6 +60,7 @@ type change struct {
 
 	lastStudy, lastSeries int64
 	noConflicts           bool // there are none at all, as in most regions on most days
+	leaving               bool // rows lie in journals that were retired before this batch
 }
 
 func newChange(x *Index) *change {
@@ -85,8 +86,14 @@ func (c *change) apply(ctx context.Context, b Batch) (Applied, error) {
 		c.maxStudy.QueryRowContext(ctx).Scan(&c.lastStudy),
 		c.maxSeries.QueryRowContext(ctx).Scan(&c.lastSeries),
 		c.emptyConflict.QueryRowContext(ctx).Scan(&c.noConflicts),
+		c.anyLeaving.QueryRowContext(ctx).Scan(&c.leaving),
 	); err != nil {
 		return a, err
+	}
+	for _, j := range b.Journals {
+		if err := c.changeJournal(ctx, j); err != nil {
+			return a, err
+		}
 	}
 	skip, err := c.advance(ctx, b.Through)
 	if err != nil {
@@ -133,10 +140,14 @@ func (c *change) applyPacks(ctx context.Context, b Batch) (refused []string, err
 	return refused, nil
 }
 
-// advance moves the watermark, and tells whether the batch is not past it.
+// advance moves the watermark, and tells whether the batch is not past it, or
+// of a journal that is retired.
 func (c *change) advance(ctx context.Context, to Position) (skip bool, err error) {
 	if to == (Position{}) {
 		return false, nil
+	}
+	if retired, err := c.isRetired(ctx, to.Journal); err != nil || retired {
+		return true, err
 	}
 	at := Position{Journal: to.Journal}
 	err = c.watermark.QueryRowContext(ctx, string(to.Journal)).Scan(&at.Segment, &at.Offset)

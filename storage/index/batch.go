@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/esante-alsace/cigogne/storage"
@@ -37,11 +38,12 @@ type wireAdopted struct {
 }
 
 type wireBatch struct {
-	Through  Position       `cbor:"1,keyasint"`
-	Received []wireInstance `cbor:"2,keyasint,omitempty"`
-	Planned  []Plan         `cbor:"3,keyasint,omitempty"`
-	Archived []PackArchive  `cbor:"4,keyasint,omitempty"`
-	Adopted  []wireAdopted  `cbor:"5,keyasint,omitempty"`
+	Through  Position        `cbor:"1,keyasint"`
+	Received []wireInstance  `cbor:"2,keyasint,omitempty"`
+	Planned  []Plan          `cbor:"3,keyasint,omitempty"`
+	Archived []PackArchive   `cbor:"4,keyasint,omitempty"`
+	Adopted  []wireAdopted   `cbor:"5,keyasint,omitempty"`
+	Journals []JournalChange `cbor:"6,keyasint,omitempty"`
 }
 
 // EncodeBatch is the batch as raft carries it: a version byte and CBOR in
@@ -55,7 +57,7 @@ func EncodeBatch(b Batch) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := wireBatch{Through: b.Through, Planned: b.Planned, Archived: b.Archived, Received: toWireInstances(b.Received)}
+	w := wireBatch{Through: b.Through, Planned: b.Planned, Archived: b.Archived, Received: toWireInstances(b.Received), Journals: b.Journals}
 	for _, a := range b.Adopted {
 		w.Adopted = append(w.Adopted, wireAdopted{a.Pack, a.Conflict, toWireInstances(a.Instances)})
 	}
@@ -87,7 +89,7 @@ func DecodeBatch(p []byte) (Batch, error) {
 	if err := c.dec.Unmarshal(p[1:], &w); err != nil {
 		return Batch{}, fmt.Errorf("%w: batch: %w", storage.ErrInvalid, err)
 	}
-	b := Batch{Through: w.Through, Planned: w.Planned, Archived: w.Archived, Received: fromWireInstances(w.Received)}
+	b := Batch{Through: w.Through, Planned: w.Planned, Archived: w.Archived, Received: fromWireInstances(w.Received), Journals: w.Journals}
 	for _, a := range w.Adopted {
 		b.Adopted = append(b.Adopted, AdoptedPack{a.Pack, a.Conflict, fromWireInstances(a.Instances)})
 	}
@@ -113,7 +115,7 @@ func fromWireInstances(in []wireInstance) []Instance {
 // Validate returns nil, or an error that wraps storage.ErrInvalid and says
 // what no node may apply.
 func (b Batch) Validate() error {
-	if len(b.Received) > BatchRows || len(b.Planned) > BatchRows || len(b.Archived) > BatchRows || len(b.Adopted) > BatchRows {
+	if max(len(b.Received), len(b.Planned), len(b.Archived), len(b.Adopted), len(b.Journals)) > BatchRows {
 		return fmt.Errorf("%w: a batch of more than %d entries", storage.ErrInvalid, BatchRows)
 	}
 	if err := b.Through.validate(); err != nil {
@@ -124,18 +126,13 @@ func (b Batch) Validate() error {
 			return err
 		}
 	}
-	for _, p := range b.Planned {
-		if err := p.validate(); err != nil {
-			return err
-		}
-	}
-	for _, a := range b.Archived {
-		if err := a.validate(); err != nil {
-			return err
-		}
-	}
-	for _, a := range b.Adopted {
-		if err := a.validate(); err != nil {
+	return cmp.Or(validateAll(b.Planned), validateAll(b.Archived), validateAll(b.Adopted), validateAll(b.Journals))
+}
+
+// validateAll returns the first error.
+func validateAll[T interface{ validate() error }](list []T) error {
+	for _, e := range list {
+		if err := e.validate(); err != nil {
 			return err
 		}
 	}

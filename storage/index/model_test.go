@@ -21,7 +21,7 @@ func TestAgainstTheModel(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 99))
 			x, y, model := open(t), open(t), indextest.NewModel()
 			packs := 0
-			for _, b := range randomBatches(rng, seed) {
+			for _, b := range withRetirement(rng, seed, randomBatches(rng, seed)) {
 				want := model.Receive(b)
 				if got := apply(t, x, b); !reflect.DeepEqual(got.Outcomes, want) {
 					t.Fatalf("outcomes: %v, want %v", got.Outcomes, want)
@@ -42,12 +42,16 @@ func TestAgainstTheModel(t *testing.T) {
 					for _, b := range archiving(t, x, rng, packs) {
 						apply(t, x, b)
 						apply(t, y, b)
+						note(model, b)
 					}
+					compareLying(t, x, model)
 				}
 			}
 			sound(t, x)
 			sound(t, y)
 			compareCounts(t, x, y, model)
+			compareLying(t, x, model)
+			compareLying(t, y, model)
 			for range 150 {
 				q := randomQuery(rng, seed)
 				want, err := model.Search(q)
@@ -63,6 +67,73 @@ func TestAgainstTheModel(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// withRetirement lets the journal of the batches be retired somewhere among
+// them. Some of what is in it, and of what came too late for it, comes again
+// in another, in several turns, and other files of the same Data Sets, too.
+func withRetirement(rng *rand.Rand, seed uint64, batches []index.Batch) []index.Batch {
+	const other = index.JournalID("node-2")
+	at := len(batches) / 3
+	retire := index.Batch{Journals: []index.JournalChange{{Journal: "node-1", Retired: true}}}
+	if seed%2 == 0 { // the node has a new one
+		retire.Journals = []index.JournalChange{{Journal: "node-3", Node: "n1"}}
+	}
+	out := append([]index.Batch{{Journals: []index.JournalChange{{Journal: "node-1", Node: "n1"}}}}, batches[:at]...)
+	out = append(out, retire)
+	var again []index.Instance
+	for _, b := range batches {
+		again = append(again, b.Received...)
+	}
+	rng.Shuffle(len(again), func(i, j int) { again[i], again[j] = again[j], again[i] })
+	segment := uint64(0)
+	for _, b := range batches[at:] {
+		out = append(out, b)
+		n := min(len(again), rng.IntN(60))
+		segment++
+		b = index.Batch{Through: index.Position{Journal: other, Segment: segment, Offset: 1 << 20}}
+		for i, in := range again[:n] {
+			if rng.IntN(8) == 0 {
+				in.Size, in.Prefix, in.CRC32 = in.Size+2, in.Prefix+2, in.CRC32+1
+			}
+			in.At = index.Position{Journal: other, Segment: segment, Offset: int64(64 + 8*i)}
+			b.Received = append(b.Received, in)
+		}
+		again = again[n:]
+		out = append(out, b)
+	}
+	return out
+}
+
+// note tells the model what was archived: plans come one batch before.
+func note(m *indextest.Model, b index.Batch) {
+	for _, p := range b.Planned {
+		m.Plan(p)
+	}
+	for _, a := range b.Archived {
+		m.Archive(a.PackID)
+	}
+}
+
+func compareLying(t *testing.T, x *index.Index, model *indextest.Model) {
+	t.Helper()
+	for _, id := range []index.JournalID{"node-1", "node-2"} {
+		got := map[string]index.Position{}
+		used := map[uint64]bool{}
+		for in, err := range x.Lying(t.Context(), id) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got[in.Key.SOPInstanceUID+in.Digest.String()] = in.At
+			used[in.At.Segment] = true
+		}
+		if want := model.Lying(id); !reflect.DeepEqual(got, want) {
+			t.Fatalf("%d instances lie in %s, the model has %d", len(got), id, len(want))
+		}
+		if segments, err := x.SegmentsInUse(t.Context(), id); err != nil || !reflect.DeepEqual(segments, used) {
+			t.Fatalf("segments of %s in use: %v, want %v (%v)", id, segments, used, err)
+		}
 	}
 }
 

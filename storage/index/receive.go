@@ -18,7 +18,7 @@ type wireRecord struct {
 // receive enters one instance, keeps it aside, or finds it known.
 func (c *change) receive(ctx context.Context, came *Instance) (Outcome, error) {
 	in := came.bounded()
-	if aside, err := c.isAside(ctx, in); err != nil || aside {
+	if known, err := c.moves(ctx, in); err != nil || known {
 		return Outcome{Standing: StandingDuplicate}, err
 	}
 	e, why, err := c.place(ctx, in)
@@ -56,6 +56,15 @@ func (c *change) receive(ctx context.Context, came *Instance) (Outcome, error) {
 		return Outcome{Standing: StandingDuplicate}, nil
 	}
 	return c.setAside(ctx, in, WhyDigest)
+}
+
+// moves tells whether an instance that is known has moved here, or is kept
+// aside already.
+func (c *change) moves(ctx context.Context, in *Instance) (known bool, err error) {
+	if moved, err := c.move(ctx, in); err != nil || moved {
+		return true, err
+	}
+	return c.isAside(ctx, in)
 }
 
 // isAside tells whether the very instance is kept aside already.

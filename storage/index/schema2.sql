@@ -95,3 +95,10 @@ CREATE TABLE protection (
   revision INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX protection_revision ON protection (revision);
+
+-- Whose a journal is, and whether it is retired.
+CREATE TABLE owner (
+  journal TEXT PRIMARY KEY,
+  node    TEXT NOT NULL, -- '' when it was retired before it was known
+  retired INTEGER NOT NULL
+) WITHOUT ROWID;

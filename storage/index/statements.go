@@ -27,15 +27,41 @@ type statements struct {
 	members, putPack, pack, archivePack *sql.Stmt
 	putCopy                             *sql.Stmt
 
+	owner, putOwner, retireOthers    *sql.Stmt
+	anyLeaving                       *sql.Stmt
+	leavingInstance, leavingConflict *sql.Stmt
+	moveInstance, moveConflictRow    *sql.Stmt
+
 	all []*sql.Stmt
+}
+
+// prepared is a statement and its text.
+type prepared struct {
+	to  **sql.Stmt
+	sql string
+}
+
+func (s *statements) ofJournals() []prepared {
+	return []prepared{
+		{&s.owner, `SELECT retired FROM owner WHERE journal = ?`},
+		{&s.putOwner, `INSERT INTO owner VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE
+			SET node = CASE ?2 WHEN '' THEN node ELSE ?2 END, retired = max(retired, ?3)`},
+		{&s.retireOthers, `UPDATE owner SET retired = 1 WHERE node = ? AND journal <> ?`},
+		{&s.anyLeaving, `SELECT EXISTS (SELECT 1 FROM owner o WHERE o.retired = 1 AND (
+			EXISTS (SELECT 1 FROM instance i WHERE i.journal = o.journal) OR
+			EXISTS (SELECT 1 FROM conflict c WHERE c.journal = o.journal AND c.live = 1)))`},
+		{&s.leavingInstance, `SELECT i.id, i.record FROM instance i JOIN owner o ON o.journal = i.journal
+			WHERE i.sop = ? AND i.digest = ? AND o.retired = 1`},
+		{&s.leavingConflict, `SELECT c.id, c.record FROM conflict c JOIN owner o ON o.journal = c.journal
+			WHERE c.sop = ? AND c.digest = ? AND c.live = 1 AND o.retired = 1`},
+		{&s.moveInstance, `UPDATE instance SET journal = ?, segment = ?, record = ? WHERE id = ?`},
+		{&s.moveConflictRow, `UPDATE conflict SET journal = ?, segment = ?, record = ? WHERE id = ?`},
+	}
 }
 
 func prepare(ctx context.Context, c *sql.Conn) (*statements, error) {
 	s := &statements{}
-	for _, p := range []struct {
-		to  **sql.Stmt
-		sql string
-	}{
+	for _, p := range append(s.ofJournals(), []prepared{
 		{&s.watermark, `SELECT segment, position FROM journal WHERE name = ?`},
 		{&s.setWatermark, `INSERT INTO journal VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET segment = ?2, position = ?3`},
 
@@ -78,7 +104,7 @@ func prepare(ctx context.Context, c *sql.Conn) (*statements, error) {
 		{&s.pack, `SELECT id, study, series, conflict, plan FROM pack WHERE name = ?`},
 		{&s.archivePack, `UPDATE pack SET members = ?, instances = ?, plan = NULL WHERE id = ?`},
 		{&s.putCopy, `INSERT INTO copy VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`},
-	} {
+	}...) {
 		stmt, err := c.PrepareContext(ctx, p.sql) //nolint:sqlclosecheck // close closes all
 		if err != nil {
 			_ = s.close() // the first error is the one to tell

@@ -33,13 +33,16 @@ type Batch struct {
 	// Through is the journal position up to and including which this batch
 	// and those before it have indexed Through.Journal; the zero Position
 	// leaves the watermark where it is. A batch at or below the watermark was
-	// applied before, and its Received are skipped.
+	// applied before, and its Received are skipped, as are those of a journal
+	// that is retired.
 	Through  Position      `cbor:"1,keyasint"`
 	Received []Instance    `cbor:"2,keyasint,omitempty"`
 	Planned  []Plan        `cbor:"3,keyasint,omitempty"`
 	Archived []PackArchive `cbor:"4,keyasint,omitempty"`
 	// Adopted enters packs that were found in an archive (rebuild).
 	Adopted []AdoptedPack `cbor:"5,keyasint,omitempty"`
+	// Journals tells whose journals are, and which are retired.
+	Journals []JournalChange `cbor:"6,keyasint,omitempty"`
 }
 
 // Plan fixes which instances a pack will hold, before it is written: a crash

@@ -28,6 +28,12 @@ func (x *Index) Applied(ctx context.Context, id JournalID) (Position, error) {
 // out). Those that have been quiet for longest come first, series whose
 // instances are kept aside after the others.
 func (x *Index) Quiet(ctx context.Context, before, packBytes int64, limit int) ([]SeriesWork, error) {
+	return x.QuietIn(ctx, "", before, packBytes, limit)
+}
+
+// QuietIn is Quiet of the series of which such an instance lies in a journal;
+// "" is any. What it counts is all of the series.
+func (x *Index) QuietIn(ctx context.Context, in JournalID, before, packBytes int64, limit int) ([]SeriesWork, error) {
 	if packBytes <= 0 {
 		packBytes = 1<<63 - 1
 	}
@@ -41,22 +47,32 @@ func (x *Index) Quiet(ctx context.Context, before, packBytes int64, limit int) (
 		}
 	}
 	err := each(ctx, x.read, `SELECT s.uid, e.uid, e.unplanned, e.bytes, e.newest FROM series e JOIN study s ON s.id = e.study
-		WHERE e.unplanned > 0 AND (e.newest < ?1 OR e.bytes >= ?2) ORDER BY e.newest, e.id LIMIT ?3`,
-		[]any{before, packBytes, limit}, read(false))
+		WHERE e.unplanned > 0 AND (e.newest < ?1 OR e.bytes >= ?2)
+		AND (?4 = '' OR EXISTS (SELECT 1 FROM instance i WHERE i.series = e.id AND i.pack IS NULL AND i.journal = ?4))
+		ORDER BY e.newest, e.id LIMIT ?3`,
+		[]any{before, packBytes, limit, string(in)}, read(false))
 	if err != nil || len(work) >= limit {
 		return work, err
 	}
 	err = each(ctx, x.read, `SELECT study, series, count(*), sum(size), max(received) AS newest FROM conflict
-		WHERE live = 1 AND pack IS NULL GROUP BY study, series HAVING newest < ?1 OR sum(size) >= ?2
-		ORDER BY newest, study, series LIMIT ?3`, []any{before, packBytes, limit - len(work)}, read(true))
+		WHERE live = 1 AND pack IS NULL GROUP BY study, series HAVING (newest < ?1 OR sum(size) >= ?2)
+		AND (?4 = '' OR max(journal = ?4)) ORDER BY newest, study, series LIMIT ?3`,
+		[]any{before, packBytes, limit - len(work), string(in)}, read(true))
 	return work, err
 }
 
 // Planned lists the plans whose packs are not archived yet, in the order of
 // planning.
-func (x *Index) Planned(ctx context.Context) ([]Plan, error) {
+func (x *Index) Planned(ctx context.Context) ([]Plan, error) { return x.PlannedIn(ctx, "") }
+
+// PlannedIn is Planned of the plans whose first instance lies in a journal, so
+// that each is one node's to finish, also after instances have moved; "" is
+// any.
+func (x *Index) PlannedIn(ctx context.Context, in JournalID) ([]Plan, error) {
 	var plans []Plan
-	err := each(ctx, x.read, `SELECT plan FROM pack WHERE plan IS NOT NULL ORDER BY id`, nil, func(rows *sql.Rows) error {
+	err := each(ctx, x.read, `SELECT plan FROM pack p WHERE plan IS NOT NULL AND (?1 = '' OR ?1 = coalesce(
+		(SELECT i.journal FROM instance i WHERE i.pack = p.id ORDER BY i.id LIMIT 1),
+		(SELECT c.journal FROM conflict c WHERE c.pack = p.id ORDER BY c.id LIMIT 1))) ORDER BY id`, []any{string(in)}, func(rows *sql.Rows) error {
 		var b []byte
 		var p Plan
 		if err := rows.Scan(&b); err != nil {

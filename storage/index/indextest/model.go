@@ -18,21 +18,31 @@ type Model struct {
 	byName    map[string]*index.Instance // SOPInstanceUID
 	aside     map[string]bool            // SOPInstanceUID and Digest
 	studies   map[string][]*index.Instance
-	watermark index.Position
+	watermark map[index.JournalID]index.Position
+	at        map[string]*index.Instance // SOPInstanceUID and Digest: what was never archived
+	plans     map[string]index.Plan
+	owner     map[index.JournalID]string
+	retired   map[index.JournalID]bool
 }
 
 // NewModel is an empty Model.
 func NewModel() *Model {
-	return &Model{byName: map[string]*index.Instance{}, aside: map[string]bool{}, studies: map[string][]*index.Instance{}}
+	return &Model{byName: map[string]*index.Instance{}, aside: map[string]bool{}, studies: map[string][]*index.Instance{},
+		watermark: map[index.JournalID]index.Position{}, at: map[string]*index.Instance{},
+		plans: map[string]index.Plan{}, owner: map[index.JournalID]string{}, retired: map[index.JournalID]bool{}}
 }
 
 // Receive applies the received instances of a batch, and tells what they are.
 func (m *Model) Receive(b index.Batch) []index.Outcome {
-	if b.Through != (index.Position{}) {
-		if b.Through.Segment < m.watermark.Segment || b.Through.Segment == m.watermark.Segment && b.Through.Offset <= m.watermark.Offset {
+	for _, j := range b.Journals {
+		m.change(j)
+	}
+	if to := b.Through; to != (index.Position{}) {
+		at := m.watermark[to.Journal]
+		if m.retired[to.Journal] || to.Segment < at.Segment || to.Segment == at.Segment && to.Offset <= at.Offset {
 			return nil
 		}
-		m.watermark = b.Through
+		m.watermark[to.Journal] = to
 	}
 	out := make([]index.Outcome, len(b.Received))
 	for i := range b.Received {
@@ -41,8 +51,48 @@ func (m *Model) Receive(b index.Batch) []index.Outcome {
 	return out
 }
 
+func (m *Model) change(j index.JournalChange) {
+	if j.Node != "" {
+		for other, node := range m.owner {
+			if node == j.Node && other != j.Journal {
+				m.retired[other] = true
+			}
+		}
+		m.owner[j.Journal] = j.Node
+	}
+	if j.Retired {
+		m.retired[j.Journal] = true
+	}
+}
+
+// Plan remembers what a pack will hold.
+func (m *Model) Plan(p index.Plan) { m.plans[p.PackID] = p }
+
+// Archive forgets where the instances of a planned pack lay.
+func (m *Model) Archive(packID string) {
+	p := m.plans[packID]
+	for i, sop := range p.SOPs {
+		delete(m.at, sop+p.Members[i].String())
+	}
+}
+
+// Lying is where the instances in a journal lie, by SOPInstanceUID and Digest.
+func (m *Model) Lying(id index.JournalID) map[string]index.Position {
+	all := map[string]index.Position{}
+	for name, in := range m.at {
+		if in.At.Journal == id {
+			all[name] = in.At
+		}
+	}
+	return all
+}
+
 func (m *Model) receive(in *index.Instance) index.Outcome {
 	name := in.Key.SOPInstanceUID + in.Digest.String()
+	if lies := m.at[name]; lies != nil && m.retired[lies.At.Journal] && lies.Size == in.Size && lies.CRC32 == in.CRC32 {
+		m.at[name] = in
+		return index.Outcome{Standing: index.StandingDuplicate}
+	}
 	held := m.byName[in.Key.SOPInstanceUID]
 	if m.aside[name] || held != nil && held.Digest == in.Digest {
 		return index.Outcome{Standing: index.StandingDuplicate}
@@ -57,9 +107,11 @@ func (m *Model) receive(in *index.Instance) index.Outcome {
 	}
 	if why != index.WhyNone {
 		m.aside[name] = true
+		m.at[name] = in
 		return index.Outcome{Standing: index.StandingConflict, Why: why}
 	}
 	m.byName[in.Key.SOPInstanceUID] = in
+	m.at[name] = in
 	m.studies[in.Key.StudyInstanceUID] = append(study, in)
 	return index.Outcome{Standing: index.StandingNew}
 }
