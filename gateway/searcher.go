@@ -28,22 +28,11 @@ func NewSearcher(x *index.Index, i *Indexer, r *Retriever) *Searcher {
 	return &Searcher{index: x, indexer: i, reader: r}
 }
 
-// Search yields the answers to q in a stable order, each as one DICOM JSON
-// object (PS3.18 §F.2). What was acknowledged before the call is found, unless
-// the index takes nothing just then: what it has is found all the same. A
-// query that cannot be answered is storage.ErrInvalid; one whose answers are
-// spread over too many packs is storage.ErrTooLarge.
+// Search yields the answers of Find, each as one DICOM JSON object (PS3.18
+// §F.2).
 func (s *Searcher) Search(ctx context.Context, q index.Query) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		if err := s.indexer.Await(ctx); err != nil && !behind(err) {
-			yield(nil, err)
-			return
-		}
-		answers := s.index.Search
-		if q.Level == index.Image {
-			answers = s.images
-		}
-		for ds, err := range answers(ctx, q) {
+		for ds, err := range s.Find(ctx, q) {
 			if err != nil {
 				yield(nil, err)
 				return
@@ -53,6 +42,39 @@ func (s *Searcher) Search(ctx context.Context, q index.Query) iter.Seq2[[]byte, 
 			}
 		}
 	}
+}
+
+// Find yields the answers to q in a stable order. What was acknowledged before
+// the call is found, unless the index takes nothing just then: what it has is
+// found all the same. A query that cannot be answered is storage.ErrInvalid;
+// one whose answers are spread over too many packs is storage.ErrTooLarge. An
+// error is the last thing yielded.
+func (s *Searcher) Find(ctx context.Context, q index.Query) iter.Seq2[dicom.DataSet, error] {
+	return func(yield func(dicom.DataSet, error) bool) {
+		if err := s.indexer.Await(ctx); err != nil && !behind(err) {
+			yield(nil, err)
+			return
+		}
+		answers := s.index.Search
+		if q.Level == index.Image {
+			answers = s.images
+		}
+		for ds, err := range answers(ctx, q) {
+			if !yield(ds, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Held tells of each instance whether it is held: see index.Held. What was
+// acknowledged before the call is known, unless the index takes nothing just
+// then.
+func (s *Searcher) Held(ctx context.Context, asked []index.Named) ([]index.Standing, error) {
+	if err := s.indexer.Await(ctx); err != nil && !behind(err) {
+		return nil, err
+	}
+	return s.index.Held(ctx, asked)
 }
 
 // Conflicts yields one DICOM JSON object for each instance that is kept aside,

@@ -47,6 +47,7 @@ type limits struct {
 	AsyncWindow          int           `default:"16" help:"Most C-STORE operations in flight on one association (${default})."`
 	MaxConnections       int           `default:"1024" help:"Most HTTP connections at a time; others wait (${default})."`
 	MaxUploads           int           `default:"64" help:"Most STOW-RS requests at a time (${default})."`
+	APIRate              int           `name:"api-rate" default:"500" help:"Most requests a second of one host to gRPC and /v1 in the long run (${default})."`
 	Grace                time.Duration `default:"20s" help:"How long transfers may take to finish when the node stops (${default})."`
 }
 
@@ -114,6 +115,7 @@ func (l *limits) check() error {
 		{"async-window", l.AsyncWindow >= 1 && l.AsyncWindow <= 1024, "1 to 1024"},
 		{"max-connections", l.MaxConnections >= 1, "at least 1"},
 		{"max-uploads", l.MaxUploads >= 1, "at least 1"},
+		{"api-rate", l.APIRate >= 1, "at least 1"},
 		{"grace", l.Grace >= 0, "0 or more"},
 	} {
 		if !c.ok {

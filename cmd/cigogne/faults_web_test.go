@@ -64,7 +64,8 @@ func TestHostileRequests(t *testing.T) {
 		{"range of 10^30", "GET " + instance + " HTTP/1.1\r\nHost: x\r\nAccept: application/dicom\r\nRange: bytes=" + strings.Repeat("9", 30) + "-\r\n" + end, 2}, // one that cannot be read is as if it were not there (RFC 9110 §14.2)
 		{"the way up", ask("/dicom-web/studies/../../../etc/passwd"), 0},
 		{"the way up, encoded", ask("/%2e%2e/%2e%2e/etc/passwd"), 0},
-		{"no HTTP", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400},
+		// To tell HTTP/2, net/http waits for 14 bytes; more it never reads here, and so would reset the connection behind its answer.
+		{"no HTTP", "\x16\x03\x01\x02\x00\x01\x00\xfc\x03\x03\r\n\r\n", 400},
 		{"no Host", "GET / HTTP/1.1\r\n" + end, 400},
 		{"CONNECT", "CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1:22\r\n" + end, 4},
 		{"DELETE", "DELETE " + instance + " HTTP/1.1\r\nHost: x\r\n" + end, 405},

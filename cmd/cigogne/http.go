@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/esante-alsace/cigogne/gateway/access"
+	"github.com/esante-alsace/cigogne/gateway/rpc"
 	"github.com/esante-alsace/cigogne/gateway/web"
 )
 
@@ -46,7 +47,27 @@ func (n *node) handler(dicomweb http.Handler) http.Handler {
 	mux.HandleFunc("GET /readyz", n.readyz)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{}))
 	mux.Handle("/", web.Handler())
-	return identify(access.Guard(n.keeper, operation, mux))
+	api, guarded := compressAPI(n.rpc), access.Guard(n.keeper, operation, mux)
+	return identify(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if rpc.Handles(r) { // it asks the gatekeeper itself, when it has read the request
+			api.ServeHTTP(w, r)
+			return
+		}
+		guarded.ServeHTTP(w, r)
+	}))
+}
+
+// compressAPI compresses what REST answers for clients that ask for it. gRPC
+// does that itself, and a stream is flushed message by message.
+func compressAPI(next http.Handler) http.Handler {
+	compressed := gzhttp.GzipHandler(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor == 2 || strings.HasSuffix(r.URL.Path, ":watch") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		compressed.ServeHTTP(w, r)
+	})
 }
 
 // compressJSON compresses what is text for clients that ask for it: metadata
@@ -166,16 +187,39 @@ func (n *node) readyz(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(map[string]any{"ready": status == http.StatusOK, "checks": checks}) //nolint:errcheck // the client has gone
 }
 
-// serveHTTP answers requests until ctx ends, then lets those under way finish
-// within grace.
-func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, grace, idle time.Duration, log *slog.Logger) error {
-	server := &http.Server{
+// maxHTTP2Streams bounds the requests under way on one connection.
+const maxHTTP2Streams = 128
+
+// serveWeb answers DICOMweb, the API and pages until ctx ends. HTTP/2 is spoken
+// without TLS too, as gRPC needs it.
+func (n *node) serveWeb(ctx context.Context) error {
+	c := n.config
+	server := newHTTPServer(n.handler(n.dicomweb()), c.Idle, n.log)
+	server.Protocols = new(http.Protocols)
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetHTTP2(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	server.HTTP2 = &http.HTTP2Config{
+		MaxConcurrentStreams: maxHTTP2Streams, SendPingTimeout: c.Idle, PingTimeout: c.Stall, WriteByteTimeout: c.Stall,
+	}
+	stop := context.AfterFunc(ctx, n.rpc.Drain)
+	defer stop()
+	return serveHTTP(ctx, n.http, server, c.Grace, n.log)
+}
+
+func newHTTPServer(h http.Handler, idle time.Duration, log *slog.Logger) *http.Server {
+	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idle,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+}
+
+// serveHTTP answers requests until ctx ends, then lets those under way finish
+// within grace.
+func serveHTTP(ctx context.Context, l net.Listener, server *http.Server, grace time.Duration, log *slog.Logger) error {
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(l) }()
 	select {

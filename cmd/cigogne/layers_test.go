@@ -26,6 +26,8 @@ func allowed() map[string][]string {
 		"gateway/dimse/pdu":           {"storage"},
 		"gateway/dimse/ul":            {"storage", "gateway/dimse/pdu"},
 		"gateway/dicomweb":            {"gateway", "gateway/access", "storage", "storage/dicom", "storage/index"},
+		"gateway/rpc":                 {"gateway", "gateway/access", "gateway/rpc/cigogne/v1", "storage", "storage/dicom", "storage/index"},
+		"gateway/rpc/cigogne/v1":      {},
 		"gateway/web":                 {"gateway", "storage", "storage/index", "storage/dicom"},
 		"storage":                     {},
 		"storage/dicom":               {"storage"},

@@ -20,6 +20,7 @@ type metrics struct {
 	associations *prometheus.CounterVec
 	operations   *prometheus.HistogramVec
 	requests     *prometheus.HistogramVec
+	calls        *prometheus.HistogramVec
 	received     prometheus.Counter
 	sent         prometheus.Counter
 	durable      prometheus.Counter
@@ -42,6 +43,9 @@ func newMetrics() *metrics {
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "cigogne_dicomweb_request_duration_seconds", Help: "Time from a DICOMweb request to the end of its answer.", Buckets: latency,
 		}, []string{"route", "code"}),
+		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "cigogne_rpc_call_duration_seconds", Help: "Time from a call of the API to the end of its answer.", Buckets: latency,
+		}, []string{"method", "code"}),
 		received: counter("cigogne_dimse_received_bytes_total", "Bytes of data sets received by C-STORE."),
 		sent:     counter("cigogne_dicomweb_sent_bytes_total", "Bytes of DICOMweb answers."),
 		durable:  counter("cigogne_journal_durable_instances_total", "Instances made durable."),
@@ -50,7 +54,7 @@ func newMetrics() *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2.5, 12),
 		}),
 	}
-	m.registry.MustRegister(m.associations, m.operations, m.requests, m.received, m.sent, m.durable, m.fsync,
+	m.registry.MustRegister(m.associations, m.operations, m.requests, m.calls, m.received, m.sent, m.durable, m.fsync,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -127,4 +131,9 @@ func (m *metrics) Operation(command string, status dimse.Status, bytes int64, to
 func (m *metrics) Answered(route string, status int, sent int64, took time.Duration) {
 	m.requests.WithLabelValues(route, strconv.Itoa(status)).Observe(took.Seconds())
 	m.sent.Add(float64(sent))
+}
+
+// Called implements rpc.Metrics.
+func (m *metrics) Called(method, code string, took time.Duration) {
+	m.calls.WithLabelValues(method, code).Observe(took.Seconds())
 }

@@ -32,5 +32,5 @@ func serveProfiles(ctx context.Context, addr string, log *slog.Logger) error {
 		return fmt.Errorf("--pprof: %w", err)
 	}
 	log.Warn("Go profiles are served", "address", l.Addr().String())
-	return serveHTTP(ctx, l, mux, 0, time.Minute, log)
+	return serveHTTP(ctx, l, newHTTPServer(mux, time.Minute, log), 0, log)
 }

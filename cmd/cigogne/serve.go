@@ -69,11 +69,12 @@ func (s *serveCommand) greet(c console, dimse, http net.Addr, archive string) {
 Cigogne %s
   DIMSE    %s, AE title %s
   HTTP     %s/dicom-web
+  API      %s/api, gRPC on the same port
   data     %s
   archive  %s
 
 Push     storescu -aec %s %s %s image.dcm
 Query    curl '%s/dicom-web/studies?PatientName=*'
 Look     %s/
-`, "\n"), version(), dimse, s.AETitle, web, s.DataDir, archive, s.AETitle, host, port, web, web)
+`, "\n"), version(), dimse, s.AETitle, web, web, s.DataDir, archive, s.AETitle, host, port, web, web)
 }

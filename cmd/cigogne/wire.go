@@ -16,6 +16,7 @@ import (
 	"github.com/esante-alsace/cigogne/gateway/access"
 	"github.com/esante-alsace/cigogne/gateway/dicomweb"
 	"github.com/esante-alsace/cigogne/gateway/dimse"
+	"github.com/esante-alsace/cigogne/gateway/rpc"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/index"
@@ -40,6 +41,7 @@ type node struct {
 	storer   *gateway.Storer
 	finder   *gateway.Searcher
 	reader   *gateway.Retriever
+	rpc      *rpc.Server
 
 	dimse net.Listener
 	http  net.Listener
@@ -69,6 +71,9 @@ func (n *node) open(ctx context.Context) (err error) {
 		return err
 	}
 	n.wireUseCases()
+	if n.rpc, err = n.newRPC(); err != nil {
+		return fmt.Errorf("API: %w", err)
+	}
 	n.metrics.stores(n)
 	var lc net.ListenConfig
 	if n.dimse, err = lc.Listen(ctx, "tcp", n.config.DIMSE); err != nil {
@@ -233,9 +238,7 @@ func (n *node) serve(ctx context.Context) error {
 
 	front, fctx := errgroup.WithContext(ctx)
 	front.Go(func() error { return n.serveDIMSE(fctx) })
-	front.Go(func() error {
-		return serveHTTP(fctx, n.http, n.handler(n.dicomweb()), n.config.Grace, n.config.Idle, n.log)
-	})
+	front.Go(func() error { return n.serveWeb(fctx) })
 	if n.config.Pprof != "" {
 		front.Go(func() error { return serveProfiles(fctx, n.config.Pprof, n.log) })
 	}
@@ -259,6 +262,15 @@ func (n *node) dicomweb() http.Handler {
 	})
 }
 
+func (n *node) newRPC() (*rpc.Server, error) {
+	c := n.config
+	return rpc.New(rpc.Options{
+		Search: n.finder, Retrieve: n.reader, Gatekeeper: n.keeper,
+		Limits:    rpc.Limits{Stall: c.Stall, Rate: c.APIRate},
+		RequestID: requestID, Logger: n.log, Metrics: n.metrics,
+	})
+}
+
 func (n *node) serveDIMSE(ctx context.Context) error {
 	c := n.config
 	return dimse.NewServer(dimse.Config{
@@ -278,6 +290,9 @@ func (n *node) close() {
 	}
 	if n.http != nil {
 		n.http.Close()
+	}
+	if n.rpc != nil {
+		n.rpc.Close()
 	}
 	if n.journal != nil {
 		errs = append(errs, n.journal.Close())

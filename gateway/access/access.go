@@ -25,7 +25,7 @@ const (
 
 // Caller is who asks, as far as the transport knows.
 type Caller struct {
-	Transport      string // "dimse" or "http"
+	Transport      string // "dimse", "http" or "grpc"
 	CallingAETitle string
 	CalledAETitle  string
 	RemoteAddr     string

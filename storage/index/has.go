@@ -16,7 +16,7 @@ func (x *Index) Has(ctx context.Context, in Instance) (Standing, error) {
 		return 0, fmt.Errorf("index: %w", failed(err))
 	}
 	defer tx.end(ctx)
-	standing, err := named(ctx, tx, in)
+	standing, err := named(ctx, tx, Named{in.Key, in.Digest})
 	if err != nil || standing != StandingNew {
 		return standing, err
 	}
@@ -36,35 +36,30 @@ func (x *Index) Has(ctx context.Context, in Instance) (Standing, error) {
 }
 
 // named compares the instance with those of its SOPInstanceUID: in journals
-// everywhere, in packs of its study.
-func named(ctx context.Context, q querier, in Instance) (Standing, error) {
-	found := StandingNew
-	meet := func(same bool) {
-		if same {
-			found = StandingDuplicate
-		} else if found == StandingNew {
-			found = StandingConflict
-		}
-	}
-	sop := in.Key.SOPInstanceUID
-	err := each(ctx, q, `SELECT digest = ?2 FROM instance WHERE sop = ?1
-		UNION ALL SELECT 1 FROM conflict WHERE sop = ?1 AND digest = ?2`, []any{sop, in.Digest[:]}, func(rows *sql.Rows) error {
-		var same bool
-		err := rows.Scan(&same)
-		meet(same)
-		return err
-	})
+// everywhere, in packs of its study. A pack's members are not copied for it.
+func named(ctx context.Context, q querier, a Named) (Standing, error) {
+	found, err := namedLive(ctx, q, a)
 	if err != nil || found == StandingDuplicate {
 		return found, err
 	}
 	err = each(ctx, q, `SELECT members FROM pack WHERE study = ? AND conflict = 0 AND plan IS NULL`,
-		[]any{in.Key.StudyInstanceUID}, func(rows *sql.Rows) error {
+		[]any{a.Key.StudyInstanceUID}, func(rows *sql.Rows) error {
 			var m sql.RawBytes
 			err := rows.Scan(&m)
-			if Members(m).Named(sop) {
-				meet(Members(m).Holds(sop, in.Digest))
-			}
+			found = Members(m).compare(a, found)
 			return err
 		})
 	return found, err
+}
+
+// compare is what the instance is, given what it was found to be before and
+// the members of a pack of its study.
+func (m Members) compare(a Named, found Standing) Standing {
+	switch sop := a.Key.SOPInstanceUID; {
+	case found == StandingDuplicate || m.Holds(sop, a.Digest):
+		return StandingDuplicate
+	case m.Named(sop):
+		return StandingConflict
+	}
+	return found
 }

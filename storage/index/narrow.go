@@ -211,6 +211,14 @@ type cursor struct {
 	date, study, series string
 }
 
+// start is where the answers begin.
+func (q Query) start() cursor {
+	if q.After == nil {
+		return cursor{}
+	}
+	return cursor{true, q.After.StudyDate, q.After.StudyInstanceUID, q.After.SeriesInstanceUID}
+}
+
 // ids is the SQL that yields the ids of the next candidates at the level.
 func (n *narrow) ids(l Level, after cursor, limit, skip int) (string, []any) {
 	var b strings.Builder

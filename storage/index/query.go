@@ -32,6 +32,27 @@ type Query struct {
 	// Limit is the most results to return, 0 for the bound of the index;
 	// Offset is how many to skip. The order is stable.
 	Limit, Offset int
+	// After, when not nil, leaves out the answers up to that place: the next
+	// page begins where the last one ended, whatever came in between. It is of
+	// the Study and the Series level.
+	After *Place
+}
+
+// Place is a place in the order of answers: that of one of them.
+type Place struct {
+	// StudyDate is as the index orders it: YYYYMMDD, or empty.
+	StudyDate         string
+	StudyInstanceUID  string
+	SeriesInstanceUID string // empty at the Study level
+}
+
+// PlaceOf is the place of an answer of Search.
+func PlaceOf(answer dicom.DataSet) Place {
+	return Place{
+		StudyDate:         columnDate(value(answer, tagStudyDate)),
+		StudyInstanceUID:  value(answer, tagStudyInstanceUID),
+		SeriesInstanceUID: value(answer, tagSeriesInstanceUID),
+	}
 }
 
 // Condition is one matching key. Path is the attribute, preceded by the

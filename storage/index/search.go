@@ -79,7 +79,7 @@ type found struct {
 func (x *Index) candidates(ctx context.Context, m *Matcher, l Level, few, skip int) iter.Seq2[found, error] {
 	return func(yield func(found, error) bool) {
 		n := m.narrowing()
-		var after cursor
+		after := m.query.start()
 		left := x.o.MaxSearch
 		for size := min(max(few, firstChunk), lastChunk/4); ; size = min(size*2, lastChunk) {
 			began := time.Now()

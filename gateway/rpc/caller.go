@@ -1,0 +1,37 @@
+package rpc
+
+import (
+	"context"
+	"net"
+	"net/http"
+
+	"github.com/esante-alsace/cigogne/gateway/access"
+)
+
+// caller is who a request is from. Both ways in put it into the context of the
+// request; nothing that the caller sends does.
+type caller struct {
+	access.Caller
+	requestID string
+}
+
+type callerKey struct{}
+
+func withCaller(r *http.Request, transport, requestID string) *http.Request {
+	c := caller{access.Caller{Transport: transport, RemoteAddr: r.RemoteAddr}, requestID}
+	return r.WithContext(context.WithValue(r.Context(), callerKey{}, c))
+}
+
+func callerOf(ctx context.Context) caller {
+	c, _ := ctx.Value(callerKey{}).(caller)
+	return c
+}
+
+// host is the caller as far as rates are counted.
+func (c caller) host() string {
+	host, _, err := net.SplitHostPort(c.RemoteAddr)
+	if err != nil {
+		return c.RemoteAddr
+	}
+	return host
+}
