@@ -25,8 +25,10 @@ type ArchiverOptions struct {
 	Journal  *journal.Journal
 	Indexer  *Indexer
 	Archive  archive.Archive
-	// SpoolDir takes the metadata of the pack that is being written.
+	// SpoolDir takes what is compressed of the pack that is being written.
 	SpoolDir string
+	// Compression is that of packs which are planned from now on.
+	Compression pack.Compression
 	// Settle is how long a series must be quiet before it is packed.
 	Settle time.Duration
 	// PackBytes and PackMembers bound one pack; 0 means 128 MiB and 4096.
@@ -150,7 +152,7 @@ func (a *Archiver) plan(ctx context.Context, w index.SeriesWork) error {
 	var bytes int64
 	flush := func() {
 		if len(members) > 0 {
-			plans = append(plans, newPlan(w, members))
+			plans = append(plans, a.newPlan(w, members))
 			members, bytes = nil, 0
 		}
 	}
@@ -171,12 +173,17 @@ func (a *Archiver) plan(ctx context.Context, w index.SeriesWork) error {
 	return a.o.Proposer.Propose(ctx, index.Batch{Planned: plans})
 }
 
-func newPlan(w index.SeriesWork, members []memberID) index.Plan {
+// newPlan fixes what the pack's bytes follow from: also the compression, which
+// may be another when the plan is finished after a restart.
+func (a *Archiver) newPlan(w index.SeriesWork, members []memberID) index.Plan {
 	p := index.Plan{
 		PackID:            packID(w, members),
 		StudyInstanceUID:  w.StudyInstanceUID,
 		SeriesInstanceUID: w.SeriesInstanceUID,
 		Conflict:          w.Conflict,
+	}
+	if a.o.Compression != pack.None {
+		p.Compression = string(a.o.Compression)
 	}
 	for _, m := range members {
 		p.SOPs = append(p.SOPs, m.sop)
@@ -241,7 +248,9 @@ func (a *Archiver) write(ctx context.Context, p index.Plan) error {
 	if err != nil {
 		return err
 	}
-	packed, err := pack.Build(ctx, pack.Options{SpoolDir: a.o.SpoolDir, Conflict: p.Conflict}, members)
+	packed, err := pack.Build(ctx, pack.Options{
+		SpoolDir: a.o.SpoolDir, Conflict: p.Conflict, Compression: pack.Compression(p.Compression),
+	}, members)
 	if err != nil {
 		return err
 	}

@@ -45,11 +45,7 @@ func (p *packed) About() storage.Instance { return p.entry().Instance }
 
 // Open implements Instance.
 func (p *packed) Open(ctx context.Context, r storage.Range) (io.ReadCloser, error) {
-	e := p.entry()
-	if !r.Within(e.Size) {
-		return nil, fmt.Errorf("%w: bytes %d-%d of %d", storage.ErrInvalid, r.Offset, r.End(), e.Size)
-	}
-	return p.details.Open(ctx, e.Stored().Sub(r))
+	return p.details.directory.Open(ctx, p.details.packBlob, p.i, r)
 }
 
 // WriteMetadata implements Instance.
@@ -148,8 +144,6 @@ type directories struct {
 
 const (
 	defaultDirectoryBytes = 16 << 20
-	// entryBytes is about what one entry of a directory takes in memory.
-	entryBytes = 320
 	// directoriesMost bounds the number of directories, empty ones included.
 	directoriesMost = 1 << 16
 )
@@ -159,11 +153,9 @@ func newDirectories(a archive.Archive, most int64) *directories {
 		most = defaultDirectoryBytes
 	}
 	d := &directories{archive: a, most: most}
-	d.lru, _ = simplelru.NewLRU(directoriesMost, func(_ string, b *packBlob) { d.bytes -= b.memory() }) // fails only for a size below 1
+	d.lru, _ = simplelru.NewLRU(directoriesMost, func(_ string, b *packBlob) { d.bytes -= b.directory.Memory() }) // fails only for a size below 1
 	return d
 }
-
-func (b *packBlob) memory() int64 { return int64(len(b.directory.Entries)+1) * entryBytes }
 
 // open returns the pack with its directory.
 func (d *directories) open(ctx context.Context, p index.Pack) (*packBlob, error) {
@@ -188,7 +180,7 @@ func (d *directories) open(ctx context.Context, p index.Pack) (*packBlob, error)
 		return b, nil
 	}
 	d.lru.Add(p.PackID, b)
-	for d.bytes += b.memory(); d.bytes > d.most && d.lru.Len() > 1; {
+	for d.bytes += b.directory.Memory(); d.bytes > d.most && d.lru.Len() > 1; {
 		d.lru.RemoveOldest()
 	}
 	return b, nil

@@ -7,6 +7,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/esante-alsace/cigogne/storage/pack"
 )
 
 type serveCommand struct {
@@ -15,8 +17,9 @@ type serveCommand struct {
 	stores
 	damage
 	diagnostics
-	Settle   time.Duration `default:"30s" help:"How long a series must be quiet before it is packed (${default})."`
-	LogLevel slog.Level    `default:"INFO" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn, error (${default})."`
+	Settle          time.Duration    `default:"30s" help:"How long a series must be quiet before it is packed (${default})."`
+	PackCompression pack.Compression `enum:"none,deflate,zstd" default:"none" help:"How native pixel data is compressed in packs that are written from now on: ${enum} (${default})."`
+	LogLevel        slog.Level       `default:"INFO" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn, error (${default})."`
 }
 
 // diagnostics are for those who measure the node.

@@ -220,7 +220,8 @@ func (n *node) wireUseCases() {
 	n.finder = gateway.NewSearcher(n.index, n.indexer, n.reader)
 	n.archiver = gateway.NewArchiver(gateway.ArchiverOptions{
 		Index: n.index, Proposer: alone{n.index}, Journal: n.journal, Indexer: n.indexer,
-		Archive: n.archives.Archive, SpoolDir: c.spoolDir(), Settle: c.Settle, Logger: n.log,
+		Archive: n.archives.Archive, SpoolDir: c.spoolDir(), Compression: c.PackCompression,
+		Settle: c.Settle, Logger: n.log,
 	})
 }
 

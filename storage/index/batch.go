@@ -201,6 +201,9 @@ func (p Plan) validate() error {
 	if len(p.SOPs) != len(p.Members) || len(p.SOPs) == 0 || len(p.SOPs) > BatchRows {
 		return fmt.Errorf("%w: plan %s has %d SOPInstanceUIDs and %d digests", storage.ErrInvalid, p.PackID, len(p.SOPs), len(p.Members))
 	}
+	if len(p.Compression) > nameBytes {
+		return fmt.Errorf("%w: the compression of plan %s", storage.ErrInvalid, p.PackID)
+	}
 	for _, sop := range p.SOPs {
 		if !storage.ValidUID(sop) {
 			return fmt.Errorf("%w: plan %s names a SOPInstanceUID that is not a UID", storage.ErrInvalid, p.PackID)

@@ -55,6 +55,9 @@ type Plan struct {
 	Conflict bool             `cbor:"4,keyasint,omitempty"`
 	Members  []storage.Digest `cbor:"5,keyasint"` // sorted as in the pack
 	SOPs     []string         `cbor:"6,keyasint"` // SOPInstanceUID of each member
+	// Compression names how the pack will be compressed, empty for not at all;
+	// the index passes it on.
+	Compression string `cbor:"7,keyasint,omitempty"`
 }
 
 // PackArchive tells that a planned pack lies in an archive: its instances lose

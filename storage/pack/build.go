@@ -16,14 +16,24 @@ import (
 
 // Options configures Build. The zero value asks for the defaults.
 type Options struct {
-	// SpoolDir is where compressed metadata goes that is too large for
-	// memory; empty means os.TempDir.
+	// SpoolDir is where that goes which is compressed and too large for memory;
+	// empty means os.TempDir.
 	SpoolDir string
 	// SpoolMemory is the most bytes of it that stay in memory; 0 means 1 MiB.
 	SpoolMemory int
+	// SpoolInstances bounds the compressed instances in the spool; those beyond
+	// are compressed again whenever they are read. 0 means 256 MiB. The pack's
+	// bytes don't depend on it.
+	SpoolInstances int64
+	// Compression is how native pixel data is compressed.
+	Compression Compression
 	// Conflict marks a pack of instances that are kept aside.
 	Conflict bool
 }
+
+// spoolInstances is the default of Options.SpoolInstances: room for what
+// becomes of a pack of the usual size.
+const spoolInstances = 256 << 20
 
 const (
 	// level is the deflate level; restartEvery is how many bytes of details
@@ -34,10 +44,13 @@ const (
 
 // Build lays out the pack of members, which must belong to one series and
 // differ in SOPInstanceUID or Digest; their order does not matter. The same
-// members give the same bytes. It reads the members' metadata, but none of
-// their stored bytes: these are read when the pack is.
+// members and Compression give the same bytes. It reads the members' metadata,
+// and the stored bytes of those that may be compressed; those of others are
+// read when the pack is.
 //
-// Errors wrap storage.ErrInvalid for members that make no pack, and
+// Errors wrap storage.ErrInvalid for members that make no pack,
+// storage.ErrUnsupported for a Compression that is not known,
+// storage.ErrCorrupt for a member that is not as its CRC32 says, and
 // storage.ErrFull when the spool's disk is. The Pack must be closed.
 func Build(ctx context.Context, o Options, members []Member) (*Pack, error) {
 	members = slices.Clone(members)
@@ -45,12 +58,17 @@ func Build(ctx context.Context, o Options, members []Member) (*Pack, error) {
 	if err := checkMembers(members); err != nil {
 		return nil, err
 	}
+	method, err := o.Compression.method()
+	if err != nil {
+		return nil, err
+	}
 	b := builder{
+		method: method, room: cmp.Or(o.SpoolInstances, spoolInstances),
 		pack: &Pack{
 			members: members,
 			spool:   &spool{dir: o.SpoolDir, limit: cmp.Or(o.SpoolMemory, 1<<20)},
 			header: Header{
-				Format: format, Version: Version, Conflict: o.Conflict, Instances: len(members),
+				Format: format, Version: 1, Conflict: o.Conflict, Instances: len(members),
 				StudyInstanceUID: members[0].Key.StudyInstanceUID, SeriesInstanceUID: members[0].Key.SeriesInstanceUID,
 			},
 		},
@@ -86,13 +104,19 @@ func checkMembers(members []Member) error {
 
 // builder is the work of one Build.
 type builder struct {
-	pack    *Pack
-	entries []zipEntry // of the central directory
-	places  []place
+	pack       *Pack
+	method     uint16
+	compressor *compressor // nil until there is something to compress
+	room       int64       // in the spool for compressed instances
+	entries    []zipEntry  // of the central directory
+	blocks     []*blocks   // of each member, nil for one that is stored
+	places     []place
 }
 
 func (b *builder) build(ctx context.Context) error {
-	b.addMembers()
+	if err := b.addMembers(ctx); err != nil {
+		return err
+	}
 	if err := b.addMetadata(ctx); err != nil {
 		return err
 	}
@@ -110,23 +134,72 @@ func (b *builder) build(ctx context.Context) error {
 	if err := d.finish(index.String()); err != nil {
 		return err
 	}
-	b.pack.addSpooled(from)
+	b.pack.add(b.pack.spool.since(from))
 	return nil
 }
 
-// addMembers lays out the stored entries.
-func (b *builder) addMembers() {
+// addMembers lays out the members' entries.
+func (b *builder) addMembers(ctx context.Context) error {
 	before := ""
-	for i, m := range b.pack.members {
+	for i := range b.pack.members {
+		m := &b.pack.members[i]
+		content, blocks, err := b.content(ctx, m)
+		if err != nil {
+			return err
+		}
 		e := zipEntry{
 			name: entryName(m.Instance, before), method: stored, crc: m.CRC32,
-			compressed: m.Size, size: m.Size, offset: b.pack.size,
+			compressed: content.size, size: m.Size, offset: b.pack.size,
+		}
+		if blocks != nil {
+			e.method, b.pack.header.Version = blocks.method, Version
 		}
 		before = m.Key.SOPInstanceUID
 		b.entries = append(b.entries, e)
-		b.pack.add(piece{size: localSize(e.name, e.compressed, e.size), data: e.local()})
-		b.pack.add(piece{size: m.Size, member: &b.pack.members[i]})
+		b.blocks = append(b.blocks, blocks)
+		b.pack.add(inMemory(e.local()))
+		b.pack.add(content)
 	}
+	b.compressor = nil // its memory is not needed any more
+	return nil
+}
+
+// content is what lies in a member's entry: the blocks of it, or, where these
+// are nil, its own bytes.
+func (b *builder) content(ctx context.Context, m *Member) (piece, *blocks, error) {
+	whole := piece{size: m.Size, open: m.Open, member: m, crc: m.CRC32}
+	if b.method == stored || !compressible(m) {
+		return whole, nil, nil
+	}
+	cuts, ok := cut(m)
+	if !ok {
+		return whole, nil, nil
+	}
+	if b.compressor == nil {
+		var err error
+		if b.compressor, err = newCompressor(b.method); err != nil {
+			return whole, nil, err
+		}
+	}
+	from := b.pack.spool.size
+	keep := from+m.Size <= b.room
+	sink := io.Discard
+	if keep {
+		sink = b.pack.spool
+	}
+	packed, err := b.compressor.compress(ctx, m, cuts, sink)
+	if err != nil {
+		return whole, nil, err
+	}
+	if packed == nil {
+		return whole, nil, b.pack.spool.rewind(from)
+	}
+	content := piece{size: packed.blocks.length, open: packed.blocks.again(m)}
+	if keep {
+		content = b.pack.spool.since(from)
+	}
+	content.member, content.crc = m, packed.crc
+	return content, packed.blocks, nil
 }
 
 // addMetadata deflates the details of all members.
@@ -161,9 +234,9 @@ func (b *builder) addDeflated(name string, from, size int64, crc uint32) (offset
 		compressed: b.pack.spool.size - from, size: size, offset: b.pack.size,
 	}
 	b.entries = append(b.entries, e)
-	b.pack.add(piece{size: localSize(e.name, e.compressed, e.size), data: e.local()})
+	b.pack.add(inMemory(e.local()))
 	offset = b.pack.size
-	b.pack.addSpooled(from)
+	b.pack.add(b.pack.spool.since(from))
 	return offset
 }
 
@@ -174,10 +247,10 @@ func (b *builder) addIndex() (pointer, error) {
 	if err != nil {
 		return pointer{}, err
 	}
-	p := pointer{version: Version}
+	p := pointer{version: b.pack.header.Version}
 	line, err := json.Marshal(b.pack.header)
 	for i := 0; err == nil; i++ {
-		if len(line) >= maxLine {
+		if len(line) >= longestLine(b.pack.header.Version) {
 			return p, fmt.Errorf("%w: an index line of %d bytes", storage.ErrInvalid, len(line))
 		}
 		line = append(line, '\n')
@@ -186,7 +259,7 @@ func (b *builder) addIndex() (pointer, error) {
 		if _, err = deflate.Write(line); err != nil || i == len(b.pack.members) {
 			break
 		}
-		e := Entry{Instance: b.pack.members[i].Instance, Offset: b.memberOffset(i), metadata: b.places[i]}
+		e := Entry{Instance: b.pack.members[i].Instance, Offset: b.memberOffset(i), blocks: b.blocks[i], metadata: b.places[i]}
 		line, err = appendLine(line[:0], &e)
 	}
 	if err == nil {

@@ -9,30 +9,29 @@ import (
 	"github.com/esante-alsace/cigogne/storage"
 )
 
-// partSums checks members that are read in parts, by several readers of one
+// partSums checks pieces that are read in parts, by several readers of one
 // pack and in any order, as an archive does that sends parts at the same time.
 type partSums struct {
 	mu    sync.Mutex
-	parts map[*Member][]partSum // sorted, with gaps between
+	parts map[*piece][]partSum // sorted, with gaps between
 }
 
-// partSum is the CRC-32 of a part of a member.
+// partSum is the CRC-32 of a part of a piece.
 type partSum struct {
 	from, to int64
 	crc      uint32
 }
 
-// maxParts bounds how many parts of a member are remembered.
+// maxParts bounds how many parts of a piece are remembered.
 const maxParts = 10_000
 
-// add notes a part that was read. When it completes the member, the checksums
-// are combined, and a member that differs from its CRC32 is
-// storage.ErrCorrupt. A part that overlaps another is passed over: it was read
+// add notes a part that was read. When it completes the piece, the checksums
+// are combined, and a piece that differs from its own is storage.ErrCorrupt. A part that overlaps another is passed over: it was read
 // again.
-func (s *partSums) add(m *Member, p partSum) error {
+func (s *partSums) add(of *piece, p partSum) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	parts := s.parts[m]
+	parts := s.parts[of]
 	at, _ := slices.BinarySearchFunc(parts, p.from, func(q partSum, from int64) int { return int(min(1, max(-1, q.from-from))) })
 	if at > 0 && parts[at-1].to > p.from || at < len(parts) && parts[at].from < p.to || len(parts) >= maxParts {
 		return nil
@@ -46,24 +45,24 @@ func (s *partSums) add(m *Member, p partSum) error {
 		parts[at-1] = parts[at-1].join(parts[at])
 		parts = slices.Delete(parts, at, at+1)
 	}
-	if parts[0].from > 0 || parts[0].to < m.Size {
+	if parts[0].from > 0 || parts[0].to < of.size {
 		if s.parts == nil {
-			s.parts = map[*Member][]partSum{}
+			s.parts = map[*piece][]partSum{}
 		}
-		s.parts[m] = parts
+		s.parts[of] = parts
 		return nil
 	}
-	delete(s.parts, m)
-	return checkSum(m, parts[0].crc)
+	delete(s.parts, of)
+	return of.checkSum(parts[0].crc)
 }
 
 func (p partSum) join(next partSum) partSum {
 	return partSum{p.from, next.to, combine(p.crc, next.crc, next.to-next.from)}
 }
 
-func checkSum(m *Member, crc uint32) error {
-	if crc != m.CRC32 {
-		return fmt.Errorf("%w: %s has CRC-32 %08x, not %08x", storage.ErrCorrupt, m.Key, crc, m.CRC32)
+func (p *piece) checkSum(crc uint32) error {
+	if crc != p.crc {
+		return fmt.Errorf("%w: %s has CRC-32 %08x, not %08x", storage.ErrCorrupt, p, crc, p.crc)
 	}
 	return nil
 }

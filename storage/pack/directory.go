@@ -11,6 +11,7 @@ import (
 	"hash/crc32"
 	"io"
 	"sort"
+	"sync"
 
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/klauspost/compress/flate"
@@ -19,18 +20,32 @@ import (
 // Entry is an instance in a pack.
 type Entry struct {
 	storage.Instance
-	// Offset is where its stored Part 10 form begins in the pack.
+	// Offset is where its entry's content begins in the pack.
 	Offset int64
 
+	blocks   *blocks // nil when it lies there as it is
 	metadata place
 }
 
-// Stored is the range of the instance's stored Part 10 form in the pack.
+// Stored is the range in the pack where the instance's stored Part 10 form
+// lies, compressed or as it is. Directory.Open reads it.
 func (e *Entry) Stored() storage.Range {
+	if e.blocks != nil {
+		return storage.Range{Offset: e.Offset, Length: e.blocks.length}
+	}
 	return storage.Range{Offset: e.Offset, Length: e.Size}
 }
 
-// Directory is the index of a stored pack: some 350 bytes per instance.
+// Compression tells how the instance lies in the pack.
+func (e *Entry) Compression() Compression {
+	if e.blocks == nil {
+		return None
+	}
+	return setting(e.blocks.method)
+}
+
+// Directory is the index of a stored pack: some 350 bytes per instance, and for
+// one that is compressed 100 and some 7 for each of its blocks.
 type Directory struct {
 	Header
 	// Entries are in the order of the pack, which is that of Compare.
@@ -40,6 +55,14 @@ type Directory struct {
 	metadata storage.Range // the deflated bytes of the metadata entry
 	inflated int64         // the length of the metadata entry
 	index    pointer
+	tables   int64     // bytes of all blocks
+	slots    sync.Pool // of *slot
+}
+
+// Memory is about how many bytes the Directory takes.
+func (d *Directory) Memory() int64 {
+	const fixed, each = 320, 320
+	return fixed + each*int64(len(d.Entries)) + d.tables
 }
 
 // tailLength is how much of a pack's end is read in the hope that its index
@@ -141,8 +164,8 @@ func (d *Directory) read(deflated io.Reader) error {
 	sum := crc32.NewIEEE()
 	// One byte more than there should be, to notice it.
 	inflated := io.TeeReader(io.LimitReader(flate.NewReader(deflated), d.index.size+1), sum)
-	lines := bufio.NewReaderSize(inflated, maxLine)
-	line, err := readLine(lines)
+	lines := &lineSource{Reader: bufio.NewReaderSize(inflated, maxLineV1), most: longestLine(d.index.version)}
+	line, err := lines.next()
 	if err != nil {
 		return err
 	}
@@ -161,12 +184,36 @@ func (d *Directory) read(deflated io.Reader) error {
 	return nil
 }
 
-func readLine(r *bufio.Reader) ([]byte, error) {
-	line, err := r.ReadSlice('\n')
-	if errors.Is(err, bufio.ErrBufferFull) {
-		return nil, corrupt("a line of more than %d bytes", maxLine)
+// longestLine bounds a line of the index of a pack of a version.
+func longestLine(version int) int {
+	if version < 2 {
+		return maxLineV1
 	}
-	return line[:max(0, len(line)-1)], asCorrupt(err)
+	return maxLine
+}
+
+// lineSource gives lines of at most so many bytes.
+type lineSource struct {
+	*bufio.Reader
+	most int
+	long []byte // one that the reader's buffer does not hold
+}
+
+// next returns a line without its newline, valid until the next call.
+func (s *lineSource) next() ([]byte, error) {
+	line, err := s.ReadSlice('\n')
+	if !errors.Is(err, bufio.ErrBufferFull) {
+		return line[:max(0, len(line)-1)], asCorrupt(err)
+	}
+	s.long = append(s.long[:0], line...)
+	for errors.Is(err, bufio.ErrBufferFull) && len(s.long) < s.most {
+		line, err = s.ReadSlice('\n')
+		s.long = append(s.long, line...)
+	}
+	if errors.Is(err, bufio.ErrBufferFull) {
+		return nil, corrupt("a line of more than %d bytes", s.most)
+	}
+	return s.long[:len(s.long)-1], asCorrupt(err)
 }
 
 func (d *Directory) readHeader(line []byte) error {
@@ -188,12 +235,12 @@ func (d *Directory) readHeader(line []byte) error {
 
 // readEntries reads the lines of the instances and compares what they say of
 // places with the one layout that their sizes allow.
-func (d *Directory) readEntries(lines *bufio.Reader) error {
+func (d *Directory) readEntries(lines *lineSource) error {
 	r := lineReader{header: d.Header, known: map[string]string{}}
 	d.Entries = make([]Entry, 0, min(d.Instances, 4096))
 	at := int64(0)
 	for i := range d.Instances {
-		line, err := readLine(lines)
+		line, err := lines.next()
 		if err != nil {
 			return err
 		}
@@ -225,11 +272,17 @@ func (d *Directory) admit(e *Entry, at *int64) error {
 	if e.Size < 0 || e.Prefix < 0 || e.Prefix > e.Size {
 		return corrupt("%s has %d bytes, its Data Set begins at %d", sop, e.Size, e.Prefix)
 	}
-	*at += localSize(entryName(e.Instance, before), e.Size, e.Size)
-	if e.Offset != *at || !e.Stored().Within(d.index.offset) {
-		return corrupt("%s is said to lie at %d, with %d bytes", sop, e.Offset, e.Size)
+	if b := e.blocks; b != nil {
+		if d.Version < 2 || !b.check(e.Size) {
+			return corrupt("%s has blocks that cannot be", sop)
+		}
+		d.tables += 100 + int64(len(b.table))
 	}
-	*at += e.Size
+	*at += localSize(entryName(e.Instance, before), e.Stored().Length, e.Size)
+	if e.Offset != *at || !e.Stored().Within(d.index.offset) {
+		return corrupt("%s is said to lie at %d, with %d bytes", sop, e.Offset, e.Stored().Length)
+	}
+	*at = e.Stored().End()
 	return d.admitPlace(e)
 }
 

@@ -85,6 +85,22 @@ func layoutOf(size int) *dicom.Layout {
 	}
 }
 
+// image is a member of frames of native 16-bit pixels: slopes with noise in
+// their low bits.
+func image(number, frames, frame int) pack.Member {
+	rng := rand.New(rand.NewPCG(uint64(number), 5))
+	data := make([]byte, prefix+64+frames*frame)
+	copy(data[128:], "DICM and what tells of the image")
+	pixels := data[prefix+64:]
+	for i := range len(pixels) / 2 {
+		v := uint16(i/64%2000) + uint16(rng.Uint32()&15)
+		pixels[2*i], pixels[2*i+1] = byte(v), byte(v>>8)
+	}
+	m := member(number, data, attributesOf(number, 300))
+	m.Layout.Frames.Count, m.Layout.Frames.FrameBits = frames, int64(frame)*8
+	return m
+}
+
 // attributesOf imitates the metadata of a CT: most of it is the same in each
 // instance of a series, some of it is not.
 func attributesOf(number, size int) string {
@@ -150,6 +166,20 @@ func directory(t testing.TB, b pack.Blob) *pack.Directory {
 		t.Fatal(err)
 	}
 	return d
+}
+
+// readEntry reads a range of an instance's stored form.
+func readEntry(t testing.TB, d *pack.Directory, b pack.Blob, i int, r storage.Range) []byte {
+	t.Helper()
+	rc, err := d.Open(context.Background(), b, i, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := io.ReadAll(rc)
+	if err := errors.Join(err, rc.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 func metadataOf(m pack.Member) string {

@@ -2,6 +2,7 @@ package pack
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"math"
 
@@ -34,7 +35,42 @@ type indexLine struct {
 	Received          int64          `json:"received"`
 	Origin            storage.Origin `json:"origin"`
 	Offset            int64          `json:"offset"`
-	Metadata          place          `json:"metadata"`
+	// Compressed is missing for an instance that is stored as it came.
+	Compressed *compressedLine `json:"compressed,omitempty"`
+	Metadata   place           `json:"metadata"`
+}
+
+// compressedLine is the form of blocks in the index.
+type compressedLine struct {
+	Method Compression `json:"method"`
+	// Length is that of all compressed bytes.
+	Length int64 `json:"length"`
+	// First and Block are the lengths of the first and of the other blocks,
+	// before they were compressed.
+	First int64 `json:"first"`
+	Block int64 `json:"block"`
+	// Blocks has, for each block, its compressed length as a uvarint, and the
+	// CRC-32 of what it holds in 4 bytes, little endian.
+	Blocks []byte `json:"blocks"`
+}
+
+func (b *blocks) line() *compressedLine {
+	if b == nil {
+		return nil
+	}
+	return &compressedLine{setting(b.method), b.length, b.first, b.block, b.table}
+}
+
+// blocks is the inverse of line. A method that is not known is 0.
+func (l *compressedLine) blocks() *blocks {
+	if l == nil {
+		return nil
+	}
+	method, err := l.Method.method()
+	if err != nil {
+		method = stored
+	}
+	return &blocks{cuts: cuts{l.First, l.Block}, method: method, length: l.Length, table: l.Blocks}
 }
 
 // appendLine appends an entry's line without its newline.
@@ -42,7 +78,7 @@ func appendLine(b []byte, e *Entry) ([]byte, error) {
 	line, err := json.Marshal(indexLine{
 		SOPInstanceUID: e.Key.SOPInstanceUID, SOPClassUID: e.SOPClassUID, TransferSyntaxUID: e.TransferSyntaxUID,
 		Digest: e.Digest, Size: e.Size, Prefix: e.Prefix, CRC32: e.CRC32, Received: e.Received, Origin: e.Origin,
-		Offset: e.Offset, Metadata: e.metadata,
+		Offset: e.Offset, Compressed: e.blocks.line(), Metadata: e.metadata,
 	})
 	return append(b, line...), err
 }
@@ -94,7 +130,7 @@ func (r *lineReader) fill(e *Entry, l *indexLine) {
 			Transport: r.intern([]byte(o.Transport)), CallingAETitle: r.intern([]byte(o.CallingAETitle)),
 			CalledAETitle: r.intern([]byte(o.CalledAETitle)), RemoteAddr: r.intern([]byte(o.RemoteAddr)), ID: r.intern([]byte(o.ID)),
 		},
-	}, Offset: l.Offset, metadata: l.Metadata}
+	}, Offset: l.Offset, blocks: l.Compressed.blocks(), metadata: l.Metadata}
 	e.Key.SOPInstanceUID = l.SOPInstanceUID
 }
 
@@ -113,6 +149,7 @@ func (r *lineReader) fast(line []byte, e *Entry) bool {
 	e.Received = c.number(`,"received":`)
 	origin := c.until(`,"origin":`, `,"offset":`)
 	e.Offset = c.number("")
+	e.blocks = c.blocks()
 	e.metadata.Restart = c.number(`,"metadata":{"restart":`)
 	e.metadata.Layout = c.number(`,"layout":`)
 	e.metadata.Attributes = c.number(`,"attributes":`)
@@ -200,6 +237,25 @@ func (c *cursor) number(before string) int64 {
 	c.ok = c.ok && i > 0
 	c.rest = c.rest[i:]
 	return n
+}
+
+// blocks reads what may follow the offset; nil when it does not.
+func (c *cursor) blocks() *blocks {
+	const begin = `,"compressed":{"method":"`
+	if !c.ok || !bytes.HasPrefix(c.rest, []byte(begin)) {
+		return nil
+	}
+	l := compressedLine{Method: Compression(c.text(begin))}
+	l.Length = c.number(`,"length":`)
+	l.First = c.number(`,"first":`)
+	l.Block = c.number(`,"block":`)
+	table := c.text(`,"blocks":"`)
+	c.literal("}")
+	l.Blocks = make([]byte, base64.StdEncoding.DecodedLen(len(table)))
+	n, err := base64.StdEncoding.Decode(l.Blocks, table)
+	l.Blocks = l.Blocks[:n]
+	c.ok = c.ok && err == nil
+	return l.blocks()
 }
 
 func (c *cursor) number32(before string) uint32 {

@@ -19,8 +19,9 @@ import (
 )
 
 const (
-	// Version is the version of the format that Build writes.
-	Version = 1
+	// Version is the latest version of the format. A pack that has no
+	// compressed instance is of version 1.
+	Version = 2
 	// MaxInstances is the most instances that a pack may hold.
 	MaxInstances = 1 << 20
 	// MaxLayout is the most bytes that an instance's layout may take in its
@@ -30,8 +31,9 @@ const (
 	format      = "cigogne-pack"
 	metadataTag = "metadata.ndjson"
 	indexTag    = "index.ndjson"
-	// maxLine bounds a line of the index.
-	maxLine = 8 << 10
+	// maxLine bounds a line of the index, maxLineV1 in version 1.
+	maxLine   = 1 << 20
+	maxLineV1 = 8 << 10
 )
 
 // Member is an instance that is to be packed.
@@ -75,7 +77,7 @@ func ID(study, series string, conflict bool, members iter.Seq2[string, storage.D
 	}
 	slices.Sort(names)
 	h := sha256.New()
-	h.Write(fmt.Appendf(nil, "%s %d %s %s %t %d\n", format, Version, study, series, conflict, len(names)))
+	h.Write(fmt.Appendf(nil, "%s %d %s %s %t %d\n", format, 1, study, series, conflict, len(names)))
 	for _, n := range names {
 		h.Write([]byte(n))
 	}

@@ -32,7 +32,7 @@ func checkDirectory(t *testing.T, stored blob, members []pack.Member) {
 			t.Fatalf("entry %d: %+v, want %+v", i, e.Instance, m.Instance)
 		}
 		want, err := readRange(memberBlob{m}, storage.Range{Length: m.Size})
-		if err != nil || !bytes.Equal(stored[e.Offset:e.Stored().End()], want) {
+		if err != nil || !bytes.Equal(readEntry(t, d, stored, i, storage.Range{Length: e.Size}), want) {
 			t.Fatalf("entry %d: other bytes than its member's (%v)", i, err)
 		}
 		got, err := io.ReadAll(metadata)

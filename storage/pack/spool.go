@@ -55,6 +55,20 @@ func (s *spool) spill() error {
 	return nil
 }
 
+// rewind forgets what was written behind size.
+func (s *spool) rewind(size int64) error {
+	s.size = size
+	if s.file == nil {
+		s.mem = s.mem[:size]
+		return nil
+	}
+	if err := s.file.Truncate(size); err != nil {
+		return s.explain(err)
+	}
+	_, err := s.file.Seek(size, io.SeekStart)
+	return s.explain(err)
+}
+
 func (s *spool) explain(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("pack spool in %q: %w: %w", s.dir, storage.ErrFull, err)

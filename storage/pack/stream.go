@@ -23,17 +23,31 @@ type Pack struct {
 	sums    partSums
 }
 
-// piece is a part of the virtual file: bytes in memory, a member, or a part
-// of the spool.
+// piece is a part of the virtual file: bytes in memory, a part of the spool, or
+// the bytes of a member's entry, wherever they come from.
 type piece struct {
 	at, size int64
-	data     []byte
-	member   *Member
-	spooled  int64 // offset in the spool when data and member are nil
+	open     func(ctx context.Context, r storage.Range) (io.ReadCloser, error)
+	member   *Member // nil for what is not checked when it is read
+	crc      uint32  // of the bytes of a member's entry
+}
+
+// inMemory is a piece of bytes.
+func inMemory(data []byte) piece {
+	return piece{size: int64(len(data)), open: func(_ context.Context, r storage.Range) (io.ReadCloser, error) {
+		return &bytesReader{data[r.Offset:r.End()]}, nil
+	}}
+}
+
+// since is a piece of what is in the spool behind from.
+func (s *spool) since(from int64) piece {
+	return piece{size: s.size - from, open: func(_ context.Context, r storage.Range) (io.ReadCloser, error) {
+		return io.NopCloser(io.NewSectionReader(s, from+r.Offset, r.Length)), nil
+	}}
 }
 
 // String names the piece in errors.
-func (p piece) String() string {
+func (p *piece) String() string {
 	if p.member != nil {
 		return p.member.Key.String()
 	}
@@ -44,11 +58,6 @@ func (p *Pack) add(next piece) {
 	next.at = p.size
 	p.pieces = append(p.pieces, next)
 	p.size += next.size
-}
-
-// addSpooled adds what is in the spool behind from.
-func (p *Pack) addSpooled(from int64) {
-	p.add(piece{size: p.spool.size - from, spooled: from})
 }
 
 // Size is the length of the pack in bytes.
@@ -62,10 +71,13 @@ func (p *Pack) Header() Header { return p.header }
 func (p *Pack) Close() error { return p.spool.Close() }
 
 // Matches tells whether a stored pack holds the same instances. A pack that
-// was written by another version of Cigogne may differ in its bytes, though
-// not in what it says; then it need not be written again.
+// was written by another version of Cigogne, or with another Compression, may
+// differ in its bytes, though not in what it says; then it need not be written
+// again.
 func (p *Pack) Matches(d *Directory) bool {
-	if p.header != d.Header || len(p.members) != len(d.Entries) {
+	header := p.header
+	header.Version = d.Version
+	if header != d.Header || len(p.members) != len(d.Entries) {
 		return false
 	}
 	for i, m := range p.members {
@@ -76,10 +88,10 @@ func (p *Pack) Matches(d *Directory) bool {
 	return true
 }
 
-// Open reads a range of the pack. Each member is checked against its CRC32,
-// also one that is read in parts by several readers: the one that reads the
-// last missing part fails with storage.ErrCorrupt before that part's end when
-// the member differs. So does a reader whose member ends early. Reads fill
+// Open reads a range of the pack. Each member's entry is checked against its
+// CRC-32, also one that is read in parts by several readers: the one that reads
+// the last missing part fails with storage.ErrCorrupt before that part's end
+// when the entry differs. So does a reader whose member ends early. Reads fill
 // their buffer whenever they can.
 func (p *Pack) Open(ctx context.Context, r storage.Range) (io.ReadCloser, error) {
 	if !r.Within(p.size) {
@@ -140,7 +152,7 @@ func (s *stream) readPiece(b []byte) (int, error) {
 	case s.left == 0:
 		return n, s.closePiece()
 	case errors.Is(err, io.EOF):
-		return n, fmt.Errorf("%w: %s ends %d bytes too early", storage.ErrCorrupt, s.pack.pieces[s.next-1], s.left)
+		return n, fmt.Errorf("%w: %s ends %d bytes too early", storage.ErrCorrupt, &s.pack.pieces[s.next-1], s.left)
 	}
 	return n, err
 }
@@ -157,30 +169,23 @@ func (s *stream) check(b []byte) error {
 	}
 	to := s.at + s.left - p.at
 	if s.from == 0 && to == p.size {
-		return checkSum(p.member, s.crc)
+		return p.checkSum(s.crc)
 	}
-	return s.pack.sums.add(p.member, partSum{from: s.from, to: to, crc: s.crc})
+	return s.pack.sums.add(p, partSum{from: s.from, to: to, crc: s.crc})
 }
 
 // openPiece opens the part of the next piece that the range covers.
 func (s *stream) openPiece() error {
-	p := s.pack.pieces[s.next]
+	p := &s.pack.pieces[s.next]
 	s.next++
 	from := storage.Range{Offset: s.at - p.at}
 	from.Length = min(p.size, s.end-p.at) - from.Offset
 	s.from, s.left, s.crc = from.Offset, from.Length, 0
-	switch {
-	case p.data != nil:
-		s.current = &bytesReader{p.data[from.Offset:from.End()]}
-	case p.member == nil:
-		s.current = io.NopCloser(io.NewSectionReader(s.pack.spool, p.spooled+from.Offset, from.Length))
-	default:
-		r, err := p.member.Open(s.ctx, from)
-		if err != nil {
-			return fmt.Errorf("open %s for its pack: %w", p.member.Key, err)
-		}
-		s.current = r
+	r, err := p.open(s.ctx, from)
+	if err != nil {
+		return fmt.Errorf("open %s for its pack: %w", p, err)
 	}
+	s.current = r
 	return nil
 }
 

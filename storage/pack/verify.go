@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"hash/crc32"
 	"io"
 
@@ -49,6 +50,7 @@ type verifier struct {
 	d       *Directory
 	fn      func(string)
 	buf     []byte
+	slot    slot
 	entries []zipEntry // as the central directory must list them
 }
 
@@ -60,8 +62,11 @@ func (v *verifier) verify() error {
 		e := &v.d.Entries[i]
 		name := entryName(e.Instance, before)
 		before = e.Key.SOPInstanceUID
-		z := zipEntry{name: name, method: stored, crc: e.CRC32, compressed: e.Size, size: e.Size}
-		z.offset = e.Offset - localSize(name, e.Size, e.Size)
+		z := zipEntry{name: name, method: stored, crc: e.CRC32, compressed: e.Stored().Length, size: e.Size}
+		if e.blocks != nil {
+			z.method = e.blocks.method
+		}
+		z.offset = e.Offset - localSize(name, z.compressed, z.size)
 		if err := errors.Join(v.ctx.Err(), v.verifyHeader(&z), v.verifyInstance(e)); err != nil {
 			return err
 		}
@@ -91,24 +96,58 @@ func (v *verifier) verifyHeader(z *zipEntry) error {
 }
 
 func (v *verifier) verifyInstance(e *Entry) error {
-	crc, digest := crc32.NewIEEE(), sha256.New()
-	if _, err := io.CopyBuffer(crc, io.LimitReader(v.src, e.Prefix), v.buf); err != nil {
+	sum := instanceSum{prefix: e.Prefix, crc: crc32.NewIEEE(), digest: sha256.New()}
+	if e.blocks != nil {
+		if err := v.verifyBlocks(e, &sum); err != nil {
+			return err
+		}
+	} else if n, err := io.CopyBuffer(&sum, io.LimitReader(v.src, e.Size), v.buf); err != nil {
 		return err
+	} else if n < e.Size {
+		return io.ErrUnexpectedEOF
 	}
-	n, err := io.CopyBuffer(io.MultiWriter(crc, digest), io.LimitReader(v.src, e.DataSet().Length), v.buf)
-	if err == nil && n < e.DataSet().Length {
-		err = io.ErrUnexpectedEOF
+	if crc := sum.crc.Sum32(); crc != e.CRC32 {
+		v.problem("instance %s: its stored form has CRC-32 %08x, not %08x", e.Key, crc, e.CRC32)
 	}
-	if err != nil {
-		return err
-	}
-	if crc.Sum32() != e.CRC32 {
-		v.problem("instance %s: its stored form has CRC-32 %08x, not %08x", e.Key, crc.Sum32(), e.CRC32)
-	}
-	if storage.Digest(digest.Sum(nil)) != e.Digest {
-		v.problem("instance %s: its Data Set has SHA-256 %x, not %s", e.Key, digest.Sum(nil), e.Digest)
+	if digest := sum.digest.Sum(nil); storage.Digest(digest) != e.Digest {
+		v.problem("instance %s: its Data Set has SHA-256 %x, not %s", e.Key, digest, e.Digest)
 	}
 	return nil
+}
+
+// verifyBlocks decompresses an instance block by block, past those that cannot
+// be.
+func (v *verifier) verifyBlocks(e *Entry, sum io.Writer) error {
+	walk := e.blocks.walk(e.Size)
+	for b, ok := walk.next(); ok; b, ok = walk.next() {
+		s := &v.slot
+		if err := s.fetch(v.src, b); err != nil {
+			return err
+		}
+		if err := s.decode(e.blocks.method); err != nil {
+			v.problem("instance %s: %v", e.Key, err)
+		}
+		if _, err := sum.Write(s.raw); err != nil {
+			return err
+		}
+	}
+	return v.ctx.Err()
+}
+
+// instanceSum sums up an instance's stored form.
+type instanceSum struct {
+	prefix int64 // what is left of it
+	crc    hash.Hash32
+	digest hash.Hash // of what is behind the prefix
+}
+
+// Write implements io.Writer.
+func (s *instanceSum) Write(p []byte) (int, error) {
+	s.crc.Write(p)
+	skip := min(s.prefix, int64(len(p)))
+	s.prefix -= skip
+	s.digest.Write(p[skip:])
+	return len(p), nil
 }
 
 // verifyDeflated inflates an entry and compares its header with what comes of

@@ -21,13 +21,15 @@ const (
 	endLength     = 22
 	maxComment    = 200
 
-	stored   = 0
-	deflated = 8
+	stored    = 0
+	deflated  = 8
+	zstandard = 93
 
 	zip64Extra = 1
 	dosEpoch   = 0x0021 // 1980-01-01, the date of every entry
 	needs20    = 20     // version 2.0: deflate
 	needs45    = 45     // version 4.5: ZIP64
+	needs63    = 63     // version 6.3: Zstandard
 	madeByUnix = 3<<8 | needs45
 	unixMode   = 0o100644 << 16
 
@@ -57,16 +59,27 @@ func localSize(name string, compressed, size int64) int64 {
 	return n
 }
 
+// needs is the version that a tool must have; large ones need ZIP64.
+func (e *zipEntry) needs(large bool) uint16 {
+	switch {
+	case e.method == zstandard:
+		return needs63
+	case large:
+		return needs45
+	}
+	return needs20
+}
+
 // local is the local header.
 func (e *zipEntry) local() []byte {
 	le := binary.LittleEndian
-	needs, extra := uint16(needs20), 0
+	extra := 0
 	compressed, size := uint32(e.compressed), uint32(e.size)
 	if large(e.compressed, e.size) {
-		needs, extra, compressed, size = needs45, 20, full32, full32
+		extra, compressed, size = 20, full32, full32
 	}
 	b := le.AppendUint32(nil, localSignature)
-	b = e.common(b, needs, compressed, size, extra)
+	b = e.common(b, e.needs(extra > 0), compressed, size, extra)
 	b = append(b, e.name...)
 	if extra > 0 {
 		b = le.AppendUint16(b, zip64Extra)
@@ -96,15 +109,15 @@ func (e *zipEntry) common(b []byte, needs uint16, compressed, size uint32, extra
 // central appends the header of the central directory.
 func (e *zipEntry) central(b []byte) []byte {
 	le := binary.LittleEndian
-	needs, compressed, size, offset := uint16(needs20), uint32(e.compressed), uint32(e.size), uint32(e.offset)
+	compressed, size, offset := uint32(e.compressed), uint32(e.size), uint32(e.offset)
 	var extra []byte
 	if large(e.compressed, e.size) {
-		needs, compressed, size = needs45, full32, full32
+		compressed, size = full32, full32
 		extra = le.AppendUint64(extra, uint64(e.size))
 		extra = le.AppendUint64(extra, uint64(e.compressed))
 	}
 	if e.offset >= full32 {
-		needs, offset = needs45, full32
+		offset = full32
 		extra = le.AppendUint64(extra, uint64(e.offset))
 	}
 	if len(extra) > 0 {
@@ -113,7 +126,7 @@ func (e *zipEntry) central(b []byte) []byte {
 	}
 	b = le.AppendUint32(b, centralSignature)
 	b = le.AppendUint16(b, madeByUnix)
-	b = e.common(b, needs, compressed, size, len(extra))
+	b = e.common(b, e.needs(len(extra) > 0), compressed, size, len(extra))
 	b = le.AppendUint16(b, 0) // comment length
 	b = le.AppendUint16(b, 0) // disk
 	b = le.AppendUint16(b, 0) // internal attributes

@@ -1,0 +1,476 @@
+package pack_test
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/pack"
+)
+
+func settings() []pack.Compression { return []pack.Compression{pack.Deflate, pack.Zstd} }
+
+// images is a series of all kinds: an image of one frame, of many, of large
+// and of very small ones, one that is small itself, and some that stay as they
+// are.
+func images() []pack.Member {
+	jpeg := image(7, 1, 64<<10)
+	jpeg.TransferSyntaxUID = "1.2.840.10008.1.2.4.50"
+	return []pack.Member{
+		image(1, 1, 512<<10), image(2, 40, 30<<10), image(3, 2, 1200<<10), image(4, 1, 16<<10), // compressed
+		image(5, 1, 600), instance(6, 600<<10, 300), jpeg, // tiny, noise, compressed already
+	}
+}
+
+func TestCompressedRoundTrip(t *testing.T) {
+	members := images()
+	none := build(t, pack.Options{}, members)
+	for _, c := range settings() {
+		t.Run(string(c), func(t *testing.T) {
+			p := build(t, pack.Options{SpoolDir: t.TempDir(), Compression: c}, members)
+			stored := read(t, p)
+			if int64(len(stored)) != p.Size() || p.Size() > none.Size()*3/4 {
+				t.Errorf("%d bytes, Size says %d; %d are not compressed", len(stored), p.Size(), none.Size())
+			}
+			checkDirectory(t, stored, members)
+			if found := problems(t, stored); len(found) != 0 {
+				t.Error(found)
+			}
+			d := directory(t, stored)
+			for i, e := range d.Entries {
+				want := c
+				if i >= 4 {
+					want = pack.None
+				}
+				if e.Compression() != want || (e.Stored().Length < e.Size) != (want != pack.None) {
+					t.Errorf("instance %d is compressed by %s, of %d bytes to %d", i+1, e.Compression(), e.Size, e.Stored().Length)
+				}
+			}
+			if !p.Matches(d) || !none.Matches(d) || !p.Matches(directory(t, read(t, none))) {
+				t.Error("packs of the same members do not match")
+			}
+			if d.Version != 2 || none.Header().Version != 1 {
+				t.Errorf("versions %d and %d, want 2 for what is compressed and 1 for what is not", d.Version, none.Header().Version)
+			}
+		})
+	}
+}
+
+// TestNothingToCompressIsVersion1: what an older program can read, it can.
+func TestNothingToCompressIsVersion1(t *testing.T) {
+	members := images()[4:]
+	want := read(t, build(t, pack.Options{}, members))
+	for _, c := range settings() {
+		if got := read(t, build(t, pack.Options{Compression: c}, members)); !bytes.Equal(got, want) {
+			t.Errorf("%s: other bytes than without", c)
+		}
+	}
+	if _, err := pack.Build(t.Context(), pack.Options{Compression: "lzma"}, members); !errors.Is(err, storage.ErrUnsupported) {
+		t.Errorf("an unknown setting: %v, want storage.ErrUnsupported", err)
+	}
+}
+
+// TestCompressedBytesDependOnMembersAlone: not on the room in the spool, the
+// number of processors, nor the order.
+func TestCompressedBytesDependOnMembersAlone(t *testing.T) {
+	members := images()
+	for _, c := range settings() {
+		want := read(t, build(t, pack.Options{Compression: c}, members))
+		shuffled := slices.Clone(members)
+		slices.Reverse(shuffled)
+		for name, o := range map[string]pack.Options{
+			"spool in a file":    {SpoolMemory: 1},
+			"no room in a spool": {SpoolInstances: 1},
+			"some room":          {SpoolInstances: 900 << 10},
+		} {
+			o.Compression, o.SpoolDir = c, t.TempDir()
+			if got := read(t, build(t, o, shuffled)); !bytes.Equal(got, want) {
+				t.Errorf("%s, %s: other bytes", c, name)
+			}
+		}
+		before := runtime.GOMAXPROCS(1)
+		got := read(t, build(t, pack.Options{Compression: c}, members))
+		runtime.GOMAXPROCS(before)
+		if !bytes.Equal(got, want) {
+			t.Errorf("%s: other bytes on one processor", c)
+		}
+	}
+}
+
+// TestCompressedRanges reads ranges of packs that are not written yet, as
+// archives do, and of the instances in them, as readers do.
+func TestCompressedRanges(t *testing.T) {
+	members := images()
+	rng := rand.New(rand.NewPCG(3, 4))
+	for _, c := range settings() {
+		for _, room := range []int64{0, 1} {
+			p := build(t, pack.Options{Compression: c, SpoolInstances: room}, members)
+			stored := read(t, p)
+			for range 60 {
+				from := rng.Int64N(p.Size() + 1)
+				r := storage.Range{Offset: from, Length: rng.Int64N(p.Size() - from + 1)}
+				got, err := readRange(p, r)
+				if err != nil || !bytes.Equal(got, stored[r.Offset:r.End()]) {
+					t.Fatalf("%s: %+v: other bytes (%v)", c, r, err)
+				}
+			}
+			d := directory(t, stored)
+			for i, m := range members {
+				whole, err := readRange(memberBlob{m}, storage.Range{Length: m.Size})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range 40 {
+					from := rng.Int64N(m.Size + 1)
+					r := storage.Range{Offset: from, Length: rng.Int64N(m.Size - from + 1)}
+					if got := readEntry(t, d, stored, i, r); !bytes.Equal(got, whole[r.Offset:r.End()]) {
+						t.Fatalf("%s: instance %d %+v: other bytes", c, i+1, r)
+					}
+				}
+				if _, err := d.Open(t.Context(), stored, i, storage.Range{Offset: 1, Length: m.Size}); !errors.Is(err, storage.ErrInvalid) {
+					t.Errorf("a range beyond its end: %v, want storage.ErrInvalid", err)
+				}
+			}
+		}
+	}
+}
+
+// TestFramesAreReachedAlone counts what is read of the pack for one frame.
+func TestFramesAreReachedAlone(t *testing.T) {
+	const frame, frames = 512 << 10, 20
+	for _, c := range settings() {
+		stored := &counted{Blob: read(t, build(t, pack.Options{Compression: c}, []pack.Member{image(1, frames, frame)}))}
+		d := directory(t, stored)
+		per := d.Entries[0].Stored().Length / frames
+		for _, n := range []int64{1, 10, 19} {
+			stored.ranges = nil
+			readEntry(t, d, stored, 0, storage.Range{Offset: prefix + 64 + n*frame, Length: frame})
+			if len(stored.ranges) != 1 || stored.ranges[0].Length > per*11/10 {
+				t.Errorf("%s: frame %d took %v; a frame takes %d", c, n, stored.ranges, per)
+			}
+		}
+	}
+}
+
+// extract is what a tool gets out of a pack.
+func extract(t *testing.T, members []pack.Member, entry func(name string) []byte) {
+	t.Helper()
+	for _, m := range members {
+		want, err := readRange(memberBlob{m}, storage.Range{Length: m.Size})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := entry(m.Key.SOPInstanceUID + ".dcm"); !bytes.Equal(got, want) {
+			t.Errorf("%s: %d other bytes than the %d that were packed", m.Key, len(got), len(want))
+		}
+	}
+}
+
+// TestCommonToolsOpenCompressedPacks: those that know nothing of blocks.
+func TestCommonToolsOpenCompressedPacks(t *testing.T) {
+	members := images()
+	for _, c := range settings() {
+		stored := read(t, build(t, pack.Options{Compression: c}, members))
+		file := writeFile(t, stored)
+		with := func(tool string, fn func(t *testing.T)) { t.Run(string(c)+"/"+tool, fn) }
+		with("archive/zip", func(t *testing.T) {
+			z, err := zip.NewReader(bytes.NewReader(stored), stored.Size())
+			if err != nil {
+				t.Fatal(err)
+			}
+			z.RegisterDecompressor(zstd.ZipMethodWinZip, zstd.ZipDecompressor())
+			extract(t, members, func(name string) []byte {
+				f, err := z.Open(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all, err := io.ReadAll(f) // verifies the CRC-32
+				if err := errors.Join(err, f.Close()); err != nil {
+					t.Error(name, err)
+				}
+				return all
+			})
+		})
+		with("7z", func(t *testing.T) {
+			if c == pack.Zstd && !strings.Contains(run(t, "7z", "i"), "zstd") {
+				t.Skip("this 7z knows no Zstandard")
+			}
+			if out := run(t, "7z", "t", file); !strings.Contains(out, "Everything is Ok") {
+				t.Error(out)
+			}
+			extract(t, members, func(name string) []byte { return []byte(run(t, "7z", "e", "-so", file, name)) })
+		})
+		with("bsdtar", func(t *testing.T) {
+			extract(t, members, func(name string) []byte { return []byte(run(t, "bsdtar", "-xOf", file, name)) })
+		})
+		with("unzip", func(t *testing.T) {
+			if c == pack.Zstd {
+				t.Skip("Info-ZIP knows no Zstandard")
+			}
+			if out := run(t, "unzip", "-t", file); !strings.Contains(out, "No errors detected") {
+				t.Error(out)
+			}
+			extract(t, members, func(name string) []byte { return []byte(run(t, "unzip", "-p", file, name)) })
+		})
+		with("python", func(t *testing.T) {
+			if out := run(t, "python3", "-c", "import zipfile; print(hasattr(zipfile, 'ZIP_ZSTANDARD'))"); c == pack.Zstd && strings.TrimSpace(out) != "True" {
+				t.Skip("Python knows Zstandard from 3.14 on")
+			}
+			if entries := pythonList(t, file); len(entries) != len(members)+2 {
+				t.Errorf("Python sees %d entries", len(entries))
+			}
+		})
+	}
+}
+
+// TestMetadataIsDeflatedInEachSetting: what a person reads stays readable by
+// all tools.
+func TestMetadataIsDeflatedInEachSetting(t *testing.T) {
+	for _, c := range settings() {
+		file := writeFile(t, read(t, build(t, pack.Options{Compression: c}, images())))
+		if out := run(t, "unzip", "-p", file, "index.ndjson"); !strings.Contains(out, `"compressed":{"method":"`+string(c)+`"`) {
+			t.Errorf("%s: index.ndjson is %.300s", c, out)
+		}
+	}
+}
+
+// TestCompressedMemberIsAnother builds from a member that is not what its
+// CRC-32 says, and reads from one that changed between two readings.
+func TestCompressedMemberIsAnother(t *testing.T) {
+	for _, c := range settings() {
+		for name, damaged := range map[string]func([]byte) []byte{
+			"changed": func(b []byte) []byte { b[len(b)/2]++; return b },
+			"cut":     func(b []byte) []byte { return b[:len(b)-1] },
+			"empty":   func([]byte) []byte { return nil },
+		} {
+			bad := images()[:3]
+			whole, err := readRange(memberBlob{bad[2]}, storage.Range{Length: bad[2].Size})
+			if err != nil {
+				t.Fatal(err)
+			}
+			bytesOf := func() []byte { return whole }
+			bad[2].Open = func(_ context.Context, r storage.Range) (io.ReadCloser, error) {
+				b := bytesOf()
+				return io.NopCloser(bytes.NewReader(b[min(r.Offset, int64(len(b))):min(r.End(), int64(len(b)))])), nil
+			}
+			p := build(t, pack.Options{Compression: c, SpoolInstances: 1}, bad)
+			bytesOf = func() []byte { return damaged(bytes.Clone(whole)) }
+			if _, err := readRange(p, storage.Range{Length: p.Size()}); !errors.Is(err, storage.ErrCorrupt) || !strings.Contains(fmt.Sprint(err), bad[2].Key.SOPInstanceUID) {
+				t.Errorf("%s: %s since: %v, want storage.ErrCorrupt that names the instance", c, name, err)
+			}
+			if _, err := pack.Build(t.Context(), pack.Options{Compression: c}, bad); !errors.Is(err, storage.ErrCorrupt) || !strings.Contains(fmt.Sprint(err), bad[2].Key.SOPInstanceUID) {
+				t.Errorf("%s: %s before: %v, want storage.ErrCorrupt that names the instance", c, name, err)
+			}
+		}
+	}
+}
+
+// TestDamagedBlockIsNotGivenAway: not one byte of it, and all before it.
+func TestDamagedBlockIsNotGivenAway(t *testing.T) {
+	members := []pack.Member{image(1, 8, 256<<10)}
+	whole, err := readRange(memberBlob{members[0]}, storage.Range{Length: members[0].Size})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range settings() {
+		stored := read(t, build(t, pack.Options{Compression: c}, members))
+		d := directory(t, stored)
+		e := d.Entries[0]
+		rng := rand.New(rand.NewPCG(8, 8))
+		for range 30 {
+			bad := slices.Clone(stored)
+			at := e.Offset + rng.Int64N(e.Stored().Length)
+			bad[at] ^= 1 << rng.IntN(8)
+			rc, err := d.Open(t.Context(), bad, 0, storage.Range{Length: e.Size})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(rc)
+			if err == nil && bytes.Equal(got, whole) {
+				continue // a bit that means nothing
+			}
+			if !errors.Is(err, storage.ErrCorrupt) || !bytes.HasPrefix(whole, got) {
+				t.Errorf("%s: byte %d flipped: %d bytes came, as they were: %t (%v)", c, at, len(got), bytes.HasPrefix(whole, got), err)
+			}
+			if err := rc.Close(); err != nil {
+				t.Error(err)
+			}
+			if found := strings.Join(problems(t, bad), "\n"); !strings.Contains(found, e.Key.SOPInstanceUID) {
+				t.Errorf("%s: Verify names %q", c, found)
+			}
+		}
+	}
+}
+
+// TestReaderIsClosedEarly leaves blocks that are read ahead, and a blob that
+// does not answer.
+func TestReaderIsClosedEarly(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for _, c := range settings() {
+		stored := read(t, build(t, pack.Options{Compression: c}, []pack.Member{image(1, 8, 256<<10)}))
+		d := directory(t, stored)
+		for n := range 20 {
+			rc, err := d.Open(t.Context(), stored, 0, storage.Range{Length: d.Entries[0].Size})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.CopyN(io.Discard, rc, int64(n)<<16); err != nil {
+				t.Fatal(err)
+			}
+			if err := rc.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := rc.Read(make([]byte, 10)); n > 0 || err == nil {
+				t.Errorf("%d bytes came after Close (%v)", n, err)
+			}
+		}
+		rc, err := d.Open(t.Context(), silent{stored}, 0, storage.Range{Length: d.Entries[0].Size})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := rc.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if after := runtime.NumGoroutine(); after > before {
+		t.Errorf("%d goroutines, %d before", after, before)
+	}
+}
+
+// silent is a blob that sends nothing until it is given up.
+type silent struct{ pack.Blob }
+
+func (s silent) Open(ctx context.Context, _ storage.Range) (io.ReadCloser, error) {
+	return io.NopCloser(silentReader{ctx}), nil
+}
+
+type silentReader struct{ ctx context.Context }
+
+func (r silentReader) Read([]byte) (int, error) {
+	<-r.ctx.Done()
+	return 0, r.ctx.Err()
+}
+
+// TestCompressedMemoryIsBounded packs and reads an instance of a size that
+// would be seen.
+func TestCompressedMemoryIsBounded(t *testing.T) {
+	const size, allowed = 128 << 20, 40 << 20
+	for _, c := range settings() {
+		for _, room := range []int64{0, 1} {
+			m := zeroMember(t, 1, size)
+			m.Layout = nil
+			runtime.GC()
+			var heap peak
+			heap.look()
+			p := build(t, pack.Options{Compression: c, SpoolDir: t.TempDir(), SpoolInstances: room}, []pack.Member{m})
+			heap.look()
+			stored := read(t, p)
+			d := directory(t, stored)
+			rc, err := d.Open(t.Context(), stored, 0, storage.Range{Length: size})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var total int64
+			for n := int64(0); err == nil; total += n {
+				n, err = io.CopyN(io.Discard, rc, 8<<20)
+				heap.look()
+			}
+			rc.Close()
+			if !errors.Is(err, io.EOF) || total != size {
+				t.Errorf("%d bytes came: %v", total, err)
+			}
+			if grown := heap.most - heap.start; grown > allowed {
+				t.Errorf("%s: %d bytes took %d of memory, want at most %d", c, size, grown, allowed)
+			}
+		}
+	}
+}
+
+// TestSpoolForgetsWhatStaysStored: an entry that did not shrink is not kept.
+func TestSpoolForgetsWhatStaysStored(t *testing.T) {
+	dir := t.TempDir()
+	members := []pack.Member{instance(1, 600<<10, 300), image(2, 1, 512<<10), instance(3, 5<<20, 300), image(4, 1, 16<<10)}
+	for _, c := range settings() {
+		for _, memory := range []int{0, 1} {
+			stored := read(t, build(t, pack.Options{Compression: c, SpoolDir: dir, SpoolMemory: memory}, members))
+			checkDirectory(t, stored, members)
+		}
+	}
+	if names, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(names) != 0 {
+		t.Errorf("the spool has the names %q (%v)", names, err)
+	}
+	if _, err := pack.Build(t.Context(), pack.Options{Compression: pack.Zstd, SpoolDir: filepath.Join(dir, "missing"), SpoolMemory: 1}, members); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a spool in a missing folder: %v", err)
+	}
+}
+
+// TestLargeBlockTable opens a pack whose index line is longer than a buffer.
+func TestLargeBlockTable(t *testing.T) {
+	const size = 400 << 20
+	if testing.Short() {
+		t.Skip("400 MiB of zeros take some seconds")
+	}
+	m := zeroMember(t, 1, size)
+	m.Layout = nil
+	stored := read(t, build(t, pack.Options{Compression: pack.Zstd}, []pack.Member{m}))
+	d := directory(t, stored)
+	if got := readEntry(t, d, stored, 0, storage.Range{Offset: size - 10, Length: 10}); !bytes.Equal(got, make([]byte, 10)) {
+		t.Errorf("its end is %x", got)
+	}
+	if d.Memory() < 8000 {
+		t.Errorf("the Directory takes %d bytes, it says", d.Memory())
+	}
+}
+
+// FuzzCompressedPack damages packs that were compressed. All that reading them
+// may do is fail, or give what was packed.
+func FuzzCompressedPack(f *testing.F) {
+	members := []pack.Member{image(1, 1, 300<<10), image(2, 1, 16<<10)}
+	packs := map[bool]blob{}
+	for _, zstd := range []bool{false, true} {
+		c := pack.Deflate
+		if zstd {
+			c = pack.Zstd
+		}
+		packs[zstd] = read(f, build(f, pack.Options{Compression: c}, members))
+		f.Add(zstd, 3000, byte(1), 200_000, byte(4))
+		f.Add(zstd, 0, byte(0), 0, byte(0))
+	}
+	f.Fuzz(func(t *testing.T, zstd bool, first int, flip byte, second int, other byte) {
+		stored := slices.Clone(packs[zstd])
+		stored[uint(first)%uint(len(stored))] ^= flip
+		stored[uint(second)%uint(len(stored))] ^= other
+		d, err := pack.ReadDirectory(t.Context(), stored)
+		if err != nil {
+			return // FuzzReadDirectory looks at that
+		}
+		for i, e := range d.Entries {
+			rc, err := d.Open(t.Context(), stored, i, storage.Range{Length: e.Size})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(rc)
+			if err != nil && !errors.Is(err, storage.ErrCorrupt) {
+				t.Fatal(err)
+			}
+			if want, _ := readRange(memberBlob{members[i]}, storage.Range{Length: e.Size}); err == nil && !bytes.Equal(got, want) {
+				t.Fatalf("instance %d: other bytes", i)
+			}
+			rc.Close()
+		}
+		problems(t, stored)
+	})
+}
