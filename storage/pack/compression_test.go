@@ -384,8 +384,10 @@ func TestCompressedMemoryIsBounded(t *testing.T) {
 				t.Fatal(err)
 			}
 			var total int64
-			for n := int64(0); err == nil; total += n {
+			for err == nil {
+				var n int64
 				n, err = io.CopyN(io.Discard, rc, 8<<20)
+				total += n
 				heap.look()
 			}
 			rc.Close()
