@@ -33,7 +33,11 @@ type Incoming struct {
 	SOPClassUID      string
 	SOPInstanceUID   string
 	StudyInstanceUID string
-	Origin           storage.Origin
+	// Origin is by which way it comes; its Sender is found here.
+	Origin storage.Origin
+	// Credential is the bearer token that the sender showed, or empty. It is
+	// not kept.
+	Credential string
 }
 
 // Standing tells what became of an instance that was received.
@@ -45,7 +49,7 @@ const (
 	// Duplicate: the very same bytes are durable already.
 	Duplicate
 	// Conflict: it is durable, but kept aside, because another Data Set has
-	// its SOPInstanceUID, or its study belongs to another PatientID.
+	// its SOPInstanceUID, or its study belongs to another patient.
 	Conflict
 )
 

@@ -21,6 +21,7 @@ type journaled struct {
 	// moved finds the instance again when the journal has given its space
 	// back since; nil when that cannot happen.
 	moved func(ctx context.Context) (Instance, error)
+	over  overlaid
 }
 
 func newJournaled(in index.LiveInstance, j *journal.Journal) *journaled {
@@ -70,7 +71,11 @@ func (j *journaled) WriteMetadata(ctx context.Context, w io.Writer, bulkRoot str
 	if err != nil {
 		return err
 	}
-	return j.write(ctx, dicom.WithBulkRoot(w, bulkRoot), k)
+	over, err := j.over.write(ctx, dicom.WithBulkRoot(w, bulkRoot))
+	if err != nil {
+		return err
+	}
+	return j.write(ctx, over, k)
 }
 
 // writeMetadata writes the DICOM JSON object as it is kept, its BulkDataURI

@@ -36,6 +36,7 @@ func (b *packBlob) Open(ctx context.Context, r storage.Range) (io.ReadCloser, er
 type packed struct {
 	details *details
 	i       int
+	over    overlaid
 }
 
 func (p *packed) entry() *pack.Entry { return &p.details.directory.Entries[p.i] }
@@ -50,8 +51,12 @@ func (p *packed) Open(ctx context.Context, r storage.Range) (io.ReadCloser, erro
 
 // WriteMetadata implements Instance.
 func (p *packed) WriteMetadata(ctx context.Context, w io.Writer, bulkRoot string) error {
+	w, err := p.over.write(ctx, dicom.WithBulkRoot(w, bulkRoot))
+	if err != nil {
+		return err
+	}
 	return p.details.of(ctx, p.i, func(_ *dicom.Layout, metadata io.Reader) error {
-		_, err := io.Copy(dicom.WithBulkRoot(w, bulkRoot), metadata)
+		_, err := io.Copy(w, metadata)
 		return err
 	})
 }

@@ -133,8 +133,9 @@ func (b *rebuild) read(ctx context.Context, a archive.Archive, st archive.Stat) 
 		if err != nil {
 			return fmt.Errorf("entry %d: %w", i, err)
 		}
+		in := directory.Entries[i].Instance
 		adopted.Instances = append(adopted.Instances, index.Instance{
-			Instance: directory.Entries[i].Instance, Attributes: ds.Select(index.Indexed()),
+			Instance: in, Attributes: overlay(ds.Select(index.Indexed()), in.Origin.Sender),
 		})
 		return nil
 	})

@@ -176,7 +176,7 @@ func readRecord(ctx context.Context, j Journal, e journal.Entry) (*record, error
 
 // indexed is the record as the index takes it.
 func (r *record) indexed(id index.JournalID, at journal.Position) index.Instance {
-	return index.Instance{Instance: r.await(), At: indexPosition(id, at), Attributes: r.Attributes}
+	return index.Instance{Instance: r.await(), At: indexPosition(id, at), Attributes: overlay(r.Attributes, r.Instance.Origin.Sender)}
 }
 
 func indexPosition(id index.JournalID, p journal.Position) index.Position {

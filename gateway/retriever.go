@@ -3,9 +3,12 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"strings"
+	"sync"
 
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive"
+	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/journal"
 )
@@ -53,11 +56,12 @@ func (r *Retriever) Instances(ctx context.Context, sel Selector) ([]Instance, er
 	if err != nil {
 		return nil, err
 	}
-	found, err := r.packed(ctx, packs, sel.SOPInstanceUID)
+	over := r.overStudy(sel)
+	found, err := r.packed(ctx, packs, sel.SOPInstanceUID, over)
 	if err != nil {
 		return nil, err
 	}
-	found = r.withLive(found, live, sel)
+	found = r.withLive(found, live, sel, over)
 	if len(found) == 0 && lag != nil {
 		return nil, lag // it may be what the index does not have yet
 	}
@@ -67,10 +71,37 @@ func (r *Retriever) Instances(ctx context.Context, sel Selector) ([]Instance, er
 	return found, nil
 }
 
+// overStudy returns what is laid over the metadata of the instances of one
+// request: who assigned the PatientID, as searches say it. It is looked up
+// when it is first asked for. What is kept aside is shown as it came.
+func (r *Retriever) overStudy(sel Selector) overlaid {
+	if sel.Conflicts {
+		return func(context.Context) (dicom.DataSet, error) { return nil, nil }
+	}
+	var mu sync.Mutex
+	var known bool
+	var over dicom.DataSet
+	return func(ctx context.Context) (dicom.DataSet, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if known {
+			return over, nil
+		}
+		is, err := r.o.Index.Issuer(ctx, sel.StudyInstanceUID)
+		if err != nil {
+			return nil, err
+		}
+		if known = true; !strings.HasPrefix(is.Name, storage.AssumedIssuer) {
+			over = issuerElements(is)
+		}
+		return over, nil
+	}
+}
+
 // packed are the instances of the packs, or the one that is asked for. A pack
 // can hold instances that the index has in another place: those are not its.
 // What several adopted packs hold is given once.
-func (r *Retriever) packed(ctx context.Context, packs []index.Pack, sop string) ([]Instance, error) {
+func (r *Retriever) packed(ctx context.Context, packs []index.Pack, sop string, over overlaid) ([]Instance, error) {
 	var found []Instance
 	seen := make(map[memberID]bool)
 	for _, p := range packs {
@@ -90,13 +121,13 @@ func (r *Retriever) packed(ctx context.Context, packs []index.Pack, sop string) 
 			if len(packs) > 1 {
 				seen[idOf(e.Instance)] = true
 			}
-			found = append(found, &packed{details: details, i: i})
+			found = append(found, &packed{details: details, i: i, over: over})
 		}
 	}
 	return found, nil
 }
 
-func (r *Retriever) withLive(found []Instance, live []index.LiveInstance, sel Selector) []Instance {
+func (r *Retriever) withLive(found []Instance, live []index.LiveInstance, sel Selector, over overlaid) []Instance {
 	seen := make(map[memberID]bool, len(found))
 	if len(live) > 0 {
 		for _, in := range found {
@@ -107,13 +138,14 @@ func (r *Retriever) withLive(found []Instance, live []index.LiveInstance, sel Se
 		if seen[idOf(in.Instance.Instance)] {
 			continue
 		}
-		found = append(found, r.journaled(in, sel.Conflicts))
+		found = append(found, r.journaled(in, sel.Conflicts, over))
 	}
 	return found
 }
 
-func (r *Retriever) journaled(in index.LiveInstance, conflicts bool) *journaled {
+func (r *Retriever) journaled(in index.LiveInstance, conflicts bool, over overlaid) *journaled {
 	j := newJournaled(in, r.o.Journal)
+	j.over = over
 	j.moved = func(ctx context.Context) (Instance, error) {
 		again, err := r.Instances(ctx, Selector{
 			StudyInstanceUID:  in.Key.StudyInstanceUID,

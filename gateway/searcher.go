@@ -47,11 +47,17 @@ func (s *Searcher) Search(ctx context.Context, q index.Query) iter.Seq2[[]byte, 
 // Find yields the answers to q in a stable order. What was acknowledged before
 // the call is found, unless the index takes nothing just then: what it has is
 // found all the same. A query that cannot be answered is storage.ErrInvalid;
-// one whose answers are spread over too many packs is storage.ErrTooLarge. An
-// error is the last thing yielded.
+// one whose answers are spread over too many packs is storage.ErrTooLarge; one
+// that names a patient by a PatientID that is several patients' is
+// storage.ErrConflict. An error is the last thing yielded.
 func (s *Searcher) Find(ctx context.Context, q index.Query) iter.Seq2[dicom.DataSet, error] {
 	return func(yield func(dicom.DataSet, error) bool) {
 		if err := s.indexer.Await(ctx); err != nil && !behind(err) {
+			yield(nil, err)
+			return
+		}
+		q, err := s.onePatient(ctx, q)
+		if err != nil {
 			yield(nil, err)
 			return
 		}

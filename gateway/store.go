@@ -25,7 +25,9 @@ type StoreOptions struct {
 	// MaxDataSet bounds a Data Set in bytes; 0 means no bound but the disk.
 	MaxDataSet int64
 	Scan       dicom.ScanLimits
-	Logger     *slog.Logger
+	// Sites tells who sends; nil knows no site.
+	Sites  *Sites
+	Logger *slog.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -48,11 +50,14 @@ func NewStorer(o StoreOptions) *Storer {
 
 // Receive reads one instance to its end. The error wraps storage.ErrInvalid
 // for a Data Set that is malformed, ErrMismatch for one that is not what was
-// announced, ErrTooLarge, ErrFull or ErrUnavailable when it cannot be kept
+// announced, ErrForbidden for a sender of no site where that is refused, ErrTooLarge, ErrFull or ErrUnavailable when it cannot be kept
 // now, or is the error of the body. After an error nothing is kept, and the
 // rest of the body is unread.
 func (s *Storer) Receive(ctx context.Context, in Incoming) (_ Pending, err error) {
 	if err := s.o.Indexer.Failing(); err != nil {
+		return nil, err
+	}
+	if in.Origin.Sender, err = s.o.Sites.sender(in.Origin, in.Credential); err != nil {
 		return nil, err
 	}
 	files, ok := s.files.Get().(*bufio.Reader)

@@ -31,4 +31,6 @@ type Origin struct {
 	RemoteAddr     string `cbor:"4,keyasint,omitempty" json:"remoteAddr,omitempty"`
 	// ID is the association's or the request's id, as it stands in the log.
 	ID string `cbor:"5,keyasint,omitempty" json:"id,omitempty"`
+	// Sender is who sent it, as the node's configuration had it at receipt.
+	Sender Sender `cbor:"6,keyasint,omitzero" json:"sender,omitzero"`
 }

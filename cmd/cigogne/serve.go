@@ -16,6 +16,7 @@ type serveCommand struct {
 	limits
 	stores
 	damage
+	senders
 	diagnostics
 	Settle          time.Duration    `default:"30s" help:"How long a series must be quiet before it is packed (${default})."`
 	PackCompression pack.Compression `enum:"none,deflate,zstd" default:"none" help:"How native pixel data is compressed in packs that are written from now on: none, deflate or zstd (${default})."`

@@ -35,6 +35,7 @@ type node struct {
 	index    *index.Index
 	journal  *journal.Journal
 	archives *archives
+	sites    *gateway.Sites
 
 	indexer  *gateway.Indexer
 	archiver *gateway.Archiver
@@ -67,6 +68,9 @@ func openNode(ctx context.Context, c *serveCommand, log *slog.Logger) (*node, er
 }
 
 func (n *node) open(ctx context.Context) (err error) {
+	if n.sites, err = n.config.loadSites(); err != nil {
+		return err
+	}
 	if err := n.openStores(ctx); err != nil {
 		return err
 	}
@@ -212,7 +216,7 @@ func (n *node) attachIndexer(ctx context.Context) error {
 func (n *node) wireUseCases() {
 	c := n.config
 	n.storer = gateway.NewStorer(gateway.StoreOptions{
-		Journal: n.journal, Index: n.index, Indexer: n.indexer, MaxDataSet: int64(c.MaxDataSet), Logger: n.log,
+		Journal: n.journal, Index: n.index, Indexer: n.indexer, MaxDataSet: int64(c.MaxDataSet), Sites: n.sites, Logger: n.log,
 	})
 	n.reader = gateway.NewRetriever(gateway.RetrieverOptions{
 		Index: n.index, Indexer: n.indexer, Journal: n.journal, Archive: n.archives.read,

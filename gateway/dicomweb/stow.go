@@ -29,7 +29,7 @@ func (s *service) store(w *answer, r *http.Request) error {
 	if _, err := s.negotiate(r, []offer{{name: jsonType}, {name: "application/json"}}, ""); err != nil {
 		return err
 	}
-	up := &upload{service: s, study: study, origin: storage.Origin{
+	up := &upload{service: s, study: study, credential: bearer(r), origin: storage.Origin{
 		Transport: "stow", RemoteAddr: r.RemoteAddr, ID: s.RequestID(r),
 	}}
 	body := s.newBody(w, r)
@@ -83,9 +83,11 @@ var errNoPart = fmt.Errorf("%w: the body holds no instance", storage.ErrInvalid)
 // upload is one STOW-RS request under way.
 type upload struct {
 	*service
-	study   string
-	origin  storage.Origin
-	results []*result // in the order of the parts
+	study  string
+	origin storage.Origin
+	// credential is the token that the client showed, or "".
+	credential string
+	results    []*result // in the order of the parts
 }
 
 // receiptsHeader asks for receipts: see appendReceipt.
@@ -191,12 +193,21 @@ func (u *upload) receiveAll(ctx context.Context, parts *multipartReader, window 
 
 func (u *upload) receive(ctx context.Context, body *instanceBody) (gateway.Pending, error) {
 	pending, err := u.Store.Receive(ctx, gateway.Incoming{
-		Body: body, Form: gateway.Part10, StudyInstanceUID: u.study, Origin: u.origin,
+		Body: body, Form: gateway.Part10, StudyInstanceUID: u.study, Origin: u.origin, Credential: u.credential,
 	})
 	if err != nil && body.err != nil && !errors.Is(body.err, io.EOF) {
 		err = body.err // the cause, however the gateway put it
 	}
 	return pending, err
+}
+
+// bearer is the token of the Authorization header (RFC 6750 §2.1), or "".
+func bearer(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
 }
 
 // settle waits until one instance is durable. It goes on when the client has

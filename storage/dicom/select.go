@@ -38,3 +38,33 @@ func (ds DataSet) Select(tags []Tag) DataSet {
 	}
 	return selected
 }
+
+// Without returns the elements that have none of the tags, in ascending order.
+// They share their values with ds.
+func (ds DataSet) Without(tags ...Tag) DataSet {
+	out := make(DataSet, 0, len(ds))
+	for _, e := range ds {
+		if !slices.Contains(tags, e.Tag) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// With returns ds with the elements laid over it: each stands in place of the
+// one with its tag. ds is in ascending order, over need not be.
+func (ds DataSet) With(over ...Element) DataSet {
+	if len(over) == 0 {
+		return ds
+	}
+	out := slices.Clone(ds)
+	for _, e := range over {
+		i := sort.Search(len(out), func(i int) bool { return out[i].Tag >= e.Tag })
+		if i < len(out) && out[i].Tag == e.Tag {
+			out[i] = e
+		} else {
+			out = slices.Insert(out, i, e)
+		}
+	}
+	return out
+}

@@ -61,8 +61,14 @@ func (c *change) adopt(ctx context.Context, a *AdoptedPack) error {
 // tells why it may not be a member of the series.
 func (c *change) adoptMember(ctx context.Context, in *Instance) (Why, error) {
 	e, why, err := c.place(ctx, in)
-	if err != nil || why != WhyNone {
+	if err != nil {
 		return why, err
+	}
+	if why != WhyNone {
+		if same, err := c.holds(ctx, in); err != nil || same {
+			return WhyNone, err
+		}
+		return why, nil
 	}
 	named, holds, err := c.inPack(ctx, in)
 	switch {

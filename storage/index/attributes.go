@@ -21,6 +21,9 @@ const (
 	tagPatientName           dicom.Tag = 0x00100010
 	tagPatientID             dicom.Tag = 0x00100020
 	tagIssuerOfPatientID     dicom.Tag = 0x00100021
+	tagIssuerQualifiers      dicom.Tag = 0x00100024
+	tagUniversalEntityID     dicom.Tag = 0x00400032
+	tagUniversalEntityIDType dicom.Tag = 0x00400033
 	tagStudyInstanceUID      dicom.Tag = 0x0020000D
 	tagSeriesInstanceUID     dicom.Tag = 0x0020000E
 	tagInstanceNumber        dicom.Tag = 0x00200013
@@ -37,6 +40,7 @@ const (
 	kept     role = iota // returned when it is asked for
 	usual                // returned always (PS3.18 Tables 10.6.3-3 to 10.6.3-5)
 	computed             // kept by counting, never taken from a Data Set; returned always
+	told                 // what the receiver knows, never taken from a Data Set; returned where it is there
 )
 
 // attribute is a row of the table below.
@@ -72,6 +76,7 @@ func attributes() []attribute {
 		{tagSOPClassesInStudy, "UI", Study, computed},
 		{0x00080070, "LO", Series, kept},  // Manufacturer
 		{0x00080080, "LO", Series, kept},  // InstitutionName
+		{0x00080082, "SQ", Study, told},   // InstitutionCodeSequence, the site that sent the study
 		{0x00080090, "PN", Study, usual},  // ReferringPhysicianName
 		{0x00080201, "SH", Study, usual},  // TimezoneOffsetFromUTC
 		{0x00081010, "SH", Series, kept},  // StationName
@@ -87,8 +92,8 @@ func attributes() []attribute {
 		{tagTransferSyntaxOffered, "UI", Image, usual},
 		{tagPatientName, "PN", Study, usual},
 		{tagPatientID, "LO", Study, usual},
-		{tagIssuerOfPatientID, "LO", Study, kept},
-		{0x00100024, "SQ", Study, kept},  // IssuerOfPatientIDQualifiersSequence
+		{tagIssuerOfPatientID, "LO", Study, usual},
+		{tagIssuerQualifiers, "SQ", Study, usual},
 		{0x00100030, "DA", Study, usual}, // PatientBirthDate
 		{0x00100032, "TM", Study, kept},  // PatientBirthTime
 		{0x00100040, "CS", Study, usual}, // PatientSex
@@ -148,7 +153,7 @@ var dictionary = sync.OnceValue(func() map[dicom.Tag]attribute { //nolint:gochec
 func Indexed() []dicom.Tag {
 	var tags []dicom.Tag
 	for _, a := range attributes() {
-		if a.role != computed && a.tag != tagTransferSyntaxOffered {
+		if a.role != computed && a.role != told && a.tag != tagTransferSyntaxOffered {
 			tags = append(tags, a.tag)
 		}
 	}

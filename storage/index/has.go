@@ -20,19 +20,18 @@ func (x *Index) Has(ctx context.Context, in Instance) (Standing, error) {
 	if err != nil || standing != StandingNew {
 		return standing, err
 	}
-	var s study
-	known := false
-	err = each(ctx, tx, `SELECT patient, issuer FROM study WHERE uid = ?`, []any{in.Key.StudyInstanceUID}, func(rows *sql.Rows) error {
-		known = true
-		return rows.Scan(&s.patient, &s.issuer)
+	err = each(ctx, tx, `SELECT attributes FROM study WHERE uid = ?`, []any{in.Key.StudyInstanceUID}, func(rows *sql.Rows) error {
+		var blob sql.RawBytes
+		if err := rows.Scan(&blob); err != nil {
+			return err
+		}
+		study, err := x.codec.decodeSet(blob)
+		if err == nil && otherPatient(study, in.Attributes) {
+			standing = StandingConflict
+		}
+		return err
 	})
-	if err != nil {
-		return 0, err
-	}
-	if known && s.otherPatient(in.Attributes) {
-		return StandingConflict, nil
-	}
-	return StandingNew, nil
+	return standing, err
 }
 
 // named compares the instance with those of its SOPInstanceUID: in journals

@@ -47,6 +47,21 @@ func (s Selector) where(study, series, sop string) (sql string, args []any) {
 	return b.String(), args
 }
 
+// Issuer is who assigned the PatientID of a study, as its answers say it; the
+// zero Issuer where nobody said, and for a study that is not known.
+func (x *Index) Issuer(ctx context.Context, studyInstanceUID string) (is storage.Issuer, err error) {
+	err = each(ctx, x.read, `SELECT attributes FROM study WHERE uid = ?`, []any{studyInstanceUID}, func(rows *sql.Rows) error {
+		var blob []byte
+		if err := rows.Scan(&blob); err != nil {
+			return err
+		}
+		ds, err := x.codec.decodeSet(blob)
+		is = IssuerOf(ds)
+		return err
+	})
+	return is, err
+}
+
 // querier is a pool, a connection or a transaction.
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)

@@ -14,6 +14,7 @@ const (
 	maxPath       = 4
 	maxValueBytes = 1024     // of a value that is not a list of UID
 	maxListBytes  = 64 << 16 // of a list of UID: some 60,000
+	maxPatients   = 4096
 )
 
 // Matcher is a query made ready: it decides which Data Sets are answers, and
@@ -22,6 +23,7 @@ const (
 // many goroutines.
 type Matcher struct {
 	query      Query
+	patients   map[PatientKey]bool // nil for all
 	conditions []condition
 	ignored    []Condition
 	returned   []returned
@@ -58,6 +60,15 @@ func Compile(q Query) (*Matcher, error) {
 		}
 	}
 	m := &Matcher{query: q, known: dictionary()}
+	if len(q.Patients) > maxPatients {
+		return nil, fmt.Errorf("%w: more than %d patients", storage.ErrInvalid, maxPatients)
+	}
+	if q.Patients != nil {
+		m.patients = make(map[PatientKey]bool, len(q.Patients))
+		for _, p := range q.Patients {
+			m.patients[p] = true
+		}
+	}
 	for _, c := range q.Match {
 		if err := m.add(c); err != nil {
 			return nil, err
@@ -135,6 +146,9 @@ func (m *Matcher) Ignored() []Condition { return m.ignored }
 // levels above, is an answer. It does not look at the resource that the query
 // is asked under.
 func (m *Matcher) Matches(ds dicom.DataSet) bool {
+	if m.patients != nil && !m.patients[PatientOf(ds)] {
+		return false
+	}
 	for i := range m.conditions {
 		c := &m.conditions[i]
 		if !holds(ds, c.path, c.want) {
@@ -147,6 +161,9 @@ func (m *Matcher) Matches(ds dicom.DataSet) bool {
 // matchesLevel is Matches for the conditions on attributes of that level and
 // above alone.
 func (m *Matcher) matchesLevel(ds dicom.DataSet, level Level) bool {
+	if m.patients != nil && !m.patients[PatientOf(ds)] {
+		return false
+	}
 	for i := range m.conditions {
 		c := &m.conditions[i]
 		if m.known[c.path[0]].level <= level && !holds(ds, c.path, c.want) {

@@ -157,7 +157,13 @@ func randomBatches(rng *rand.Rand, seed uint64) []index.Batch {
 		}
 		b.Through = b.Received[len(b.Received)-1].At
 		for _, in := range b.Received {
-			switch rng.IntN(20) {
+			switch rng.IntN(24) {
+			case 3, 4, 5, 6: // a part of the study from elsewhere
+				issuer := []string{"", "unknown:X", "unknown:Y", "HUS", "GHR", "CHH"}[rng.IntN(6)]
+				late := indextest.With(in, indextest.Text(0x00100021, "LO", issuer))
+				late.Key.SOPInstanceUID += ".7"
+				late.Digest[1] ^= 7
+				b.Received = append(b.Received, late)
 			case 0:
 				b.Received = append(b.Received, in)
 			case 1:
@@ -233,6 +239,14 @@ func randomQuery(rng *rand.Rand, seed uint64) index.Query {
 	if rng.IntN(10) == 0 {
 		q.StudyInstanceUID = some.Key.StudyInstanceUID
 	}
+	if rng.IntN(4) == 0 {
+		for range rng.IntN(5) {
+			p := index.PatientOf(p.Study(rng.IntN(125))[0].Attributes)
+			if q.Patients = append(q.Patients, p); rng.IntN(3) == 0 {
+				q.Patients[0].Issuer = "HUS"
+			}
+		}
+	}
 	name := []rune(first(some.Attributes, 0x00100010))
 	date := first(some.Attributes, 0x00080020)
 	all := []index.Condition{
@@ -242,6 +256,7 @@ func randomQuery(rng *rand.Rand, seed uint64) index.Query {
 		{Path: []dicom.Tag{0x00100010}, Value: "?" + string(name[1:1+rng.IntN(len(name))]) + "*"},
 		{Path: []dicom.Tag{0x00100020}, Value: first(some.Attributes, 0x00100020)},
 		{Path: []dicom.Tag{0x00100020}, Value: first(some.Attributes, 0x00100020)[:2] + "*"},
+		{Path: []dicom.Tag{0x00100021}, Value: []string{"HUS", "GHR", "unknown:*"}[rng.IntN(3)]},
 		{Path: []dicom.Tag{0x00080020}, Value: date + "-"},
 		{Path: []dicom.Tag{0x00080020}, Value: "-" + date},
 		{Path: []dicom.Tag{0x00080020}, Value: "20160101-20180101"},

@@ -36,6 +36,9 @@ func (m *Matcher) narrowing() *narrow {
 	if uid := m.query.SeriesInstanceUID; uid != "" && m.query.Level > Study {
 		n.series(jsonList([]string{uid}))
 	}
+	if m.patients != nil {
+		n.patients(m.query.Patients)
+	}
 	var modalities []string
 	for i := range m.conditions {
 		c := &m.conditions[i]
@@ -79,7 +82,17 @@ func (n *narrow) condition(c *condition) {
 	}
 }
 
-func jsonList(values []string) string {
+// patients narrows to the studies of these patients.
+func (n *narrow) patients(keys []PatientKey) {
+	pairs := make([][2]string, len(keys))
+	for i, k := range keys {
+		pairs[i] = [2]string{k.PatientID, k.Issuer}
+	}
+	n.and(`s.id IN (SELECT o.id FROM json_each(?) j JOIN study o ON o.patient = j.value ->> 0 AND o.issuer = j.value ->> 1)`, jsonList(pairs))
+	n.selective = true
+}
+
+func jsonList[T any](values []T) string {
 	b, err := json.Marshal(values)
 	if err != nil {
 		return "[]" // strings cannot fail

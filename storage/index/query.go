@@ -20,6 +20,8 @@ type Query struct {
 	// resource that the question is asked under.
 	StudyInstanceUID  string
 	SeriesInstanceUID string
+	// Patients, when not nil, are those of whom the answers may be.
+	Patients []PatientKey
 	// Match must all hold.
 	Match []Condition
 	// Include lists attributes to return beyond those that the level always

@@ -26,7 +26,7 @@ func (c *change) receive(ctx context.Context, came *Instance) (Outcome, error) {
 		return Outcome{}, err
 	}
 	if why != WhyNone {
-		return c.setAside(ctx, in, why)
+		return c.refuse(ctx, in, why)
 	}
 	if named, holds, err := c.inPack(ctx, in); err != nil || named {
 		if err == nil && holds {
@@ -82,11 +82,20 @@ func (c *change) place(ctx context.Context, in *Instance) (*series, Why, error) 
 	if err != nil {
 		return nil, WhyNone, err
 	}
-	if s.instances > 0 && s.otherPatient(in.Attributes) {
+	if s.instances > 0 && otherPatient(s.attributes, in.Attributes) {
 		return nil, WhyPatient, nil
 	}
 	e, err := c.loadSeries(ctx, s, in.Key.SeriesInstanceUID)
 	return e, WhyNone, err
+}
+
+// holds tells whether the very instance is in its study already.
+func (c *change) holds(ctx context.Context, in *Instance) (bool, error) {
+	if _, holds, err := c.inPack(ctx, in); err != nil || holds {
+		return holds, err
+	}
+	row, err := c.row(ctx, in.Key.SOPInstanceUID)
+	return row != nil && row.digest == in.Digest, err
 }
 
 // inPack tells whether an archived pack of the study has the SOPInstanceUID,
@@ -146,6 +155,16 @@ func (c *change) insert(ctx context.Context, in *Instance, e *series) (bool, err
 	}
 	n, err := res.RowsAffected()
 	return n > 0, err
+}
+
+// refuse sets an instance aside whose study is another patient's, unless it is
+// there already: the same bytes can come from a site that knows no better
+// whose they are.
+func (c *change) refuse(ctx context.Context, in *Instance, why Why) (Outcome, error) {
+	if same, err := c.holds(ctx, in); err != nil || same {
+		return Outcome{Standing: StandingDuplicate}, err
+	}
+	return c.setAside(ctx, in, why)
 }
 
 // setAside enters an instance among the conflicts; one that is there already

@@ -44,7 +44,8 @@ const (
 	WhyNone Why = iota
 	// WhyDigest means: another Data Set has its SOPInstanceUID.
 	WhyDigest
-	// WhyPatient means: its study belongs to another PatientID.
+	// WhyPatient means: its study belongs to another patient: another PatientID,
+	// or the same one of another issuer.
 	WhyPatient
 )
 
@@ -56,7 +57,7 @@ func (w Why) String() string {
 	case WhyDigest:
 		return "another Data Set has its SOPInstanceUID"
 	case WhyPatient:
-		return "its study belongs to another PatientID"
+		return "its study belongs to another patient"
 	}
 	return "unknown"
 }

@@ -107,14 +107,6 @@ func (c *change) loadSeries(ctx context.Context, s *study, uid string) (*series,
 	return e, nil
 }
 
-// otherPatient tells whether the attributes name another patient than the
-// study's: another PatientID, an empty one included, or another
-// IssuerOfPatientID where both have one.
-func (s *study) otherPatient(ds dicom.DataSet) bool {
-	issuer := whole(ds, tagIssuerOfPatientID)
-	return whole(ds, tagPatientID) != s.patient || issuer != "" && s.issuer != "" && issuer != s.issuer
-}
-
 // count adds an instance to its series and study.
 func (e *series) count(in *Instance) {
 	if e.instances == 0 {
@@ -135,8 +127,9 @@ func describe(e *series, ds dicom.DataSet, class string) {
 	s := e.study
 	first := s.instances == 1 && len(s.attributes) == 0
 	var filled bool
-	if s.attributes, filled = fill(s.attributes, ds, Study); filled || first {
-		s.patient, s.issuer = whole(s.attributes, tagPatientID), whole(s.attributes, tagIssuerOfPatientID)
+	if s.attributes, filled = fill(s.attributes, s.takeIssuer(ds), Study); filled || first {
+		p := PatientOf(s.attributes)
+		s.patient, s.issuer = p.PatientID, p.Issuer
 		s.date = columnDate(value(s.attributes, tagStudyDate))
 	}
 	if e.attributes, filled = fill(e.attributes, ds, Series); filled {

@@ -129,6 +129,7 @@ func (r *lineReader) fill(e *Entry, l *indexLine) {
 		Origin: storage.Origin{
 			Transport: r.intern([]byte(o.Transport)), CallingAETitle: r.intern([]byte(o.CallingAETitle)),
 			CalledAETitle: r.intern([]byte(o.CalledAETitle)), RemoteAddr: r.intern([]byte(o.RemoteAddr)), ID: r.intern([]byte(o.ID)),
+			Sender: o.Sender,
 		},
 	}, Offset: l.Offset, blocks: l.Compressed.blocks(), metadata: l.Metadata}
 	e.Key.SOPInstanceUID = l.SOPInstanceUID

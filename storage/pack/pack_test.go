@@ -77,6 +77,18 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// TestSenderIsKept: whose patients they are does not lie in the Data Sets.
+func TestSenderIsKept(t *testing.T) {
+	members := ctSeries(4, 400, 200)
+	for i := range members[:3] {
+		members[i].Origin.Sender = storage.NewSender(storage.SenderInfo{
+			Name: "Hôpital de Hautepierre", FINESS: "670000025", IssuerStands: i == 1,
+			Issuer: storage.Issuer{Name: "HUS", UniversalID: "1.2.250.1.999.1", UniversalIDType: "ISO"},
+		})
+	}
+	checkDirectory(t, read(t, build(t, pack.Options{}, members)), members)
+}
+
 func TestSameMembersSameBytes(t *testing.T) {
 	members := ctSeries(60, 2000, 10_000)
 	first := read(t, build(t, pack.Options{}, members))

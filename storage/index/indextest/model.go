@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/index"
 )
@@ -23,13 +24,15 @@ type Model struct {
 	plans     map[string]index.Plan
 	owner     map[index.JournalID]string
 	retired   map[index.JournalID]bool
+	issuers   map[string]storage.Issuer // of each study's patient
 }
 
 // NewModel is an empty Model.
 func NewModel() *Model {
 	return &Model{byName: map[string]*index.Instance{}, aside: map[string]bool{}, studies: map[string][]*index.Instance{},
 		watermark: map[index.JournalID]index.Position{}, at: map[string]*index.Instance{},
-		plans: map[string]index.Plan{}, owner: map[index.JournalID]string{}, retired: map[index.JournalID]bool{}}
+		plans: map[string]index.Plan{}, owner: map[index.JournalID]string{}, retired: map[index.JournalID]bool{},
+		issuers: map[string]storage.Issuer{}}
 }
 
 // Receive applies the received instances of a batch, and tells what they are.
@@ -102,7 +105,7 @@ func (m *Model) receive(in *index.Instance) index.Outcome {
 	if held != nil {
 		why = index.WhyDigest
 	}
-	if len(study) > 0 && of(study[0].Attributes, 0x00100020) != of(in.Attributes, 0x00100020) {
+	if len(study) > 0 && m.otherPatient(study[0], in) {
 		why = index.WhyPatient
 	}
 	if why != index.WhyNone {
@@ -113,7 +116,25 @@ func (m *Model) receive(in *index.Instance) index.Outcome {
 	m.byName[in.Key.SOPInstanceUID] = in
 	m.at[name] = in
 	m.studies[in.Key.StudyInstanceUID] = append(study, in)
+	m.takeIssuer(in)
 	return index.Outcome{Standing: index.StandingNew}
+}
+
+func (m *Model) otherPatient(first, in *index.Instance) bool {
+	has, says := m.issuers[in.Key.StudyInstanceUID], index.IssuerOf(in.Attributes)
+	return of(first.Attributes, 0x00100020) != of(in.Attributes, 0x00100020) || stated(has) && stated(says) && has != says
+}
+
+func (m *Model) takeIssuer(in *index.Instance) {
+	has, says := m.issuers[in.Key.StudyInstanceUID], index.IssuerOf(in.Attributes)
+	if says.Key() != "" && !stated(has) && (stated(says) || has.Key() == "") {
+		m.issuers[in.Key.StudyInstanceUID] = says
+	}
+}
+
+// stated tells whether somebody said who the issuer is.
+func stated(is storage.Issuer) bool {
+	return is.Key() != "" && !strings.HasPrefix(is.Name, storage.AssumedIssuer)
 }
 
 // Conflicts is how many instances are kept aside.
@@ -128,7 +149,13 @@ func (m *Model) Search(q index.Query) ([]dicom.DataSet, error) {
 	var all []dicom.DataSet
 	for _, in := range m.studies {
 		if q.StudyInstanceUID == "" || in[0].Key.StudyInstanceUID == q.StudyInstanceUID {
-			all = append(all, candidates(q.Level, in)...)
+			for _, ds := range candidates(q.Level, in) {
+				ds = ds.Without(0x00100021, 0x00100024)
+				if is := m.issuers[in[0].Key.StudyInstanceUID]; is.Name != "" {
+					ds = ds.With(text(0x00100021, "LO", is.Name))
+				}
+				all = append(all, ds)
+			}
 		}
 	}
 	slices.SortFunc(all, func(a, b dicom.DataSet) int {
