@@ -44,6 +44,8 @@ func allowed() map[string][]string {
 		"storage/index":               {"storage", "storage/dicom"},
 		"storage/index/indextest":     {"storage", "storage/dicom", "storage/index"},
 		"consensus/peer":              {"storage"},
+		"consensus":                   {"storage", "storage/index", "consensus/peer"},
+		"consensus/clustertest":       {"storage", "storage/...", "consensus/..."},
 		"benchmarks":                  {"..."},
 	}
 }

@@ -18,6 +18,11 @@ import (
 // archived packs. An invalid batch is storage.ErrInvalid, no space
 // storage.ErrFull.
 func (x *Index) Apply(ctx context.Context, b Batch) (Applied, error) {
+	return x.applyAt(ctx, 0, b)
+}
+
+// applyAt applies a batch; at is its place in the raft log, or 0 without one.
+func (x *Index) applyAt(ctx context.Context, at uint64, b Batch) (Applied, error) {
 	if err := ctx.Err(); err != nil {
 		return Applied{}, err
 	}
@@ -29,6 +34,9 @@ func (x *Index) Apply(ctx context.Context, b Batch) (Applied, error) {
 	if x.closed {
 		return Applied{}, sql.ErrConnDone
 	}
+	if at != 0 && at <= x.log.applied {
+		return Applied{Skipped: true}, nil
+	}
 	// From here on it is done or it fails: an end of ctx would leave the
 	// caller not knowing, and watching for it costs more than the statements.
 	ctx = context.WithoutCancel(ctx)
@@ -36,6 +44,9 @@ func (x *Index) Apply(ctx context.Context, b Batch) (Applied, error) {
 		return Applied{}, fmt.Errorf("apply a batch: %w", failed(err))
 	}
 	applied, err := newChange(x).apply(ctx, b)
+	if err == nil && at != 0 {
+		err = x.passed(ctx, at)
+	}
 	if err == nil {
 		_, err = x.conn.ExecContext(ctx, "COMMIT")
 	}
@@ -44,6 +55,7 @@ func (x *Index) Apply(ctx context.Context, b Batch) (Applied, error) {
 		_, _ = x.conn.ExecContext(ctx, "ROLLBACK")
 		return Applied{}, fmt.Errorf("apply a batch: %w", failed(err))
 	}
+	x.log.applied = max(x.log.applied, at)
 	return applied, nil
 }
 

@@ -68,6 +68,7 @@ type Index struct {
 	closed bool
 	conn   *sql.Conn // the connection of write, with its statements
 	stmts  *statements
+	log    raftLog
 }
 
 // Open opens the index at Path, or creates it. A file that is not an index or
@@ -91,7 +92,7 @@ func Open(ctx context.Context, o Options) (*Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &Index{o: o, codec: c}
+	x := &Index{o: o, codec: c, read: newReader(), ask: newReader()}
 	if err := x.open(ctx); err != nil {
 		_ = x.Close() // the first error is the one to tell
 		return nil, fmt.Errorf("index %s: %w", o.Path, err)
@@ -110,6 +111,9 @@ func (x *Index) open(ctx context.Context) (err error) {
 	if err := x.prepareSchema(ctx); err != nil {
 		return err
 	}
+	if x.log, err = readLog(ctx, x.conn); err != nil {
+		return err
+	}
 	if x.stmts, err = prepare(ctx, x.conn); err != nil {
 		return failed(err)
 	}
@@ -121,12 +125,12 @@ func (x *Index) openReaders() error {
 	if err != nil {
 		return err
 	}
-	x.read = newReader(read)
+	x.read.use(read)
 	ask, err := openPool(x.o.Path, askConns, "query_only(1)", "cache_size(-2000)")
 	if err != nil {
 		return err
 	}
-	x.ask = newReader(ask)
+	x.ask.use(ask)
 	return nil
 }
 
@@ -189,6 +193,11 @@ func (x *Index) Close() error {
 		return nil
 	}
 	x.closed = true
+	return x.closeFile()
+}
+
+// closeFile gives back the connections; apply is held.
+func (x *Index) closeFile() error {
 	var errs []error
 	if x.stmts != nil {
 		errs = append(errs, x.stmts.close())
@@ -198,14 +207,11 @@ func (x *Index) Close() error {
 	}
 	// The readers go first: the last connection to leave checkpoints, which
 	// those of read may not.
-	for _, r := range []*reader{x.read, x.ask} {
-		if r != nil {
-			errs = append(errs, r.Close())
-		}
-	}
+	errs = append(errs, x.read.Close(), x.ask.Close())
 	if x.write != nil {
 		errs = append(errs, x.write.Close())
 	}
+	x.stmts, x.conn, x.write = nil, nil, nil
 	return errors.Join(errs...)
 }
 

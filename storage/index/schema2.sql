@@ -102,3 +102,10 @@ CREATE TABLE owner (
   node    TEXT NOT NULL, -- '' when it was retired before it was known
   retired INTEGER NOT NULL
 ) WITHOUT ROWID;
+
+-- How far the log of a cluster is applied: one row, in a cluster only.
+CREATE TABLE raft (
+  id      INTEGER PRIMARY KEY CHECK (id = 1),
+  cluster TEXT NOT NULL,
+  applied INTEGER NOT NULL
+);

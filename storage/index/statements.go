@@ -10,6 +10,7 @@ import (
 // statements are those of applying, prepared once.
 type statements struct {
 	watermark, setWatermark *sql.Stmt
+	passLog                 *sql.Stmt
 
 	maxStudy, study, putStudy    *sql.Stmt
 	maxSeries, series, putSeries *sql.Stmt
@@ -64,6 +65,7 @@ func prepare(ctx context.Context, c *sql.Conn) (*statements, error) {
 	for _, p := range append(s.ofJournals(), []prepared{
 		{&s.watermark, `SELECT segment, position FROM journal WHERE name = ?`},
 		{&s.setWatermark, `INSERT INTO journal VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET segment = ?2, position = ?3`},
+		{&s.passLog, `UPDATE raft SET applied = ?`},
 
 		{&s.maxStudy, `SELECT coalesce(max(id), 0) FROM study`},
 		{&s.study, `SELECT id, date, patient, issuer, modalities, classes, series, instances, attributes, received FROM study WHERE uid = ?`},

@@ -3,7 +3,6 @@ package index
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 )
 
@@ -11,13 +10,13 @@ import (
 // which it is in the index. It is the zero Position for one never heard of.
 func (x *Index) Applied(ctx context.Context, id JournalID) (Position, error) {
 	p := Position{Journal: id}
-	err := x.read.db.QueryRowContext(ctx, `SELECT segment, position FROM journal WHERE name = ?`, string(id)).
-		Scan(&p.Segment, &p.Offset)
-	if errors.Is(err, sql.ErrNoRows) {
-		return Position{}, nil
-	}
-	if err != nil {
-		return Position{}, fmt.Errorf("index: %w", failed(err))
+	known := false
+	err := each(ctx, x.read, `SELECT segment, position FROM journal WHERE name = ?`, []any{string(id)}, func(rows *sql.Rows) error {
+		known = true
+		return rows.Scan(&p.Segment, &p.Offset)
+	})
+	if err != nil || !known {
+		return Position{}, err
 	}
 	return p, nil
 }
@@ -141,7 +140,7 @@ func (x *Index) SegmentsInUse(ctx context.Context, id JournalID) (map[uint64]boo
 // instance: ask for it seldom.
 func (x *Index) Counts(ctx context.Context) (Stats, error) {
 	var s Stats
-	err := x.read.db.QueryRowContext(ctx, `SELECT
+	err := each(ctx, x.read, `SELECT
 		(SELECT count(*) FROM study),
 		(SELECT count(*) FROM series),
 		(SELECT coalesce(sum(instances), 0) FROM study),
@@ -149,10 +148,8 @@ func (x *Index) Counts(ctx context.Context) (Stats, error) {
 		(SELECT coalesce(sum(size), 0) FROM instance) + (SELECT coalesce(sum(size), 0) FROM conflict WHERE live = 1),
 		(SELECT count(*) FROM pack WHERE plan IS NOT NULL),
 		(SELECT count(*) FROM pack WHERE plan IS NULL),
-		(SELECT count(*) FROM conflict)`).
-		Scan(&s.Studies, &s.Series, &s.Instances, &s.Live, &s.LiveBytes, &s.Planned, &s.Packs, &s.Conflicts)
-	if err != nil {
-		return Stats{}, fmt.Errorf("index: %w", failed(err))
-	}
-	return s, nil
+		(SELECT count(*) FROM conflict)`, nil, func(rows *sql.Rows) error {
+		return rows.Scan(&s.Studies, &s.Series, &s.Instances, &s.Live, &s.LiveBytes, &s.Planned, &s.Packs, &s.Conflicts)
+	})
+	return s, err
 }
