@@ -25,6 +25,7 @@ type cli struct {
 
 	Serve   serveCommand   `cmd:"" help:"Run a node."`
 	Push    pushCommand    `cmd:"" help:"Send DICOM files to a gateway."`
+	Pull    pullCommand    `cmd:"" help:"Fetch studies from a gateway."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 	Certs   certsCommand   `cmd:"" help:"Make a cluster CA, and certificates of its nodes and operators."`
 	Fsck    fsckCommand    `cmd:"" help:"Check journal, packs and index against each other while the node is stopped."`

@@ -16,14 +16,14 @@ type remote struct {
 	Gateway string `default:"http://127.0.0.1:8080" placeholder:"URL" help:"Gateway that is spoken to (${default})."`
 }
 
-// transfer is how instances are moved.
-type transfer struct {
+// transfers is how instances are moved.
+type transfers struct {
 	Connections int           `default:"8" help:"Connections that are used at a time: over a long line one carries little (${default})."`
 	Stall       time.Duration `default:"1m" help:"How long a request may stand still (${default})."`
 	Patience    time.Duration `default:"5m" help:"How long it is tried again while nothing goes on (${default})."`
 }
 
-func (t *transfer) check() error {
+func (t *transfers) check() error {
 	const mostConnections = 64
 	if t.Connections < 1 || t.Connections > mostConnections {
 		return fmt.Errorf("%w: --connections: 1 to %d", errUsage, mostConnections)
@@ -44,7 +44,7 @@ func (r *remote) open(connections int, stall time.Duration) (*client.Client, err
 
 type pushCommand struct {
 	remote
-	transfer
+	transfers
 	longWork
 	RequestSize size     `default:"64MiB" help:"How much is sent before the gateway is asked to answer (${default})."`
 	Path        []string `arg:"" type:"path" help:"DICOM files, folders that hold some however deep, DICOMDIR files."`

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/esante-alsace/cigogne/cmd/cigogne/client"
+	"github.com/esante-alsace/cigogne/cmd/cigogne/progress"
+	"github.com/esante-alsace/cigogne/cmd/cigogne/puller"
+)
+
+type pullCommand struct {
+	remote
+	transfers
+	longWork
+	Study  []string `required:"" placeholder:"UID" help:"StudyInstanceUID of what is fetched; repeatable."`
+	Output string   `short:"o" required:"" placeholder:"DIR|FILE.zip" type:"path" help:"Folder, or for one study a file whose name ends with .zip."`
+}
+
+// Help tells what flags cannot.
+func (*pullCommand) Help() string {
+	return `Fetches studies in parallel ranges and verifies each instance by its digest. In a folder an instance is StudyInstanceUID/SeriesInstanceUID/SOPInstanceUID.dcm. What has its final name is whole and on the disk. It can be ended at any moment; called again with the same arguments it goes on.`
+}
+
+func (p *pullCommand) zip() bool { return strings.EqualFold(filepath.Ext(p.Output), ".zip") }
+
+// Validate implements kong's validation hook.
+func (p *pullCommand) Validate() error {
+	if p.zip() && len(p.Study) != 1 {
+		return fmt.Errorf("%w: a ZIP file holds one study: name a folder for several", errUsage)
+	}
+	return p.check()
+}
+
+// Run pulls study after study.
+func (p *pullCommand) Run(ctx context.Context, c console) error {
+	gateway, err := p.open(p.Connections, p.Stall)
+	if err != nil {
+		return err
+	}
+	defer gateway.Close()
+	work := p.start(c)
+	defer work.End()
+	for _, study := range p.Study {
+		if err := p.pull(ctx, c, gateway, work, study); err != nil {
+			return fmt.Errorf("pull of study %s from %s: %w", study, gateway, err)
+		}
+	}
+	return nil
+}
+
+func (p *pullCommand) pull(ctx context.Context, c console, gateway *client.Client, work *progress.Work, study string) error {
+	o := puller.Options{
+		Gateway: gateway, StudyInstanceUID: study, Connections: p.Connections,
+		Patience: &client.Patience{Limit: p.Patience}, Work: work,
+	}
+	if p.zip() {
+		o.ZIP = p.Output
+		if _, err := os.Stat(o.ZIP); err == nil {
+			return fmt.Errorf("%w: %s is there already", errUsage, o.ZIP)
+		}
+	} else {
+		o.Folder = p.Output
+	}
+	out, err := puller.Run(ctx, o)
+	work.Tell(progress.Event{Name: "result", Fields: []slog.Attr{
+		slog.String("study", study), slog.Int64("pulled", out.Pulled), slog.Int64("present", out.Present), slog.Int64("left", out.Left),
+	}})
+	p.say(c, "study %s: %d instances fetched, %d were there, %d not fetched\n", study, out.Pulled, out.Present, out.Left)
+	return err
+}

@@ -1,0 +1,180 @@
+package puller
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/esante-alsace/cigogne/storage"
+)
+
+// folderPlace is a folder, in which an instance is the file
+// StudyInstanceUID/SeriesInstanceUID/SOPInstanceUID.dcm. Under that name it is
+// whole and durable.
+type folderPlace struct {
+	root   string
+	study  string
+	plan   *plan
+	ledger *ledger
+
+	mu      sync.Mutex
+	folders map[string]bool // made
+	ending  *errgroup.Group // makes instances durable
+}
+
+// mostEnding bounds the instances that are being made durable.
+const mostEnding = 16
+
+func (d *folderPlace) ledgerAt() string {
+	return filepath.Join(d.root, "."+d.study+partSuffix+".ledger")
+}
+
+func (d *folderPlace) begun() bool {
+	for _, path := range []string{d.ledgerAt(), filepath.Join(d.root, d.study)} {
+		if _, err := os.Stat(path); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *folderPlace) path(i int) string {
+	in := d.plan.Instances[i]
+	return filepath.Join(d.root, d.study, in.SeriesInstanceUID, in.SOPInstanceUID+".dcm")
+}
+
+func (d *folderPlace) begin(ctx context.Context, p *plan) ([]bool, []storage.Range, error) {
+	if err := d.close(); err != nil {
+		return nil, nil, err
+	}
+	d.plan, d.folders, d.ending = p, map[string]bool{}, new(errgroup.Group)
+	d.ending.SetLimit(mostEnding)
+	if err := os.MkdirAll(d.root, 0o700); err != nil {
+		return nil, nil, err
+	}
+	l, there, _, err := openLedger(d.ledgerAt(), p)
+	if err != nil {
+		return nil, nil, err
+	}
+	d.ledger = l
+	whole, err := verifyAll(ctx, p, func(i int) bool {
+		st, err := os.Stat(d.path(i))
+		return err == nil && st.Size() == p.Instances[i].Size
+	}, func(i int) (file, error) { return os.Open(d.path(i)) })
+	if err != nil {
+		return nil, nil, err
+	}
+	have := []storage.Range{{Offset: p.last(), Length: p.Size - p.last()}}
+	for i, ok := range whole {
+		if ok {
+			have = append(have, p.withGap(i))
+		}
+	}
+	return whole, append(have, d.parts(there, whole)...), nil
+}
+
+// parts are the ranges, of those that the ledger names, that lie in files
+// which are not whole and long enough to hold them.
+func (d *folderPlace) parts(there []storage.Range, whole []bool) []storage.Range {
+	left := newSpans(d.plan.Size)
+	for _, r := range there {
+		left.remove(r)
+	}
+	var have []storage.Range
+	for i := range whole {
+		in := d.plan.file(i)
+		if whole[i] || left.within(in) == in.Length {
+			continue
+		}
+		st, err := os.Stat(d.path(i) + partSuffix)
+		if err != nil {
+			continue
+		}
+		kept := newSpans(d.plan.Size)
+		kept.remove(storage.Range{Length: in.Offset})
+		kept.remove(storage.Range{Offset: min(in.Offset+st.Size(), in.End()), Length: d.plan.Size})
+		for _, m := range left.missing {
+			kept.remove(m)
+		}
+		// All of it, and not whole: it was cut before it was verified, or is
+		// not what it should be.
+		if len(kept.missing) == 1 && kept.missing[0] == in {
+			continue
+		}
+		have = append(have, kept.missing...)
+	}
+	return have
+}
+
+func (d *folderPlace) open(i int) (file, error) {
+	path := d.path(i)
+	folder := filepath.Dir(path)
+	d.mu.Lock()
+	made := d.folders[folder]
+	d.mu.Unlock()
+	if !made {
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			return nil, err
+		}
+		d.mu.Lock()
+		d.folders[folder] = true
+		d.mu.Unlock()
+	}
+	return os.OpenFile(path+partSuffix, os.O_RDWR|os.O_CREATE, 0o600)
+}
+
+func (d *folderPlace) gap([]byte, int64) error { return nil }
+
+// written notes ranges that are long enough to be worth it: others are fetched
+// again when their instance is not whole.
+func (d *folderPlace) written(r storage.Range) error { return d.ledger.note(r) }
+
+// complete makes an instance durable and gives it its name, while others are
+// still fetched.
+func (d *folderPlace) complete(i int) error {
+	path := d.path(i)
+	d.ending.Go(func() error {
+		f, err := os.Open(path + partSuffix)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := f.Sync(); err != nil {
+			return err
+		}
+		return os.Rename(path+partSuffix, path)
+	})
+	return nil
+}
+
+func (d *folderPlace) finish(context.Context) error {
+	if err := d.ending.Wait(); err != nil {
+		return err
+	}
+	d.folders[filepath.Join(d.root, d.study)] = true
+	d.folders[d.root] = true
+	for folder := range d.folders {
+		if err := syncFolder(folder); err != nil {
+			return err
+		}
+	}
+	err := d.ledger.remove()
+	d.ledger = nil
+	return err
+}
+
+func (d *folderPlace) close() error {
+	var errs []error
+	if d.ending != nil {
+		errs = append(errs, d.ending.Wait())
+	}
+	if d.ledger != nil {
+		errs = append(errs, d.ledger.close())
+	}
+	d.ending, d.ledger = nil, nil
+	return errors.Join(errs...)
+}

@@ -1,0 +1,288 @@
+// Package puller moves a study from a gateway to files: in parallel ranges,
+// from where it was cut, and verified by the digest and the CRC-32 of each
+// instance. What has its final name is whole.
+package puller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/esante-alsace/cigogne/cmd/cigogne/client"
+	"github.com/esante-alsace/cigogne/cmd/cigogne/progress"
+	"github.com/esante-alsace/cigogne/gateway/dicomweb"
+	"github.com/esante-alsace/cigogne/storage"
+)
+
+// Gateway is where a study is pulled from.
+type Gateway interface {
+	Digests(ctx context.Context, studyInstanceUID string) (dicomweb.Digests, error)
+	// Zip begins to fetch a range of the study's ZIP file: see client.Client.
+	Zip(ctx context.Context, studyInstanceUID, etag string, want storage.Range) (*client.Part, error)
+}
+
+// Options say what is pulled, and how.
+type Options struct {
+	Gateway          Gateway
+	StudyInstanceUID string
+	// Folder or ZIP is where it is put: instances as files below a folder, or
+	// all of them in one file.
+	Folder, ZIP string
+	// Connections is how many ranges are under way at a time.
+	Connections int
+	Patience    *client.Patience
+	Work        *progress.Work
+}
+
+// Outcome counts instances.
+type Outcome struct {
+	Pulled  int64 // fetched
+	Present int64 // there before, and whole
+	Left    int64 // not fetched, because the pull ended
+}
+
+const (
+	copyBytes = 256 << 10
+	// firstRange is what each connection asks for before the study's size is
+	// known. Ranges of what remains are between the next two.
+	firstRange, leastRange, mostRange = 4 << 20, 2 << 20, 64 << 20
+	// mostAligned is how long an instance may be to whose end a range is
+	// extended, so that one stream has all of it.
+	mostAligned = 8 << 20
+	// notedRange is after how much the ledger is told.
+	notedRange = 8 << 20
+	// mostPlans bounds how often a study may change during a pull, mostBad how
+	// often an instance may come damaged.
+	mostPlans, mostBad = 10, 3
+)
+
+// Run pulls a study. The error tells why it ended before all was there; it
+// goes on there when it is called again.
+func Run(ctx context.Context, o Options) (Outcome, error) {
+	if !storage.ValidUID(o.StudyInstanceUID) {
+		return Outcome{}, fmt.Errorf("%w: %q is not a UID", storage.ErrInvalid, o.StudyInstanceUID)
+	}
+	var at place = &folderPlace{root: o.Folder, study: o.StudyInstanceUID}
+	if o.ZIP != "" {
+		at = &zipPlace{path: o.ZIP}
+	}
+	for plans := 1; ; plans++ {
+		p := &pull{Options: o, place: at, planned: make(chan struct{}), spans: newSpans(1 << 62)}
+		err := p.run(ctx)
+		if cerr := at.close(); err == nil {
+			err = cerr
+		}
+		if !errors.Is(err, client.ErrChanged) || plans == mostPlans {
+			return p.outcome(), err
+		}
+		o.Work.Tell(progress.Event{Name: "changed", Text: "the study changes: looking again what is in it"})
+	}
+}
+
+// pull is a pull under way, of a study as it is.
+type pull struct {
+	Options
+	place place
+	spans *spans
+
+	planned chan struct{} // closed when plan is set
+	plan    *plan
+	known   atomic.Bool
+
+	mu   sync.Mutex
+	left []int64 // bytes of each instance that are not there
+	bad  []int   // how often each came damaged
+
+	pulled, present atomic.Int64
+}
+
+func (p *pull) outcome() Outcome {
+	out := Outcome{Pulled: p.pulled.Load(), Present: p.present.Load()}
+	if p.plan != nil {
+		out.Left = int64(len(p.plan.Instances)) - out.Pulled - out.Present
+	}
+	return out
+}
+
+func (p *pull) run(ctx context.Context) error {
+	p.Patience.Began()
+	p.Work.Step("pull", progress.Amount{})
+	g, gctx := errgroup.WithContext(ctx)
+	// What is there already says where to begin. Otherwise the first ranges
+	// are asked for at once: over a long line it takes a while until the
+	// digests are here, and the ranges wait for them.
+	begun := p.place.begun()
+	g.Go(func() error { return p.look(gctx) })
+	for range max(1, p.Connections) {
+		g.Go(func() error {
+			if begun {
+				if err := p.await(gctx); err != nil {
+					return err
+				}
+			}
+			return p.fetch(gctx)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return err
+	}
+	p.Work.Step("sync", progress.Amount{})
+	return p.place.finish(ctx)
+}
+
+// look asks what there is, and looks what of it is there.
+func (p *pull) look(ctx context.Context) error {
+	var d dicomweb.Digests
+	for tries := 1; ; tries++ {
+		var err error
+		if d, err = p.Gateway.Digests(ctx, p.StudyInstanceUID); err == nil {
+			break
+		}
+		if err := p.Patience.Wait(ctx, err, tries); err != nil {
+			return err
+		}
+	}
+	pl, err := newPlan(p.StudyInstanceUID, d)
+	if err != nil {
+		return err
+	}
+	whole, there, err := p.place.begin(ctx, pl)
+	if err != nil {
+		return err
+	}
+	p.prepare(pl, whole, there)
+	close(p.planned)
+	return nil
+}
+
+// prepare sets what is missing.
+func (p *pull) prepare(pl *plan, whole []bool, there []storage.Range) {
+	p.plan, p.left, p.bad = pl, make([]int64, len(whole)), make([]int, len(whole))
+	have := newSpans(pl.Size)
+	for _, r := range there {
+		have.remove(r)
+	}
+	total := progress.Amount{Items: int64(len(whole))}
+	for i, ok := range whole {
+		size := pl.Instances[i].Size
+		total.Bytes += size
+		if !ok {
+			p.left[i] = have.within(pl.file(i))
+			p.Work.Skip(0, size-p.left[i])
+			continue
+		}
+		p.present.Add(1)
+		p.Work.Skip(1, size)
+	}
+	p.Work.Total(total)
+	p.spans.remove(storage.Range{Offset: pl.Size, Length: 1<<62 - pl.Size})
+	for _, r := range there {
+		p.spans.remove(r)
+	}
+	p.known.Store(true)
+}
+
+// await waits for the plan.
+func (p *pull) await(ctx context.Context) error {
+	select {
+	case <-p.planned:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// rangeFrom says how far a range should go that begins at an offset. The lock
+// of spans is held.
+func (p *pull) rangeFrom(remaining int64) func(from int64) int64 {
+	return func(from int64) int64 {
+		if !p.known.Load() {
+			return from + firstRange
+		}
+		end := from + min(mostRange, max(leastRange, remaining/int64(2*max(1, p.Connections))))
+		if i := p.plan.at(end); i < len(p.plan.Instances) {
+			if in := p.plan.file(i); in.Offset < end && in.Length <= mostAligned {
+				end = in.End()
+			}
+		}
+		return end
+	}
+}
+
+// fetch fetches range after range.
+func (p *pull) fetch(ctx context.Context) error {
+	failures := 0
+	for {
+		r, ok := p.spans.take(ctx, p.rangeFrom(p.spans.bytes()))
+		if !ok {
+			return nil
+		}
+		got, err := p.fetchRange(ctx, r)
+		end := r.End()
+		if p.known.Load() {
+			end = min(end, p.plan.Size) // it was asked for before that was known
+		}
+		p.spans.settle(storage.Range{Offset: r.Offset + got, Length: end - r.Offset - got})
+		if got > 0 {
+			p.Patience.Succeeded()
+			failures = 0
+		}
+		if err == nil {
+			continue
+		}
+		failures++
+		p.Work.Tell(progress.Event{Name: "again", Fields: []slog.Attr{slog.Int64("offset", r.Offset+got), slog.String("why", err.Error())}})
+		if err := p.Patience.Wait(ctx, err, failures); err != nil {
+			return err
+		}
+	}
+}
+
+// fetchRange fetches a range and says how much of it needs not be fetched
+// again.
+func (p *pull) fetchRange(ctx context.Context, r storage.Range) (int64, error) {
+	etag := ""
+	if p.known.Load() {
+		etag = p.plan.ETag
+	}
+	part, err := p.Gateway.Zip(ctx, p.StudyInstanceUID, etag, r)
+	if errors.Is(err, client.ErrBeyond) && etag == "" {
+		return 0, p.beyond(ctx, r)
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer part.Close()
+	if err := p.await(ctx); err != nil {
+		return 0, err
+	}
+	if part.ETag != p.plan.ETag || part.Size != p.plan.Size {
+		return 0, client.ErrChanged
+	}
+	w := p.newWriter(part.Range.Offset)
+	err = w.copy(part, part.Range.End())
+	if cerr := w.close(); err == nil {
+		err = cerr
+	}
+	return w.at - part.Range.Offset, err
+}
+
+// beyond deals with a range that was asked for before the size was known: it
+// is none.
+func (p *pull) beyond(ctx context.Context, r storage.Range) error {
+	if err := p.await(ctx); err != nil {
+		return err
+	}
+	if r.Offset < p.plan.Size {
+		return client.ErrChanged
+	}
+	return nil
+}
