@@ -47,6 +47,7 @@ func allowed() map[string][]string {
 		"consensus/peer":              {"storage"},
 		"consensus":                   {"storage", "storage/index", "consensus/peer"},
 		"consensus/clustertest":       {"storage", "storage/...", "consensus/..."},
+		"consensus/copies":            {"storage", "storage/index", "storage/journal", "consensus/peer"},
 		"benchmarks":                  {"..."},
 	}
 }

@@ -1,0 +1,369 @@
+package copies
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/journal"
+)
+
+// KeeperOptions say where a Keeper keeps copies of this node's journal.
+type KeeperOptions struct {
+	// Node is this node.
+	Node string
+	// Others lists the nodes that may hold a copy: all members but this one.
+	Others func() []string
+	// Copies is how many of them must have an instance before it is
+	// acknowledged. 0 lets everything pass.
+	Copies func() int
+	// Dial reaches a node for the copy protocol.
+	Dial func(ctx context.Context, node string) (net.Conn, error)
+	// Held is given what lies on as many nodes as it must, in the order of the
+	// journal, before Await returns for it: what Options.Durable is for a
+	// journal without copies.
+	Held func([]journal.Entry)
+	// Retired is called when another node says that this node's journal takes
+	// nothing any more.
+	Retired func()
+	Timing  Timing
+	Logger  *slog.Logger
+}
+
+// Keeper keeps copies of this node's journal on other nodes: on the next ones
+// in the ring of names that answer. Attach and Run must be called.
+type Keeper struct {
+	o       KeeperOptions
+	journal *journal.Journal
+	id      [16]byte
+	kick    chan struct{} // capacity 1: look at the targets now
+
+	giving sync.Mutex // held while Held is called, for the order
+
+	mu       sync.Mutex
+	queue    []journal.Entry  // durable here, and not held by enough
+	frontier journal.Position // all up to here are held
+	advanced chan struct{}    // closed and replaced when frontier or short changes
+	targets  map[string]*target
+	failed   map[string]time.Time // when a node failed last
+	has      map[string]map[uint64]journal.Extent
+	short    time.Time       // since when there are too few live targets; zero: there are enough
+	damaged  map[uint64]bool // segments that cannot be copied
+	filled   uint64          // bytes sent to fill in
+	switches uint64
+}
+
+// target is a node that is sent the journal.
+type target struct {
+	node   string
+	cancel context.CancelFunc
+	ended  chan struct{}
+	// Guarded by Keeper.mu.
+	live  bool // connected, and what is written now comes there
+	since uint64
+	err   error
+}
+
+// queueMost bounds the entries that wait with what the indexer needs of them;
+// of those beyond it only the position is kept.
+const queueMost = 10_000
+
+// NewKeeper returns a Keeper.
+func NewKeeper(o KeeperOptions) *Keeper {
+	o.Timing = o.Timing.withDefaults()
+	return &Keeper{
+		o: o, kick: make(chan struct{}, 1), advanced: make(chan struct{}),
+		targets: map[string]*target{}, failed: map[string]time.Time{}, has: map[string]map[uint64]journal.Extent{},
+		short: time.Now(), damaged: map[uint64]bool{},
+	}
+}
+
+// Attach tells which journal is copied, and up to where its entries were held
+// once: those after it are not given to Held before they are.
+func (k *Keeper) Attach(j *journal.Journal, held journal.Position) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	h, err := newHello(j.ID())
+	if err != nil {
+		return err
+	}
+	k.journal, k.id, k.frontier = j, h.journal, held
+	for _, s := range j.Segments() {
+		k.damaged[s.Number] = s.Damaged
+		if s.Last.Compare(held) > 0 {
+			k.queue = append(k.queue, journal.Entry{Position: s.Last})
+		}
+	}
+	return nil
+}
+
+// Durable takes what is durable here: it is the journal's Options.Durable.
+func (k *Keeper) Durable(entries []journal.Entry) {
+	k.mu.Lock()
+	for _, e := range entries {
+		if len(k.queue) >= queueMost {
+			e = journal.Entry{Position: e.Position}
+		}
+		k.queue = append(k.queue, e)
+	}
+	k.mu.Unlock()
+	k.advance()
+}
+
+// advance gives on what is held by enough.
+func (k *Keeper) advance() {
+	k.giving.Lock()
+	defer k.giving.Unlock()
+	k.mu.Lock()
+	want := k.o.Copies()
+	n := 0
+	for n < len(k.queue) && k.held(k.queue[n].Position, want) {
+		n++
+	}
+	held := k.queue[:n:n]
+	k.queue = k.queue[n:]
+	if len(k.queue) == 0 {
+		k.queue = nil
+	}
+	k.mu.Unlock()
+	if n == 0 {
+		return
+	}
+	k.o.Held(held)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.frontier = held[n-1].Position
+	k.wake()
+}
+
+// wake lets those who wait look again; mu is held.
+func (k *Keeper) wake() {
+	close(k.advanced)
+	k.advanced = make(chan struct{})
+}
+
+// held tells whether so many other nodes have an entry, or it cannot be
+// copied; mu is held.
+func (k *Keeper) held(at journal.Position, want int) bool {
+	n := 0
+	for _, has := range k.has {
+		if has[at.Segment].End > at.Offset {
+			n++
+		}
+	}
+	return n >= want || k.damaged[at.Segment]
+}
+
+// Await returns when the entry at a position, and all before it, lie on as
+// many nodes as they must. While there are too few it fails with
+// storage.ErrUnavailable, after Grace: the entry is kept all the same, and may
+// be held yet.
+func (k *Keeper) Await(ctx context.Context, at journal.Position) error {
+	var patience <-chan time.Time
+	for {
+		k.mu.Lock()
+		done, advanced, left := at.Compare(k.frontier) <= 0, k.advanced, k.patience()
+		k.mu.Unlock()
+		switch {
+		case done:
+			return nil
+		case left <= 0:
+			return k.tooFew()
+		}
+		if patience == nil {
+			t := time.NewTimer(k.o.Timing.Stall + k.o.Timing.Grace)
+			defer t.Stop()
+			patience = t.C
+		}
+		short := time.NewTimer(left)
+		select {
+		case <-ctx.Done():
+			short.Stop()
+			return ctx.Err()
+		case <-patience:
+			short.Stop()
+			return fmt.Errorf("%w: the copies of the journal are behind", storage.ErrUnavailable)
+		case <-advanced:
+		case <-short.C:
+		}
+		short.Stop()
+	}
+}
+
+// patience is how long what is not held may still wait; mu is held.
+func (k *Keeper) patience() time.Duration {
+	if k.short.IsZero() {
+		return k.o.Timing.Grace + k.o.Timing.Stall
+	}
+	return k.o.Timing.Grace - time.Since(k.short)
+}
+
+// Failing tells why nothing can be acknowledged now, or nil. The error wraps
+// storage.ErrUnavailable.
+func (k *Keeper) Failing() error {
+	k.mu.Lock()
+	fine := k.patience() > 0 || k.o.Copies() == 0
+	k.mu.Unlock()
+	if fine {
+		return nil
+	}
+	return k.tooFew()
+}
+
+func (k *Keeper) tooFew() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return fmt.Errorf("%w: too few nodes take copies of the journal: %d of %d", storage.ErrUnavailable, k.liveTargets(), k.o.Copies())
+}
+
+// liveTargets counts those that what is written now comes to; mu is held.
+func (k *Keeper) liveTargets() (n int) {
+	for _, t := range k.targets {
+		if t.live {
+			n++
+		}
+	}
+	return n
+}
+
+// Run keeps copies until ctx ends.
+func (k *Keeper) Run(ctx context.Context) error {
+	tick := time.NewTicker(k.o.Timing.Beat)
+	defer tick.Stop()
+	for {
+		k.manage(ctx)
+		select {
+		case <-ctx.Done():
+			k.stop()
+			return ctx.Err()
+		case <-tick.C:
+		case <-k.kick:
+		}
+	}
+}
+
+func (k *Keeper) stop() {
+	k.mu.Lock()
+	var all []*target
+	for _, t := range k.targets {
+		t.cancel()
+		all = append(all, t)
+	}
+	k.mu.Unlock()
+	for _, t := range all {
+		<-t.ended
+	}
+}
+
+// manage sees to it that as many nodes as must are sent the journal.
+func (k *Keeper) manage(ctx context.Context) {
+	others, want := k.o.Others(), k.o.Copies()
+	k.mu.Lock()
+	for node := range k.has {
+		if !slices.Contains(others, node) { // it was removed: what it has counts no more
+			delete(k.has, node)
+		}
+	}
+	running := 0
+	for node, t := range k.targets {
+		select {
+		case <-t.ended:
+			delete(k.targets, node)
+			continue
+		default:
+		}
+		if !slices.Contains(others, node) || running >= want {
+			t.cancel()
+			continue
+		}
+		running++
+	}
+	for _, node := range k.candidates(others) {
+		if running >= want {
+			break
+		}
+		k.start(ctx, node)
+		running++
+	}
+	k.noteShort(want)
+	k.mu.Unlock()
+	k.advance() // fewer may be enough now
+}
+
+// noteShort notes since when there are too few; mu is held.
+func (k *Keeper) noteShort(want int) {
+	enough := k.liveTargets() >= want
+	switch {
+	case enough && !k.short.IsZero():
+		k.short = time.Time{}
+		k.wake()
+	case !enough && k.short.IsZero():
+		k.short = time.Now()
+		k.wake()
+	}
+}
+
+// candidates are the nodes to try next: those after this one in the ring of
+// names first, of those that failed a moment ago the one that did so longest
+// ago; mu is held.
+func (k *Keeper) candidates(others []string) []string {
+	list := slices.Clone(others)
+	slices.SortFunc(list, func(a, b string) int {
+		return cmp.Or(boolCompare(a < k.o.Node, b < k.o.Node), cmp.Compare(a, b))
+	})
+	list = slices.DeleteFunc(list, func(n string) bool { return k.targets[n] != nil })
+	slices.SortStableFunc(list, func(a, b string) int { return k.failedAt(a).Compare(k.failedAt(b)) })
+	return slices.DeleteFunc(list, func(n string) bool { return time.Since(k.failed[n]) < k.o.Timing.Beat })
+}
+
+// failedAt is when a node failed, if that matters still.
+func (k *Keeper) failedAt(node string) time.Time {
+	const forgotten = 20
+	if at := k.failed[node]; time.Since(at) < forgotten*k.o.Timing.Silence {
+		return at
+	}
+	return time.Time{}
+}
+
+func boolCompare(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+// start begins to send to a node; mu is held.
+func (k *Keeper) start(ctx context.Context, node string) {
+	ctx, cancel := context.WithCancel(ctx)
+	t := &target{node: node, cancel: cancel, ended: make(chan struct{})}
+	k.targets[node] = t
+	go func() {
+		defer close(t.ended)
+		defer cancel()
+		err := k.feed(ctx, t)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if t.live {
+			k.switches++
+		}
+		t.live, t.err = false, err
+		if ctx.Err() == nil {
+			k.failed[node] = time.Now()
+			k.o.Logger.Warn("a node takes no copy of the journal now", "node", node, "error", err)
+		}
+		k.noteShort(k.o.Copies())
+		select {
+		case k.kick <- struct{}{}:
+		default:
+		}
+	}()
+}

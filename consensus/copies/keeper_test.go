@@ -1,0 +1,231 @@
+package copies_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/journal"
+)
+
+type acked struct {
+	at   journal.Position
+	body []byte
+}
+
+// TestAcknowledgedIsHeld: what is acknowledged lies on another node, inline or
+// in a large file, and Held is told in order.
+func TestAcknowledgedIsHeld(t *testing.T) {
+	c := newNodes(t, 3)
+	n := c.all["n1"]
+	var mu sync.Mutex
+	var all []acked
+	var senders sync.WaitGroup
+	for i := range 4 {
+		senders.Go(func() {
+			for k := range 30 {
+				body := random(1 + 1700*((i+k)%20))
+				at, err := n.put(body)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if h := c.holders(n, at, body); len(h) != 1 || h[0] != "n2" {
+					t.Errorf("entry %s is acknowledged and lies on %v", at, h)
+				}
+				mu.Lock()
+				all = append(all, acked{at, body})
+				mu.Unlock()
+			}
+		})
+	}
+	senders.Wait()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i := 1; i < len(n.held); i++ {
+		if n.held[i-1].Position.Compare(n.held[i].Position) >= 0 {
+			t.Errorf("Held was told of %s before %s", n.held[i-1].Position, n.held[i].Position)
+		}
+	}
+	if len(n.held) < len(all) {
+		t.Errorf("Held was told of %d of %d", len(n.held), len(all))
+	}
+}
+
+// TestTargetLost: when the node that holds the copies is gone, or merely
+// stands still, another takes its place within moments, and gets what was
+// there before, too.
+func TestTargetLost(t *testing.T) {
+	for name, lose := range map[string]func(*nodes) func(){
+		"gone":  func(c *nodes) func() { c.all["n2"].stop(); return func() {} },
+		"still": func(c *nodes) func() { return c.freeze("n2") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newNodes(t, 3)
+			n := c.all["n1"]
+			var before []acked
+			for range 40 {
+				body := random(12_000)
+				at, err := n.put(body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				before = append(before, acked{at, body})
+			}
+			var refused, stored int
+			back := lose(c)
+			defer back()
+			for end := time.Now().Add(15 * time.Second); stored < 20 && time.Now().Before(end); {
+				body := random(3000)
+				at, err := n.put(body)
+				if errors.Is(err, storage.ErrUnavailable) {
+					refused++
+					continue
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				stored++
+				if err := c.all["n3"].has(n.journal.ID(), at, body); err != nil && name == "gone" {
+					t.Errorf("acknowledged, and on n3: %v", err)
+				}
+			}
+			if stored < 20 {
+				t.Fatalf("%d were stored, %d refused", stored, refused)
+			}
+			for _, a := range before {
+				eventually(t, "n3 has what was there before", func() bool { return c.all["n3"].has(n.journal.ID(), a.at, a.body) == nil })
+			}
+		})
+	}
+}
+
+// TestTooFew: without another node nothing is acknowledged; it is said soon,
+// and when the node is back what waited is held.
+func TestTooFew(t *testing.T) {
+	c := newNodes(t, 2)
+	n := c.all["n1"]
+	if _, err := n.put(random(100)); err != nil {
+		t.Fatal(err)
+	}
+	dir := c.all["n2"].dir
+	c.all["n2"].stop()
+	start := time.Now()
+	at, err := n.put(random(100))
+	if !errors.Is(err, storage.ErrUnavailable) || at == (journal.Position{}) {
+		t.Fatalf("%v: %v", at, err)
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("it took %v to say so", took)
+	}
+	if err := n.keeper.Failing(); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("Failing: %v", err)
+	}
+	n.mu.Lock()
+	held := len(n.held)
+	n.mu.Unlock()
+	if held != 1 {
+		t.Errorf("Held was told of %d entries", held)
+	}
+	c.start("n2", dir)
+	eventually(t, "the entry is held", func() bool { return n.keeper.Await(t.Context(), at) == nil })
+	if err := n.keeper.Failing(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRestarts lets nodes come and go while others write: what was acknowledged
+// at any time lies on another node's disk, and when all are back the holders
+// have everything.
+func TestRestarts(t *testing.T) {
+	c := newNodes(t, 3)
+	n := c.all["n1"]
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var mu sync.Mutex
+	var all []acked
+	done := make(chan struct{})
+	var senders sync.WaitGroup
+	for range 3 {
+		senders.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				body := random(500 + 997*(i%30))
+				at, err := n.put(body)
+				if err == nil {
+					mu.Lock()
+					all = append(all, acked{at, body})
+					mu.Unlock()
+				} else if !errors.Is(err, storage.ErrUnavailable) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 8 {
+		id := fmt.Sprintf("n%d", 2+rnd.IntN(2))
+		mu.Lock()
+		count := len(all)
+		mu.Unlock()
+		if rnd.IntN(2) == 0 {
+			c.freeze(id)()
+		} else {
+			dir := c.all[id].dir
+			c.all[id].stop()
+			c.start(id, dir)
+		}
+		eventually(t, "more is acknowledged", func() bool { mu.Lock(); defer mu.Unlock(); return len(all) > count+5 })
+	}
+	close(done)
+	senders.Wait()
+	for _, a := range all {
+		if len(c.holders(n, a.at, a.body)) == 0 {
+			t.Fatalf("entry %s was acknowledged and lies nowhere else", a.at)
+		}
+	}
+	t.Logf("%d acknowledged", len(all))
+}
+
+// TestOriginRestarts: an origin that comes back goes on where its copies are,
+// and what it did not know to be held is held before Held is told of it.
+func TestOriginRestarts(t *testing.T) {
+	c := newNodes(t, 3)
+	n := c.all["n1"]
+	dir := n.dir
+	var all []acked
+	for range 30 {
+		body := random(20_000)
+		at, err := n.put(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, acked{at, body})
+	}
+	c.all["n2"].stop()
+	c.all["n3"].stop()
+	body := random(5000)
+	at, err := n.put(body)
+	if !errors.Is(err, storage.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	all = append(all, acked{at, body})
+	n.stop()
+	c.start("n3", t.TempDir())
+	n = c.start("n1", dir)
+	eventually(t, "all is held by the new n3", func() bool { return n.keeper.Await(t.Context(), at) == nil })
+	for _, a := range all {
+		eventually(t, "n3 has it", func() bool { return c.all["n3"].has(n.journal.ID(), a.at, a.body) == nil })
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if last := n.held[len(n.held)-1].Position; last != at {
+		t.Errorf("Held was told up to %s of %s", last, at)
+	}
+}

@@ -1,0 +1,173 @@
+package copies_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/esante-alsace/cigogne/consensus/copies"
+	"github.com/esante-alsace/cigogne/consensus/peer"
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/index"
+)
+
+// library is nodes that read each other's journals over real peer ports.
+type library struct {
+	*nodes
+	readers map[string]*copies.Reader
+	spoil   map[string]func(http.ResponseWriter) http.ResponseWriter // what goes wrong with a node's answers
+}
+
+func newLibrary(t *testing.T) *library {
+	l := &library{nodes: newNodes(t, 3), readers: map[string]*copies.Reader{}, spoil: map[string]func(http.ResponseWriter) http.ResponseWriter{}}
+	dir := t.TempDir()
+	a, err := peer.OpenAuthority(filepath.Join(dir, "ca"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	addrs := map[string]string{}
+	var mu sync.Mutex
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	var serving sync.WaitGroup
+	t.Cleanup(func() { cancel(); serving.Wait() })
+	for id, n := range l.all {
+		if err := a.Issue(filepath.Join(dir, id), peer.Identity{Role: peer.RoleNode, Name: id}, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		credentials, err := peer.Load(filepath.Join(dir, id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		port, err := peer.Listen(ctx, peer.PortOptions{Addr: "127.0.0.1:0", Credentials: credentials})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dialer := peer.NewDialer(credentials, nil)
+		t.Cleanup(dialer.Close)
+		mu.Lock()
+		addrs[id] = port.Addr().String()
+		mu.Unlock()
+		l.readers[id] = copies.NewReader(copies.ReaderOptions{
+			Own: n.journal, Holder: n.holder,
+			Nodes: func(context.Context, string) []string { return l.others(id) },
+			Client: func(to string) (*http.Client, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				return dialer.Client(peer.Node{ID: to, Addr: addrs[to]}), nil
+			},
+		})
+		h := l.readers[id].Handler()
+		port.HandleHTTP(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if f := l.spoil[id]; f != nil {
+				w = f(w)
+			}
+			h.ServeHTTP(w, r)
+		}))
+		serving.Go(func() { _ = port.Serve(ctx) })
+	}
+	return l
+}
+
+func (l *library) read(node string, at index.Position, part storage.Range) ([]byte, error) {
+	r, err := l.readers[node].Read(l.t.Context(), at, part)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
+}
+
+// TestReadAnywhere: an entry is read on the node that wrote it, on the one that
+// holds the copy, and on the third, which has neither.
+func TestReadAnywhere(t *testing.T) {
+	l := newLibrary(t)
+	n := l.all["n1"]
+	for _, size := range []int{0, 1, 3000, 400_000} {
+		body := random(size)
+		at, err := n.put(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pos := index.Position{Journal: index.JournalID(n.journal.ID()), Segment: at.Segment, Offset: at.Offset}
+		want := append([]byte("prefix"), body...)
+		for _, node := range []string{"n1", "n2", "n3"} {
+			e, err := l.readers[node].Header(t.Context(), pos)
+			if err != nil || e.Size != int64(len(want)) || !bytes.Equal(e.Header, body[:min(8, len(body))]) || e.Position != at {
+				t.Errorf("%s: header %+v, %v", node, e, err)
+			}
+			length := int64(len(want))
+			for _, part := range []storage.Range{{Length: length}, {Offset: length / 3, Length: length / 2}, {Offset: length}} {
+				got, err := l.read(node, pos, part)
+				if err != nil || !bytes.Equal(got, want[part.Offset:part.End()]) {
+					t.Errorf("%s: range %+v of %d: %d bytes, %v", node, part, length, len(got), err)
+				}
+			}
+			if _, err := l.read(node, pos, storage.Range{Length: length + 1}); !errors.Is(err, storage.ErrInvalid) {
+				t.Errorf("%s: a range that is too long: %v", node, err)
+			}
+			pos := pos
+			pos.Segment = 99
+			if _, err := l.read(node, pos, storage.Range{}); !errors.Is(err, storage.ErrNotFound) {
+				t.Errorf("%s: what is not there: %v", node, err)
+			}
+		}
+	}
+	l.all["n1"].stop()
+	if _, err := l.readers["n3"].Header(t.Context(), index.Position{Journal: "beef"}); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("a journal that nobody has: %v", err)
+	}
+}
+
+// spoiled changes an answer's bytes, or ends it after some.
+type spoiled struct {
+	http.ResponseWriter
+	flip  bool
+	after int
+}
+
+func (s *spoiled) Write(p []byte) (int, error) {
+	if s.flip && len(p) > 0 {
+		p = slices.Clone(p)
+		p[len(p)-1] ^= 1
+	} else if !s.flip {
+		if s.after -= len(p); s.after < 0 {
+			return 0, errors.New("it broke")
+		}
+	}
+	return s.ResponseWriter.Write(p)
+}
+
+// TestReadGoesOn: when a node fails in the middle the next goes on, and bytes
+// that were changed on the way are no answer.
+func TestReadGoesOn(t *testing.T) {
+	l := newLibrary(t)
+	n := l.all["n1"]
+	body := random(900_000)
+	at, err := n.put(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pos := index.Position{Journal: index.JournalID(n.journal.ID()), Segment: at.Segment, Offset: at.Offset}
+	breaks := func(w http.ResponseWriter) http.ResponseWriter { return &spoiled{ResponseWriter: w, after: 300_000} }
+	l.spoil["n1"] = breaks
+	got, err := l.read("n3", pos, storage.Range{Offset: 6, Length: int64(len(body))})
+	if err != nil || !bytes.Equal(got, body) {
+		t.Errorf("one of two breaks: %d bytes, %v", len(got), err)
+	}
+	l.spoil["n2"] = breaks
+	if got, err = l.read("n3", pos, storage.Range{Length: int64(len(body))}); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("both break: %d bytes, %v", len(got), err)
+	}
+	delete(l.spoil, "n2")
+	l.spoil["n1"] = func(w http.ResponseWriter) http.ResponseWriter { return &spoiled{ResponseWriter: w, flip: true} }
+	if _, err = l.read("n3", pos, storage.Range{Length: 1000}); !errors.Is(err, storage.ErrCorrupt) {
+		t.Errorf("a flipped bit: %v", err)
+	}
+}
