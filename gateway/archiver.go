@@ -23,6 +23,9 @@ type ArchiverOptions struct {
 	Index    *index.Index
 	Proposer Proposer
 	Journal  *journal.Journal
+	// Journals reads those of a cluster, in which each node plans and packs
+	// what lies in its own; nil reads Journal alone, and takes all for its own.
+	Journals Journals
 	Indexer  *Indexer
 	Archive  archive.Archive
 	// SpoolDir takes what is compressed of the pack that is being written.
@@ -58,7 +61,8 @@ const (
 // same when it is done again, so that a crash between any two of them loses
 // nothing and makes nothing twice.
 type Archiver struct {
-	o ArchiverOptions
+	o    ArchiverOptions
+	only index.JournalID // the journal whose instances it packs; "" is any
 
 	mu      sync.Mutex
 	failing error
@@ -75,7 +79,12 @@ func NewArchiver(o ArchiverOptions) *Archiver {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Archiver{o: o}
+	a := &Archiver{o: o}
+	if o.Journals != nil {
+		a.only = index.JournalID(o.Journal.ID())
+	}
+	a.o.Journals = orOwn(o.Journals, o.Journal)
+	return a
 }
 
 // Run archives until ctx ends. What fails is tried again with growing pauses;
@@ -123,7 +132,7 @@ func (a *Archiver) Pass(ctx context.Context) error {
 
 func (a *Archiver) planAll(ctx context.Context) error {
 	before := a.o.Now().Add(-a.o.Settle).UnixNano()
-	work, err := a.o.Index.Quiet(ctx, before, a.o.PackBytes, workList)
+	work, err := a.o.Index.QuietIn(ctx, a.only, before, a.o.PackBytes, workList)
 	if err != nil || len(work) == 0 {
 		return err
 	}
@@ -157,8 +166,8 @@ func (a *Archiver) plan(ctx context.Context, w index.SeriesWork) error {
 		}
 	}
 	for _, in := range live {
-		if in.PackID != "" {
-			continue // planned before
+		if in.PackID != "" || a.only != "" && in.At.Journal != a.only {
+			continue // planned before, or another node's
 		}
 		if len(members) == a.o.PackMembers || bytes+in.Size > a.o.PackBytes {
 			flush()
@@ -214,7 +223,7 @@ func idOf(in storage.Instance) memberID { return memberID{in.Key.SOPInstanceUID,
 // finishPlans writes every pack that is planned and not archived yet: those
 // of this pass, and those that a crash or an outage left behind.
 func (a *Archiver) finishPlans(ctx context.Context) error {
-	plans, err := a.o.Index.Planned(ctx)
+	plans, err := a.o.Index.PlannedIn(ctx, a.only)
 	if err != nil || len(plans) == 0 {
 		return err
 	}
@@ -357,7 +366,7 @@ func (a *Archiver) members(ctx context.Context, p index.Plan) ([]pack.Member, er
 		if !ok {
 			return nil, fmt.Errorf("%w: planned instance %s is not in the journal", storage.ErrCorrupt, sop)
 		}
-		j := newJournaled(in, a.o.Journal)
+		j := newJournaled(in, a.o.Journals)
 		layout, err := j.Layout(ctx)
 		if err != nil {
 			return nil, err

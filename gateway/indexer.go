@@ -82,7 +82,9 @@ func NewIndexer(p Proposer, log *slog.Logger) *Indexer {
 }
 
 // Attach tells which journal is indexed, up to which position it is in the
-// index already, and which position is the last that is durable.
+// index already, and which position is the last that is durable, here and
+// wherever else it must be. What lies behind that is not indexed before
+// Durable tells of it.
 func (x *Indexer) Attach(j Journal, indexed, durable journal.Position) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -216,11 +218,20 @@ func (x *Indexer) catchUp(ctx context.Context) error {
 	}
 }
 
+// errBehind ends a replay before what may not be indexed yet.
+var errBehind = errors.New("not to be indexed yet")
+
 func (x *Indexer) replay(ctx context.Context, from journal.Position) error {
+	x.mu.Lock()
+	until := x.durable // what lies behind may not have its copies yet
+	x.mu.Unlock()
 	var batch []index.Instance
 	var through journal.Position
 	bytes := 0
 	err := x.journal.Replay(ctx, from, func(e journal.Entry) error {
+		if e.Position.Compare(until) > 0 {
+			return errBehind
+		}
 		through = e.Position
 		r, err := readRecord(ctx, x.journal, e)
 		switch {
@@ -238,6 +249,9 @@ func (x *Indexer) replay(ctx context.Context, from journal.Position) error {
 		batch, bytes = nil, 0
 		return err
 	})
+	if errors.Is(err, errBehind) {
+		err = nil
+	}
 	if err != nil || through == (journal.Position{}) {
 		return err
 	}

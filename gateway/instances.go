@@ -10,32 +10,21 @@ import (
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/index"
-	"github.com/esante-alsace/cigogne/storage/journal"
 )
 
-// journaled is an instance that lies in this node's journal.
+// journaled is an instance that lies in a journal.
 type journaled struct {
 	storage.Instance
-	at      index.Position
-	journal *journal.Journal
+	at       index.Position
+	journals Journals
 	// moved finds the instance again when the journal has given its space
 	// back since; nil when that cannot happen.
 	moved func(ctx context.Context) (Instance, error)
 	over  overlaid
 }
 
-func newJournaled(in index.LiveInstance, j *journal.Journal) *journaled {
-	return &journaled{Instance: in.Instance.Instance, at: in.At, journal: j}
-}
-
-// position is where it lies in this node's journal. Positions of another
-// journal mean nothing here: another instance may lie at the same one.
-func (j *journaled) position() (journal.Position, error) {
-	if id := j.journal.ID(); string(j.at.Journal) != id {
-		return journal.Position{}, fmt.Errorf("%w: instance %s lies in journal %s, and this node's is %s",
-			storage.ErrUnavailable, j.Key.SOPInstanceUID, j.at.Journal, id)
-	}
-	return journalPosition(j.at), nil
+func newJournaled(in index.LiveInstance, j Journals) *journaled {
+	return &journaled{Instance: in.Instance.Instance, at: in.At, journals: j}
 }
 
 // About implements Instance.
@@ -43,11 +32,7 @@ func (j *journaled) About() storage.Instance { return j.Instance }
 
 // Open implements Instance.
 func (j *journaled) Open(ctx context.Context, r storage.Range) (io.ReadCloser, error) {
-	at, err := j.position()
-	if err != nil {
-		return nil, err
-	}
-	body, err := j.journal.Read(ctx, at, r)
+	body, err := j.journals.Read(ctx, j.at, r)
 	if errors.Is(err, storage.ErrNotFound) && j.moved != nil {
 		in, err := j.moved(ctx)
 		if err != nil {
@@ -122,11 +107,7 @@ func (j *journaled) Layout(ctx context.Context) (*dicom.Layout, error) {
 }
 
 func (j *journaled) kept(ctx context.Context) (*kept, error) {
-	at, err := j.position()
-	if err != nil {
-		return nil, err
-	}
-	e, err := j.journal.Header(ctx, at)
+	e, err := j.journals.Header(ctx, j.at)
 	if err != nil {
 		return nil, err
 	}

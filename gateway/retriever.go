@@ -18,7 +18,9 @@ type RetrieverOptions struct {
 	Index   *index.Index
 	Indexer *Indexer
 	Journal *journal.Journal
-	Archive archive.Archive
+	// Journals reads those of a cluster; nil reads Journal alone.
+	Journals Journals
+	Archive  archive.Archive
 	// DirectoryBytes bounds the pack directories that are kept in memory;
 	// 0 means 16 MiB.
 	DirectoryBytes int64
@@ -33,6 +35,7 @@ type Retriever struct {
 
 // NewRetriever returns a Retriever.
 func NewRetriever(o RetrieverOptions) *Retriever {
+	o.Journals = orOwn(o.Journals, o.Journal)
 	return &Retriever{o: o, directories: newDirectories(o.Archive, o.DirectoryBytes)}
 }
 
@@ -144,7 +147,7 @@ func (r *Retriever) withLive(found []Instance, live []index.LiveInstance, sel Se
 }
 
 func (r *Retriever) journaled(in index.LiveInstance, conflicts bool, over overlaid) *journaled {
-	j := newJournaled(in, r.o.Journal)
+	j := newJournaled(in, r.o.Journals)
 	j.over = over
 	j.moved = func(ctx context.Context) (Instance, error) {
 		again, err := r.Instances(ctx, Selector{

@@ -22,6 +22,9 @@ type StoreOptions struct {
 	Journal *journal.Journal
 	Index   *index.Index
 	Indexer *Indexer
+	// Copies are those that an instance must have before its sender is told;
+	// nil asks for none.
+	Copies Copies
 	// MaxDataSet bounds a Data Set in bytes; 0 means no bound but the disk.
 	MaxDataSet int64
 	Scan       dicom.ScanLimits
@@ -54,7 +57,7 @@ func NewStorer(o StoreOptions) *Storer {
 // now, or is the error of the body. After an error nothing is kept, and the
 // rest of the body is unread.
 func (s *Storer) Receive(ctx context.Context, in Incoming) (_ Pending, err error) {
-	if err := s.o.Indexer.Failing(); err != nil {
+	if err := s.failing(); err != nil {
 		return nil, err
 	}
 	if in.Origin.Sender, err = s.o.Sites.sender(in.Origin, in.Credential); err != nil {
@@ -93,6 +96,14 @@ func (s *Storer) Receive(ctx context.Context, in Incoming) (_ Pending, err error
 		return nil, err
 	}
 	return &pending{storer: s, record: r, pending: p}, nil
+}
+
+// failing tells why nothing can be acknowledged now, or nil.
+func (s *Storer) failing() error {
+	if err := s.o.Indexer.Failing(); err != nil || s.o.Copies == nil {
+		return err
+	}
+	return s.o.Copies.Failing()
 }
 
 // openForm reads up to the Data Set and returns what the stored form has in
@@ -252,6 +263,9 @@ func (p *pending) Wait(ctx context.Context) (Receipt, error) {
 		return p.Received(), err
 	}
 	e, err := p.pending.Wait(ctx)
+	if err == nil && p.storer.o.Copies != nil {
+		err = p.storer.o.Copies.Await(ctx, e.Position)
+	}
 	if err != nil {
 		return p.Received(), err
 	}

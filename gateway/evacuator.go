@@ -1,0 +1,279 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/index"
+	"github.com/esante-alsace/cigogne/storage/journal"
+)
+
+// Held are the journals of which a copy lies on this node.
+type Held interface {
+	Journals() []string
+	// Copy is nil for a journal of which none does.
+	Copy(id string) *journal.Copy
+	Remove(id string) error
+}
+
+// EvacuatorOptions are the parts an Evacuator works with.
+type EvacuatorOptions struct {
+	Index   *index.Index
+	Journal *journal.Journal
+	Indexer *Indexer
+	Copies  Copies
+	Held    Held
+	Logger  *slog.Logger
+}
+
+// Evacuator empties the copies of journals that are retired: what is in use of
+// them, or was never indexed, is received again into this node's own journal,
+// byte for byte, with all that follows. It is the same whoever does it, how
+// often, and whether another does it, too: the index moves each instance once.
+type Evacuator struct {
+	o EvacuatorOptions
+
+	mu   sync.Mutex
+	left map[string]Evacuation
+
+	// again has what was received again, and may not be in the index yet; for
+	// Pass alone.
+	again map[index.Position]bool
+}
+
+// Evacuation is how far a retired journal is emptied here.
+type Evacuation struct {
+	// Moved counts the instances that were received again, and Elsewhere those
+	// of which another node must have the copy.
+	Moved, Elsewhere int
+	Err              error
+}
+
+const (
+	evacuateBeat = time.Second
+	// evacuateWindow is how many instances become durable at the same time.
+	evacuateWindow = 32
+)
+
+// NewEvacuator returns an Evacuator; Run sets it to work.
+func NewEvacuator(o EvacuatorOptions) *Evacuator {
+	return &Evacuator{o: o, left: map[string]Evacuation{}, again: map[index.Position]bool{}}
+}
+
+// Run empties what is retired until ctx ends.
+func (e *Evacuator) Run(ctx context.Context) error {
+	for {
+		if err := e.Pass(ctx); err != nil && ctx.Err() == nil {
+			e.o.Logger.Error("retired journals are not emptied yet, will try again", "error", err)
+		}
+		if err := pause(ctx, evacuateBeat); err != nil {
+			return err
+		}
+	}
+}
+
+// Left tells of the retired journals that are not emptied yet.
+func (e *Evacuator) Left() map[string]Evacuation {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	left := make(map[string]Evacuation, len(e.left))
+	for id, l := range e.left {
+		left[id] = l
+	}
+	return left
+}
+
+// Pass does once what can be done now, and returns what failed. One goroutine
+// calls it.
+func (e *Evacuator) Pass(ctx context.Context) error {
+	if e.o.Copies != nil {
+		if err := e.o.Copies.Failing(); err != nil {
+			return err
+		}
+	}
+	states, err := e.o.Index.Journals(ctx)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, s := range states {
+		c := e.o.Held.Copy(string(s.Journal))
+		if !s.Retired || c == nil {
+			continue
+		}
+		if err := e.empty(ctx, s, c); err != nil {
+			failed = append(failed, fmt.Errorf("journal %s: %w", s.Journal, err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// empty moves what it can, and removes the copy when nothing of it is needed.
+func (e *Evacuator) empty(ctx context.Context, s index.JournalState, c *journal.Copy) error {
+	c.Retire() // from here on all that was ever acknowledged by this copy is in it
+	m := &move{Evacuator: e, from: c}
+	err := m.all(ctx, s)
+	if serr := m.settle(ctx); err == nil {
+		err = serr
+	}
+	e.note(s.Journal, m, err)
+	if err != nil || m.moved > 0 { // look again when they are in the index
+		return errors.Join(err, e.o.Indexer.Await(ctx))
+	}
+	used, err := e.o.Index.SegmentsInUse(ctx, s.Journal)
+	if err != nil || len(used) > 0 || m.unsound > 0 {
+		return err // it lies elsewhere, or may be put back by a person
+	}
+	if err := e.o.Index.Sync(ctx); err != nil {
+		return err
+	}
+	if err := e.o.Held.Remove(string(s.Journal)); err != nil {
+		return err
+	}
+	e.o.Logger.Info("a retired journal is empty", "journal", string(s.Journal), "node", s.Node)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.left, string(s.Journal))
+	for at := range e.again {
+		if at.Journal == s.Journal {
+			delete(e.again, at)
+		}
+	}
+	return nil
+}
+
+func (e *Evacuator) note(id index.JournalID, m *move, err error) {
+	if m.moved > 0 {
+		e.o.Logger.Info("what lay in a retired journal lies here now", "journal", string(id), "instances", m.moved)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.left[string(id)]
+	l.Moved += m.moved
+	l.Elsewhere, l.Err = m.elsewhere, err
+	e.left[string(id)] = l
+}
+
+// again is an entry that was appended again.
+type again struct {
+	from    index.Position
+	pending *journal.Pending
+}
+
+// move is one pass over one copy.
+type move struct {
+	*Evacuator
+	from      *journal.Copy
+	waiting   []again
+	moved     int
+	elsewhere int
+	unsound   int
+}
+
+// all receives again what lies in the journal by the index, and what is past
+// what the index has of it.
+func (m *move) all(ctx context.Context, s index.JournalState) error {
+	for in, err := range m.o.Index.Lying(ctx, s.Journal) {
+		if err != nil {
+			return err
+		}
+		e, err := m.from.Header(ctx, journalPosition(in.At))
+		if errors.Is(err, storage.ErrNotFound) {
+			m.elsewhere++
+			continue
+		}
+		if err == nil {
+			err = m.receive(ctx, e)
+		}
+		if err := m.passOver(e, err); err != nil {
+			return err
+		}
+	}
+	// What the index has not from up to the watermark was archived, or deleted.
+	return m.from.Replay(ctx, journalPosition(s.Applied), func(e journal.Entry) error {
+		return m.passOver(e, m.unknown(ctx, e))
+	})
+}
+
+// unknown receives again an entry that the index has nowhere.
+func (m *move) unknown(ctx context.Context, e journal.Entry) error {
+	r, err := readRecord(ctx, m.from, e)
+	if err != nil {
+		return err
+	}
+	has, err := m.o.Index.Has(ctx, r.indexed("", journal.Position{}))
+	if err != nil || has == index.StandingDuplicate {
+		return err
+	}
+	return m.receive(ctx, e)
+}
+
+// passOver leaves out what is damaged: another copy may have it.
+func (m *move) passOver(e journal.Entry, err error) error {
+	if !errors.Is(err, storage.ErrCorrupt) {
+		return err
+	}
+	m.unsound++
+	m.o.Logger.Error("an instance in the copy of a retired journal is damaged", "journal", m.from.ID(), "position", e.Position.String(), "error", err)
+	return nil
+}
+
+// receive appends an entry to this node's journal, once.
+func (m *move) receive(ctx context.Context, e journal.Entry) error {
+	from := indexPosition(index.JournalID(m.from.ID()), e.Position)
+	if m.again[from] {
+		return nil
+	}
+	r, err := readRecord(ctx, m.from, e)
+	if err != nil {
+		return err
+	}
+	r.Metadata, r.Layout = nil, nil // the header has them
+	body, err := m.from.Read(ctx, e.Position, storage.Range{Length: e.Size})
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	a := m.o.Journal.NewAppend(ctx)
+	defer a.Abort() // nothing after Commit
+	sum := crc32.NewIEEE()
+	if _, err := io.Copy(io.MultiWriter(a, sum), struct{ io.Reader }{body}); err != nil {
+		return err
+	}
+	if sum.Sum32() != r.Instance.CRC32 || e.Size != r.Instance.Size {
+		return fmt.Errorf("%w: the bytes of instance %s are not those that were acknowledged", storage.ErrCorrupt, r.Instance.Key.SOPInstanceUID)
+	}
+	p, err := a.Commit(nil, e.Header, r)
+	if err != nil {
+		return err
+	}
+	m.moved++
+	if m.waiting = append(m.waiting, again{from, p}); len(m.waiting) == evacuateWindow {
+		return m.settle(ctx)
+	}
+	return nil
+}
+
+// settle waits until what was appended is safe.
+func (m *move) settle(ctx context.Context) error {
+	var failed error
+	for _, a := range m.waiting {
+		e, err := a.pending.Wait(ctx)
+		m.again[a.from] = err == nil
+		if err == nil && m.o.Copies != nil {
+			err = m.o.Copies.Await(ctx, e.Position)
+		}
+		if failed == nil {
+			failed = err
+		}
+	}
+	m.waiting = nil
+	return failed
+}
