@@ -36,7 +36,9 @@ type Cigogne struct {
 	// Settle is how long a series is quiet before it is packed: 0 keeps
 	// packing out of the way.
 	Settle time.Duration
-	Pprof  bool
+	// Compression is that of the packs; "" leaves it to the node.
+	Compression string
+	Pprof       bool
 	// Label tells cases apart that differ in what they hold.
 	Label string
 }
@@ -92,6 +94,9 @@ func (c Cigogne) Start(ctx context.Context, dir, host string) (*Running, error) 
 	}
 	if c.NoFsync {
 		args = append(args, "--unsafe-no-fsync")
+	}
+	if c.Compression != "" {
+		args = append(args, "--pack-compression", c.Compression)
 	}
 	if c.Pprof {
 		args = append(args, "--pprof", address[2])

@@ -3,7 +3,10 @@ package workload
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/esante-alsace/cigogne/benchmarks"
@@ -18,11 +21,23 @@ func (s Settings) hold(name string, kind material.Kind, n int) *held {
 	return &held{dir: func() string { return filepath.Join(s.Material, name) }, kind: kind, n: n, seed: material.Seed(name, time.Now().UnixNano())}
 }
 
-// packed is our node with what it holds in packs; filledAndPacked waits until they are.
-func (s Settings) packed() subject.Cigogne {
+// packed is our node with what it holds in packs, compressed so; filledAndPacked
+// waits until they are.
+func (s Settings) packed(compression string) subject.Cigogne {
 	c := s.ours()
-	c.Settle, c.Label = 200*time.Millisecond, "packed"
+	c.Settle, c.Compression, c.Label = 200*time.Millisecond, compression, "packed"
+	if compression != "none" {
+		c.Label += " " + compression
+	}
 	return c
+}
+
+// packedCases are all forms in which packs may lie.
+func (s Settings) packedCases(h *held, drive func(context.Context, benchmarks.Round) (benchmarks.Work, error)) (cases []benchmarks.Case) {
+	for _, compression := range []string{"none", "deflate", "zstd"} {
+		cases = append(cases, benchmarks.Case{Subject: s.packed(compression), Fill: h.filledAndPacked, Drive: drive})
+	}
+	return cases
 }
 
 // filledAndPacked stores the series and waits until the archive has all of it.
@@ -34,8 +49,8 @@ func (h *held) filledAndPacked(ctx context.Context, at subject.Endpoints) error 
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	archive := filepath.Join(at.Dir, "data", "archive")
-	for proc.DiskUse(archive) < h.series.Bytes() {
+	// Before the first query the index may know of nothing yet.
+	for proc.DiskUse(filepath.Join(at.Dir, "data", "archive")) == 0 || !emptied(ctx, at) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -45,6 +60,21 @@ func (h *held) filledAndPacked(ctx context.Context, at subject.Endpoints) error 
 	return nil
 }
 
+// emptied tells whether nothing lies in the node's journal only.
+func emptied(ctx context.Context, at subject.Endpoints) bool {
+	rq, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(at.Web, "/dicom-web")+"/metrics", nil)
+	if err != nil {
+		return false
+	}
+	rsp, err := http.DefaultClient.Do(rq)
+	if err != nil {
+		return false
+	}
+	defer rsp.Body.Close()
+	text, err := io.ReadAll(rsp.Body)
+	return err == nil && strings.Contains(string(text), "cigogne_index_held{kind=\"live\"} 0\n")
+}
+
 // wado is study, instance and frame retrieval with n clients.
 func (s Settings) wado(h *held, n int) []benchmarks.Workload {
 	both := func(ours, file func(int) ask) []benchmarks.Case {
@@ -52,8 +82,7 @@ func (s Settings) wado(h *held, n int) []benchmarks.Workload {
 		if file != nil {
 			cases = append(cases, benchmarks.Case{Subject: subject.Nginx{}, Fill: h.asFiles, Drive: gets(n, files, file)})
 		}
-		return append(cases,
-			benchmarks.Case{Subject: s.packed(), Fill: h.filledAndPacked, Drive: gets(n, web, ours)},
+		return append(append(cases, s.packedCases(h, gets(n, web, ours))...),
 			benchmarks.Case{Subject: subject.Orthanc{}, Fill: h.filled, Drive: gets(n, web, ours)},
 			benchmarks.Case{Subject: subject.Orthanc{PostgreSQL: true}, Fill: h.filled, Drive: gets(n, web, ours)},
 		)
@@ -81,7 +110,7 @@ func (s Settings) metadata(h *held) benchmarks.Workload {
 		Primary: result.P50, Unit: result.Requests, Amount: 200,
 		Cases: []benchmarks.Case{
 			{Subject: s.ours(), Fill: h.filled, Drive: get},
-			{Subject: s.packed(), Fill: h.filledAndPacked, Drive: get},
+			{Subject: s.packed("none"), Fill: h.filledAndPacked, Drive: get},
 			{Subject: subject.Orthanc{}, Fill: h.filled, Drive: get},
 			{Subject: subject.Orthanc{PostgreSQL: true}, Fill: h.filled, Drive: get},
 		},
@@ -91,13 +120,10 @@ func (s Settings) metadata(h *held) benchmarks.Workload {
 // farFrame is single frames of a multi-frame of 210 MB.
 func (s Settings) farFrame(h *held, n int) benchmarks.Workload {
 	get := gets(n, web, h.farFrame)
+	cases := append([]benchmarks.Case{{Subject: s.ours(), Fill: h.filled, Drive: get}}, s.packedCases(h, get)...)
 	return benchmarks.Workload{
 		Name: fmt.Sprintf("far-frame-%d", n), Title: fmt.Sprintf("WADO-RS, one frame of a multi-frame of 210 MB, %d client(s)", n),
 		Primary: result.P50, Unit: result.Requests, Amount: 2000,
-		Cases: []benchmarks.Case{
-			{Subject: s.ours(), Fill: h.filled, Drive: get},
-			{Subject: s.packed(), Fill: h.filledAndPacked, Drive: get},
-			{Subject: subject.Orthanc{}, Fill: h.filled, Drive: get},
-		},
+		Cases: append(cases, benchmarks.Case{Subject: subject.Orthanc{}, Fill: h.filled, Drive: get}),
 	}
 }

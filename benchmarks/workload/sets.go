@@ -145,13 +145,19 @@ func (s Settings) cstoreWindow(window int) benchmarks.Workload {
 // packing is C-STORE while what came before is being packed.
 func (s Settings) packing() benchmarks.Workload {
 	send := storescu(4, false)
-	packs := s.ours()
-	packs.Settle, packs.Label = time.Second, "packing"
+	packing := func(compression string) benchmarks.Case {
+		c := s.ours()
+		c.Settle, c.Compression, c.Label = time.Second, compression, "packing"
+		if compression != "none" {
+			c.Label += " " + compression
+		}
+		return benchmarks.Case{Subject: c, Drive: send}
+	}
 	return benchmarks.Workload{
 		Name: "cstore-packing", Title: "C-STORE by stock storescu, 4 associations, while series are packed after a second",
 		Primary: result.Throughput, Unit: result.Instances, Amount: s.Instances, Material: ct,
 		Cases: []benchmarks.Case{
-			{Subject: packs, Drive: send},
+			packing("none"), packing("deflate"), packing("zstd"),
 			{Subject: s.ours(), Drive: send},
 		},
 	}

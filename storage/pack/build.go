@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -21,9 +22,9 @@ type Options struct {
 	SpoolDir string
 	// SpoolMemory is the most bytes of it that stay in memory; 0 means 1 MiB.
 	SpoolMemory int
-	// SpoolInstances bounds the compressed instances in the spool; those beyond
-	// are compressed again whenever they are read. 0 means 256 MiB. The pack's
-	// bytes don't depend on it.
+	// SpoolInstances bounds the compressed instances in the spool; those beyond,
+	// and those for which the disk has no room, are compressed again whenever
+	// they are read. 0 means 256 MiB. The pack's bytes don't depend on it.
 	SpoolInstances int64
 	// Compression is how native pixel data is compressed.
 	Compression Compression
@@ -67,6 +68,7 @@ func Build(ctx context.Context, o Options, members []Member) (*Pack, error) {
 		pack: &Pack{
 			members: members,
 			spool:   &spool{dir: o.SpoolDir, limit: cmp.Or(o.SpoolMemory, 1<<20)},
+			bulk:    &spool{dir: o.SpoolDir, limit: cmp.Or(o.SpoolMemory, 1<<20)},
 			header: Header{
 				Format: format, Version: 1, Conflict: o.Conflict, Instances: len(members),
 				StudyInstanceUID: members[0].Key.StudyInstanceUID, SeriesInstanceUID: members[0].Key.SeriesInstanceUID,
@@ -107,7 +109,7 @@ type builder struct {
 	pack       *Pack
 	method     uint16
 	compressor *compressor // nil until there is something to compress
-	room       int64       // in the spool for compressed instances
+	room       int64       // for compressed instances, in the spool
 	entries    []zipEntry  // of the central directory
 	blocks     []*blocks   // of each member, nil for one that is stored
 	places     []place
@@ -181,25 +183,36 @@ func (b *builder) content(ctx context.Context, m *Member) (piece, *blocks, error
 			return whole, nil, err
 		}
 	}
-	from := b.pack.spool.size
-	keep := from+m.Size <= b.room
-	sink := io.Discard
-	if keep {
-		sink = b.pack.spool
-	}
-	packed, err := b.compressor.compress(ctx, m, cuts, sink)
-	if err != nil {
+	packed, spooled, err := b.compress(ctx, m, cuts)
+	if packed == nil || err != nil {
 		return whole, nil, err
 	}
+	spooled.member, spooled.crc = m, packed.crc
+	return spooled, packed.blocks, nil
+}
+
+// compress compresses a member into the spool, or past it where that has no
+// room. It returns nil when the member is to stay as it is.
+func (b *builder) compress(ctx context.Context, m *Member, cuts cuts) (*packed, piece, error) {
+	spool := b.pack.bulk
+	if from := spool.size; from+m.Size <= b.room {
+		packed, err := b.compressor.compress(ctx, m, cuts, spool)
+		if packed != nil {
+			return packed, spool.since(from), nil
+		}
+		if err := spool.rewind(from); err != nil {
+			return nil, piece{}, err
+		}
+		if !errors.Is(err, storage.ErrFull) {
+			return nil, piece{}, err
+		}
+		b.room = 0 // a journal on the same disk must be emptied all the same
+	}
+	packed, err := b.compressor.compress(ctx, m, cuts, io.Discard)
 	if packed == nil {
-		return whole, nil, b.pack.spool.rewind(from)
+		return nil, piece{}, err
 	}
-	content := piece{size: packed.blocks.length, open: packed.blocks.again(m)}
-	if keep {
-		content = b.pack.spool.since(from)
-	}
-	content.member, content.crc = m, packed.crc
-	return content, packed.blocks, nil
+	return packed, piece{size: packed.blocks.length, open: packed.blocks.again(m)}, nil
 }
 
 // addMetadata deflates the details of all members.

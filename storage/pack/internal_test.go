@@ -133,6 +133,7 @@ func TestCombine(t *testing.T) {
 func FuzzIndex(f *testing.F) {
 	f.Add([]byte(goodIndex), 2000)
 	f.Add([]byte(goodHeader), 0)
+	f.Add([]byte(compressedIndex(goodBlocks())), 2000)
 	f.Fuzz(func(t *testing.T, index []byte, before int) {
 		blob := wrap(index, max(0, min(before, 1<<16)))
 		d, err := ReadDirectory(t.Context(), blob)
@@ -148,6 +149,14 @@ func FuzzIndex(f *testing.F) {
 				t.Fatalf("entry %d: %+v of %d", i, e, blob.Size())
 			}
 			at = e.Stored().End()
+			r, err := d.Open(t.Context(), blob, i, storage.Range{Offset: e.Size / 3, Length: e.Size / 2})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(io.Discard, r); err != nil && !errors.Is(err, storage.ErrCorrupt) {
+				t.Fatal(err)
+			}
+			r.Close()
 		}
 		if err := Verify(t.Context(), blob, func(string) {}); err != nil {
 			t.Fatal(err)

@@ -19,7 +19,8 @@ type Pack struct {
 	members []Member
 	pieces  []piece
 	size    int64
-	spool   *spool
+	spool   *spool // what follows the instances
+	bulk    *spool // instances that were compressed
 	sums    partSums
 }
 
@@ -68,7 +69,7 @@ func (p *Pack) Header() Header { return p.header }
 
 // Close frees what the pack holds on memory and disk. No reader of it may be
 // open.
-func (p *Pack) Close() error { return p.spool.Close() }
+func (p *Pack) Close() error { return errors.Join(p.spool.Close(), p.bulk.Close()) }
 
 // Matches tells whether a stored pack holds the same instances. A pack that
 // was written by another version of Cigogne, or with another Compression, may
