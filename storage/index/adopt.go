@@ -6,17 +6,29 @@ import (
 	"github.com/esante-alsace/cigogne/storage"
 )
 
-// adopt enters a pack that was found in an archive. One that is known, or
-// planned, only gains a copy.
+// adopt enters a pack that was found in an archive. One that is known, planned
+// or deleted only gains a copy.
 func (c *change) adopt(ctx context.Context, a *AdoptedPack) error {
-	p, err := c.packRow(ctx, a.Pack.PackID)
+	known, err := c.isDeleted(ctx, a.Pack.PackID)
 	if err != nil {
 		return err
 	}
-	if p != nil {
+	known = known && !a.Conflict // those that are kept aside in it are not deleted
+	if !known {
+		p, err := c.packRow(ctx, a.Pack.PackID)
+		if err != nil {
+			return err
+		}
+		known = p != nil
+	}
+	if known {
 		_, err := c.archive(ctx, a.Pack)
 		return err
 	}
+	return c.adoptFresh(ctx, a)
+}
+
+func (c *change) adoptFresh(ctx context.Context, a *AdoptedPack) error {
 	of := a.Instances[0].Key
 	id, err := c.insertPack(ctx, a.Pack.PackID, of.StudyInstanceUID, of.SeriesInstanceUID, a.Conflict, len(a.Instances), nil)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 // once, and durable after Sync.
 //
 // Within a batch the order is: journals, adopted packs, received instances, plans,
-// archived packs. An invalid batch is storage.ErrInvalid, no space
+// archived packs, protections, deletions. An invalid batch is storage.ErrInvalid, no space
 // storage.ErrFull.
 func (x *Index) Apply(ctx context.Context, b Batch) (Applied, error) {
 	return x.applyAt(ctx, 0, b)
@@ -63,6 +63,7 @@ func (x *Index) applyAt(ctx context.Context, at uint64, b Batch) (Applied, error
 // read once, changed in memory and written once.
 type change struct {
 	*statements
+	conn    *sql.Conn // for statements that are too rare to be kept prepared
 	codec   codec
 	studies map[string]*study
 	series  map[[2]string]*series
@@ -76,13 +77,20 @@ type change struct {
 }
 
 func newChange(x *Index) *change {
-	return &change{
-		statements: x.stmts,
-		codec:      x.codec,
-		studies:    make(map[string]*study),
-		series:     make(map[[2]string]*series),
-		packed:     make(map[string][]Members),
-	}
+	return &change{statements: x.stmts, conn: x.conn, codec: x.codec}
+}
+
+// begin empties the memory of a change, whose rows are written.
+func (c *change) begin(ctx context.Context) error {
+	c.studies, c.series = make(map[string]*study), make(map[[2]string]*series)
+	c.packed = make(map[string][]Members)
+	c.order, c.touched = nil, nil
+	return errors.Join(
+		c.maxStudy.QueryRowContext(ctx).Scan(&c.lastStudy),
+		c.maxSeries.QueryRowContext(ctx).Scan(&c.lastSeries),
+		c.emptyConflict.QueryRowContext(ctx).Scan(&c.noConflicts),
+		c.anyLeaving.QueryRowContext(ctx).Scan(&c.leaving),
+	)
 }
 
 // isOf tells whether the attribute is one that is taken from Data Sets, of
@@ -94,12 +102,7 @@ func isOf(t dicom.Tag, l Level) bool {
 
 func (c *change) apply(ctx context.Context, b Batch) (Applied, error) {
 	var a Applied
-	if err := errors.Join(
-		c.maxStudy.QueryRowContext(ctx).Scan(&c.lastStudy),
-		c.maxSeries.QueryRowContext(ctx).Scan(&c.lastSeries),
-		c.emptyConflict.QueryRowContext(ctx).Scan(&c.noConflicts),
-		c.anyLeaving.QueryRowContext(ctx).Scan(&c.leaving),
-	); err != nil {
+	if err := c.begin(ctx); err != nil {
 		return a, err
 	}
 	for _, j := range b.Journals {
@@ -127,7 +130,10 @@ func (c *change) apply(ctx context.Context, b Batch) (Applied, error) {
 	if a.Refused, err = c.applyPacks(ctx, b); err != nil {
 		return a, err
 	}
-	return a, c.flush(ctx)
+	if err := c.flush(ctx); err != nil {
+		return a, err
+	}
+	return a, c.applyDeletions(ctx, b)
 }
 
 func (c *change) applyPacks(ctx context.Context, b Batch) (refused []string, err error) {

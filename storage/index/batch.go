@@ -44,6 +44,14 @@ type wireBatch struct {
 	Archived []PackArchive   `cbor:"4,keyasint,omitempty"`
 	Adopted  []wireAdopted   `cbor:"5,keyasint,omitempty"`
 	Journals []JournalChange `cbor:"6,keyasint,omitempty"`
+
+	Deletions   []wireDeletion `cbor:"7,keyasint,omitempty"`
+	Protections []Protection   `cbor:"8,keyasint,omitempty"`
+}
+
+type wireDeletion struct {
+	Deletion Deletion       `cbor:"1,keyasint"`
+	Aside    []wireInstance `cbor:"2,keyasint,omitempty"`
 }
 
 // EncodeBatch is the batch as raft carries it: a version byte and CBOR in
@@ -57,7 +65,10 @@ func EncodeBatch(b Batch) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := wireBatch{Through: b.Through, Planned: b.Planned, Archived: b.Archived, Received: toWireInstances(b.Received), Journals: b.Journals}
+	w := wireBatch{Through: b.Through, Planned: b.Planned, Archived: b.Archived, Received: toWireInstances(b.Received), Journals: b.Journals, Protections: b.Protections}
+	for _, d := range b.Deletions {
+		w.Deletions = append(w.Deletions, wireDeletion{d, toWireInstances(d.Aside)})
+	}
 	for _, a := range b.Adopted {
 		w.Adopted = append(w.Adopted, wireAdopted{a.Pack, a.Conflict, toWireInstances(a.Instances)})
 	}
@@ -89,7 +100,11 @@ func DecodeBatch(p []byte) (Batch, error) {
 	if err := c.dec.Unmarshal(p[1:], &w); err != nil {
 		return Batch{}, fmt.Errorf("%w: batch: %w", storage.ErrInvalid, err)
 	}
-	b := Batch{Through: w.Through, Planned: w.Planned, Archived: w.Archived, Received: fromWireInstances(w.Received), Journals: w.Journals}
+	b := Batch{Through: w.Through, Planned: w.Planned, Archived: w.Archived, Received: fromWireInstances(w.Received), Journals: w.Journals, Protections: w.Protections}
+	for _, d := range w.Deletions {
+		d.Deletion.Aside = fromWireInstances(d.Aside)
+		b.Deletions = append(b.Deletions, d.Deletion)
+	}
 	for _, a := range w.Adopted {
 		b.Adopted = append(b.Adopted, AdoptedPack{a.Pack, a.Conflict, fromWireInstances(a.Instances)})
 	}
@@ -115,7 +130,7 @@ func fromWireInstances(in []wireInstance) []Instance {
 // Validate returns nil, or an error that wraps storage.ErrInvalid and says
 // what no node may apply.
 func (b Batch) Validate() error {
-	if max(len(b.Received), len(b.Planned), len(b.Archived), len(b.Adopted), len(b.Journals)) > BatchRows {
+	if max(len(b.Received), len(b.Planned), len(b.Archived), len(b.Adopted), len(b.Journals), len(b.Deletions), len(b.Protections)) > BatchRows {
 		return fmt.Errorf("%w: a batch of more than %d entries", storage.ErrInvalid, BatchRows)
 	}
 	if err := b.Through.validate(); err != nil {
@@ -126,7 +141,8 @@ func (b Batch) Validate() error {
 			return err
 		}
 	}
-	return cmp.Or(validateAll(b.Planned), validateAll(b.Archived), validateAll(b.Adopted), validateAll(b.Journals))
+	return cmp.Or(validateAll(b.Planned), validateAll(b.Archived), validateAll(b.Adopted), validateAll(b.Journals),
+		validateAll(b.Deletions), validateAll(b.Protections))
 }
 
 // validateAll returns the first error.

@@ -70,6 +70,13 @@ func (x *Index) checkRows(ctx context.Context, say func(string) error) error {
 			 + (SELECT count(*) FROM conflict c WHERE c.pack = p.id)`},
 		{"pack %s is archived, but has no copy",
 			`SELECT p.name FROM pack p WHERE p.plan IS NULL AND NOT EXISTS (SELECT 1 FROM copy k WHERE k.pack = p.id)`},
+		{"deletion %s has rows, but is not marked",
+			`SELECT d.name FROM deletion d WHERE d.state <> 1 AND (EXISTS (SELECT 1 FROM deleted_study s WHERE s.deletion = d.id)
+			 OR EXISTS (SELECT 1 FROM deleted_series e WHERE e.deletion = d.id) OR EXISTS (SELECT 1 FROM deleted_instance i WHERE i.deletion = d.id)
+			 OR d.state > 2 AND EXISTS (SELECT 1 FROM deleted_pack p WHERE p.deletion = d.id))`},
+		{"deletion %s is to remove nothing", `SELECT d.name FROM deletion d WHERE d.state = 2 AND NOT EXISTS (SELECT 1 FROM deleted_pack p WHERE p.deletion = d.id)`},
+		{"deleted pack %s is in use", `SELECT o.name FROM deleted_pack o JOIN pack p ON p.name = o.name
+			WHERE length(p.members) > 0 AND p.conflict = 0`},
 		{"study %s is not found under each of its modalities",
 			`SELECT s.uid FROM study s WHERE (CASE s.modalities WHEN '' THEN 0 ELSE 1 + length(s.modalities) - length(replace(s.modalities, '\', '')) END)
 			 > (SELECT count(*) FROM json_each('["' || replace(replace(s.modalities, '"', ''), '\', '","') || '"]') j

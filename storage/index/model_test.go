@@ -16,11 +16,15 @@ import (
 // which gets everything through the wire and some of it twice, and to the
 // model; then it asks all three the same random questions.
 func TestAgainstTheModel(t *testing.T) {
+	seen := map[string]int{}
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 99))
 			x, y, model := open(t), open(t), indextest.NewModel()
-			packs := 0
+			packs, deletions := 0, 0
+			for _, z := range []*index.Index{x, y} {
+				apply(t, z, noRetention())
+			}
 			for _, b := range withRetirement(rng, seed, randomBatches(rng, seed)) {
 				want := model.Receive(b)
 				if got := apply(t, x, b); !reflect.DeepEqual(got.Outcomes, want) {
@@ -46,6 +50,14 @@ func TestAgainstTheModel(t *testing.T) {
 					}
 					compareLying(t, x, model)
 				}
+				for range rng.IntN(3) {
+					deletions++
+					b := deleting(t, x, model, rng, deletions)
+					apply(t, x, b)
+					apply(t, y, throughTheWire(t, b))
+					apply(t, y, b)
+					holdToModel(t, x, model, b, seen)
+				}
 			}
 			sound(t, x)
 			sound(t, y)
@@ -67,6 +79,86 @@ func TestAgainstTheModel(t *testing.T) {
 				}
 			}
 		})
+	}
+	for _, what := range []struct {
+		step  index.DeletionStep
+		state index.DeletionState
+	}{
+		{index.UndoDeletion, index.DeletionUndone}, {index.UndoDeletion, index.DeletionMarked},
+		{index.DecideDeletion, index.DeletionDecided}, {index.DecideDeletion, index.DeletionRemoved},
+	} {
+		if seen[fmt.Sprintf("%d %v", what.step, what.state)] == 0 {
+			t.Errorf("step %d never came to %q: %v", what.step, what.state, seen)
+		}
+	}
+}
+
+func throughTheWire(t *testing.T, b index.Batch) index.Batch {
+	t.Helper()
+	wire, err := index.EncodeBatch(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	decoded, err := index.DecodeBatch(wire)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return decoded
+}
+
+// noRetention lets everything be deleted.
+func noRetention() index.Batch {
+	return index.Batch{Protections: []index.Protection{{Step: index.SetRetention, Years: 0}}}
+}
+
+// deleting is a step of some deletion: a new one, or one of those before.
+func deleting(t *testing.T, x *index.Index, m *indextest.Model, rng *rand.Rand, number int) index.Batch {
+	t.Helper()
+	d := index.Deletion{ID: fmt.Sprintf("D%d", number), Step: index.MarkDeletion, Act: index.Act{At: int64(number)}}
+	if marked, _, err := x.DeletionsIn(t.Context(), index.DeletionMarked, 1<<62, 0, 100); err != nil {
+		t.Fatal(err)
+	} else if len(marked) > 0 && rng.IntN(2) == 0 {
+		d.ID, d.Step = marked[rng.IntN(len(marked))].ID, index.UndoDeletion
+		if rng.IntN(3) == 0 {
+			d.Step = index.DecideDeletion
+		}
+		return index.Batch{Deletions: []index.Deletion{d}}
+	}
+	studies, err := m.Search(index.Query{Level: index.Series})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(studies) == 0 {
+		return index.Batch{}
+	}
+	some := studies[rng.IntN(len(studies))]
+	if d.StudyInstanceUID = first(some, 0x0020000D); rng.IntN(2) == 0 {
+		d.SeriesInstanceUID = first(some, 0x0020000E)
+	}
+	return index.Batch{Deletions: []index.Deletion{d}}
+}
+
+// holdToModel does to the model what the index did, when it should have.
+func holdToModel(t *testing.T, x *index.Index, m *indextest.Model, b index.Batch, seen map[string]int) {
+	t.Helper()
+	if len(b.Deletions) == 0 {
+		return
+	}
+	d := b.Deletions[0]
+	r, err := x.Deletion(t.Context(), d.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen[fmt.Sprintf("%d %v", d.Step, r.State)]++
+	switch d.Step {
+	case index.MarkDeletion:
+		m.Delete(d.ID, d.StudyInstanceUID, d.SeriesInstanceUID)
+	case index.UndoDeletion:
+		if done := m.Undo(d.ID); done != (r.State == index.DeletionUndone) {
+			t.Fatalf("undo of %s: the model did: %t, the index says %v", d.ID, done, r.State)
+		}
+	default:
+		m.Remove(d.ID)
 	}
 }
 
@@ -120,17 +212,16 @@ func compareLying(t *testing.T, x *index.Index, model *indextest.Model) {
 	t.Helper()
 	for _, id := range []index.JournalID{"node-1", "node-2"} {
 		got := map[string]index.Position{}
-		used := map[uint64]bool{}
 		for in, err := range x.Lying(t.Context(), id) {
 			if err != nil {
 				t.Fatal(err)
 			}
 			got[in.Key.SOPInstanceUID+in.Digest.String()] = in.At
-			used[in.At.Segment] = true
 		}
 		if want := model.Lying(id); !reflect.DeepEqual(got, want) {
 			t.Fatalf("%d instances lie in %s, the model has %d", len(got), id, len(want))
 		}
+		used := model.InUse(id)
 		if segments, err := x.SegmentsInUse(t.Context(), id); err != nil || !reflect.DeepEqual(segments, used) {
 			t.Fatalf("segments of %s in use: %v, want %v (%v)", id, segments, used, err)
 		}

@@ -32,6 +32,9 @@ func (c *change) plan(ctx context.Context, p *Plan) (bool, error) {
 	if known, err := c.packRow(ctx, p.PackID); err != nil || known != nil {
 		return known != nil, err
 	}
+	if doomed, err := c.isDeleted(ctx, p.PackID); err != nil || doomed {
+		return false, err
+	}
 	rows, err := c.plannable(ctx, p)
 	if err != nil || rows == nil {
 		return false, err
@@ -133,8 +136,11 @@ func (c *change) insertPack(ctx context.Context, name, study, series string, con
 // their rows. It refuses a pack that was never planned.
 func (c *change) archive(ctx context.Context, a PackArchive) (bool, error) {
 	p, err := c.packRow(ctx, a.PackID)
-	if err != nil || p == nil {
+	if err != nil {
 		return false, err
+	}
+	if p == nil {
+		return c.archiveDeleted(ctx, a)
 	}
 	if p.plan != nil {
 		if err := c.settle(ctx, p); err != nil {
@@ -155,10 +161,6 @@ func (c *change) settle(ctx context.Context, p *packRow) error {
 	if err := c.codec.decodeRow(p.plan, &plan); err != nil {
 		return err
 	}
-	entries := make([][memberBytes]byte, len(plan.SOPs))
-	for i, sop := range plan.SOPs {
-		entries[i] = member(sop, plan.Members[i])
-	}
 	drop := c.dropPlanned
 	if p.conflict {
 		drop = c.archiveConflicts
@@ -167,6 +169,14 @@ func (c *change) settle(ctx context.Context, p *packRow) error {
 		return err
 	}
 	delete(c.packed, p.study) // to be read again
-	_, err := c.archivePack.ExecContext(ctx, []byte(membersOf(entries)), len(entries), p.id)
+	_, err := c.archivePack.ExecContext(ctx, []byte(membersOfPlan(&plan)), len(plan.SOPs), p.id)
 	return err
+}
+
+func membersOfPlan(p *Plan) Members {
+	entries := make([][memberBytes]byte, len(p.SOPs))
+	for i, sop := range p.SOPs {
+		entries[i] = member(sop, p.Members[i])
+	}
+	return membersOf(entries)
 }

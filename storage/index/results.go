@@ -112,6 +112,9 @@ type SeriesWork struct {
 	Bytes     int64
 	// Newest is the latest Received of the series, in nanoseconds of Unix time.
 	Newest int64
+	// Generation counts the deletions that there were of it. What comes after
+	// one must not share a pack with what it removes.
+	Generation int64
 }
 
 // Stats counts what the index holds.

@@ -19,7 +19,7 @@ CREATE TABLE deletion (
 );
 CREATE INDEX deletion_study ON deletion (study);
 CREATE INDEX deletion_revision ON deletion (revision);
-CREATE INDEX deletion_open ON deletion (state, due) WHERE state < 3;
+CREATE INDEX deletion_open ON deletion (state, id) WHERE state < 3;
 
 -- What marked deletions took out of the tables of the same names, so that an
 -- undo puts it back. When a deletion is decided only the packs are left.

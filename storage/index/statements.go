@@ -27,6 +27,7 @@ type statements struct {
 
 	members, putPack, pack, archivePack *sql.Stmt
 	putCopy                             *sql.Stmt
+	deletedPack                         *sql.Stmt
 
 	owner, putOwner, retireOthers    *sql.Stmt
 	anyLeaving                       *sql.Stmt
@@ -105,6 +106,7 @@ func prepare(ctx context.Context, c *sql.Conn) (*statements, error) {
 		{&s.putPack, `INSERT INTO pack (name, study, series, conflict, instances, members, plan) VALUES (?, ?, ?, ?, ?, ?, ?)`},
 		{&s.pack, `SELECT id, study, series, conflict, plan FROM pack WHERE name = ?`},
 		{&s.archivePack, `UPDATE pack SET members = ?, instances = ?, plan = NULL WHERE id = ?`},
+		{&s.deletedPack, `SELECT EXISTS (SELECT 1 FROM deleted_pack WHERE name = ?)`},
 		{&s.putCopy, `INSERT INTO copy VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`},
 	}...) {
 		stmt, err := c.PrepareContext(ctx, p.sql) //nolint:sqlclosecheck // close closes all

@@ -43,6 +43,10 @@ type Batch struct {
 	Adopted []AdoptedPack `cbor:"5,keyasint,omitempty"`
 	// Journals tells whose journals are, and which are retired.
 	Journals []JournalChange `cbor:"6,keyasint,omitempty"`
+	// Deletions are steps of deletions, Protections change what must not be
+	// deleted.
+	Deletions   []Deletion   `cbor:"7,keyasint,omitempty"`
+	Protections []Protection `cbor:"8,keyasint,omitempty"`
 }
 
 // Plan fixes which instances a pack will hold, before it is written: a crash

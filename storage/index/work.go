@@ -40,12 +40,13 @@ func (x *Index) QuietIn(ctx context.Context, in JournalID, before, packBytes int
 	read := func(conflict bool) func(*sql.Rows) error {
 		return func(rows *sql.Rows) error {
 			w := SeriesWork{Conflict: conflict}
-			err := rows.Scan(&w.StudyInstanceUID, &w.SeriesInstanceUID, &w.Instances, &w.Bytes, &w.Newest)
+			err := rows.Scan(&w.StudyInstanceUID, &w.SeriesInstanceUID, &w.Instances, &w.Bytes, &w.Newest, &w.Generation)
 			work = append(work, w)
 			return err
 		}
 	}
-	err := each(ctx, x.read, `SELECT s.uid, e.uid, e.unplanned, e.bytes, e.newest FROM series e JOIN study s ON s.id = e.study
+	err := each(ctx, x.read, `SELECT s.uid, e.uid, e.unplanned, e.bytes, e.newest,
+		(SELECT count(*) FROM deletion d WHERE d.study = s.uid AND d.series IN ('', e.uid)) FROM series e JOIN study s ON s.id = e.study
 		WHERE e.unplanned > 0 AND (e.newest < ?1 OR e.bytes >= ?2)
 		AND (?4 = '' OR EXISTS (SELECT 1 FROM instance i WHERE i.series = e.id AND i.pack IS NULL AND i.journal = ?4))
 		ORDER BY e.newest, e.id LIMIT ?3`,
@@ -53,7 +54,7 @@ func (x *Index) QuietIn(ctx context.Context, in JournalID, before, packBytes int
 	if err != nil || len(work) >= limit {
 		return work, err
 	}
-	err = each(ctx, x.read, `SELECT study, series, count(*), sum(size), max(received) AS newest FROM conflict
+	err = each(ctx, x.read, `SELECT study, series, count(*), sum(size), max(received) AS newest, 0 FROM conflict
 		WHERE live = 1 AND pack IS NULL GROUP BY study, series HAVING (newest < ?1 OR sum(size) >= ?2)
 		AND (?4 = '' OR max(journal = ?4)) ORDER BY newest, study, series LIMIT ?3`,
 		[]any{before, packBytes, limit - len(work), string(in)}, read(true))
@@ -122,12 +123,13 @@ func copiesOf(ctx context.Context, q querier, packID string) (copies []PackArchi
 }
 
 // SegmentsInUse is the set of a journal's segments in which instances lie that
-// are in no archived pack. A segment that is not in it, and not past Applied,
+// are in no archived pack, those that are marked as deleted included. A segment that is not in it, and not past Applied,
 // may be removed after Sync.
 func (x *Index) SegmentsInUse(ctx context.Context, id JournalID) (map[uint64]bool, error) {
 	used := make(map[uint64]bool)
 	err := each(ctx, x.read, `SELECT DISTINCT segment FROM instance WHERE journal = ?1
-		UNION SELECT DISTINCT segment FROM conflict WHERE journal = ?1 AND live = 1`, []any{string(id)}, func(rows *sql.Rows) error {
+		UNION SELECT DISTINCT segment FROM conflict WHERE journal = ?1 AND live = 1
+		UNION SELECT DISTINCT segment FROM deleted_instance WHERE journal = ?1`, []any{string(id)}, func(rows *sql.Rows) error {
 		var segment int64
 		err := rows.Scan(&segment)
 		used[uint64(segment)] = true

@@ -13,8 +13,8 @@ import (
 
 // Model is the index as one would write it on a napkin: everything in memory,
 // every instance for ever, every question answered by looking at all. It knows
-// received instances, plans and archived packs, but no attributes that are
-// filled in later.
+// received instances, plans, archived packs and deletions, but no attributes
+// that are filled in later.
 type Model struct {
 	byName    map[string]*index.Instance // SOPInstanceUID
 	aside     map[string]bool            // SOPInstanceUID and Digest
@@ -24,7 +24,10 @@ type Model struct {
 	plans     map[string]index.Plan
 	owner     map[index.JournalID]string
 	retired   map[index.JournalID]bool
-	issuers   map[string]storage.Issuer // of each study's patient
+	issuers   map[string]storage.Issuer    // of each study's patient
+	deleted   map[string][]*index.Instance // by deletion, as long as it can be undone
+	left      map[string]*index.Instance   // where those lay that were never archived, as at has it
+	leftOf    map[string]storage.Issuer    // by deletion, the issuer of its study
 }
 
 // NewModel is an empty Model.
@@ -32,7 +35,8 @@ func NewModel() *Model {
 	return &Model{byName: map[string]*index.Instance{}, aside: map[string]bool{}, studies: map[string][]*index.Instance{},
 		watermark: map[index.JournalID]index.Position{}, at: map[string]*index.Instance{},
 		plans: map[string]index.Plan{}, owner: map[index.JournalID]string{}, retired: map[index.JournalID]bool{},
-		issuers: map[string]storage.Issuer{}}
+		issuers: map[string]storage.Issuer{},
+		deleted: map[string][]*index.Instance{}, left: map[string]*index.Instance{}, leftOf: map[string]storage.Issuer{}}
 }
 
 // Receive applies the received instances of a batch, and tells what they are.
@@ -105,7 +109,7 @@ func (m *Model) receive(in *index.Instance) index.Outcome {
 	if held != nil {
 		why = index.WhyDigest
 	}
-	if len(study) > 0 && m.otherPatient(study[0], in) {
+	if len(study) > 0 && m.otherPatient(study[0], in, index.IssuerOf(in.Attributes)) {
 		why = index.WhyPatient
 	}
 	if why != index.WhyNone {
@@ -116,17 +120,17 @@ func (m *Model) receive(in *index.Instance) index.Outcome {
 	m.byName[in.Key.SOPInstanceUID] = in
 	m.at[name] = in
 	m.studies[in.Key.StudyInstanceUID] = append(study, in)
-	m.takeIssuer(in)
+	m.takeIssuer(in, index.IssuerOf(in.Attributes))
 	return index.Outcome{Standing: index.StandingNew}
 }
 
-func (m *Model) otherPatient(first, in *index.Instance) bool {
-	has, says := m.issuers[in.Key.StudyInstanceUID], index.IssuerOf(in.Attributes)
+func (m *Model) otherPatient(first, in *index.Instance, says storage.Issuer) bool {
+	has := m.issuers[in.Key.StudyInstanceUID]
 	return of(first.Attributes, 0x00100020) != of(in.Attributes, 0x00100020) || stated(has) && stated(says) && has != says
 }
 
-func (m *Model) takeIssuer(in *index.Instance) {
-	has, says := m.issuers[in.Key.StudyInstanceUID], index.IssuerOf(in.Attributes)
+func (m *Model) takeIssuer(in *index.Instance, says storage.Issuer) {
+	has := m.issuers[in.Key.StudyInstanceUID]
 	if says.Key() != "" && !stated(has) && (stated(says) || has.Key() == "") {
 		m.issuers[in.Key.StudyInstanceUID] = says
 	}
@@ -135,6 +139,78 @@ func (m *Model) takeIssuer(in *index.Instance) {
 // stated tells whether somebody said who the issuer is.
 func stated(is storage.Issuer) bool {
 	return is.Key() != "" && !strings.HasPrefix(is.Name, storage.AssumedIssuer)
+}
+
+// Delete takes a study, or a series of it, out of sight.
+func (m *Model) Delete(id, study, series string) {
+	var left []*index.Instance
+	for _, in := range m.studies[study] {
+		if series == "" || in.Key.SeriesInstanceUID == series {
+			m.deleted[id] = append(m.deleted[id], in)
+			delete(m.byName, in.Key.SOPInstanceUID)
+			name := in.Key.SOPInstanceUID + in.Digest.String()
+			if at, ok := m.at[name]; ok {
+				m.left[id+name] = at
+				delete(m.at, name)
+			}
+		} else {
+			left = append(left, in)
+		}
+	}
+	m.leftOf[id] = m.issuers[study]
+	if m.studies[study] = left; left == nil {
+		delete(m.studies, study)
+		delete(m.issuers, study)
+	}
+}
+
+// Undo puts back what a deletion took, unless some of it has come again; it
+// tells whether it did.
+func (m *Model) Undo(id string) bool {
+	back := m.deleted[id]
+	for _, in := range back {
+		if m.aside[in.Key.SOPInstanceUID+in.Digest.String()] || m.byName[in.Key.SOPInstanceUID] != nil {
+			return false
+		}
+		for _, there := range m.studies[in.Key.StudyInstanceUID] {
+			if there.Key.SeriesInstanceUID == in.Key.SeriesInstanceUID || m.otherPatient(there, in, m.leftOf[id]) {
+				return false
+			}
+		}
+	}
+	for _, in := range back {
+		m.byName[in.Key.SOPInstanceUID] = in
+		m.studies[in.Key.StudyInstanceUID] = append(m.studies[in.Key.StudyInstanceUID], in)
+		name := in.Key.SOPInstanceUID + in.Digest.String()
+		if at, ok := m.left[id+name]; ok {
+			m.at[name] = at
+		}
+		m.takeIssuer(in, m.leftOf[id])
+	}
+	m.Remove(id)
+	return len(back) > 0
+}
+
+// Remove ends the time in which a deletion can be undone.
+func (m *Model) Remove(id string) {
+	for _, in := range m.deleted[id] {
+		delete(m.left, id+in.Key.SOPInstanceUID+in.Digest.String())
+	}
+	delete(m.deleted, id)
+}
+
+// InUse is the segments of a journal in which something lies, or would after
+// an undo.
+func (m *Model) InUse(id index.JournalID) map[uint64]bool {
+	used := map[uint64]bool{}
+	for _, lying := range []map[string]*index.Instance{m.at, m.left} {
+		for _, in := range lying {
+			if in.At.Journal == id {
+				used[in.At.Segment] = true
+			}
+		}
+	}
+	return used
 }
 
 // Conflicts is how many instances are kept aside.
