@@ -201,8 +201,10 @@ func (a *Archiver) newPlan(w index.SeriesWork, members []memberID) index.Plan {
 	return p
 }
 
+// packID also depends on how often the series was deleted: the removal of what
+// it was must not meet what it is.
 func packID(w index.SeriesWork, members []memberID) string {
-	return pack.ID(w.StudyInstanceUID, w.SeriesInstanceUID, w.Conflict, func(yield func(string, storage.Digest) bool) {
+	return pack.ID(w.StudyInstanceUID, w.SeriesInstanceUID, w.Conflict, w.Generation, func(yield func(string, storage.Digest) bool) {
 		for _, m := range members {
 			if !yield(m.sop, m.digest) {
 				return
@@ -235,7 +237,7 @@ func (a *Archiver) finishPlans(ctx context.Context) error {
 	var failed []error
 	for i, p := range plans {
 		err := a.write(ctx, p)
-		if err == nil {
+		if err == nil || errors.Is(err, errUnplanned) {
 			continue
 		}
 		// One pack that cannot be written keeps no other back, an archive that
@@ -347,6 +349,10 @@ func soundChecksum(ctx context.Context, blob *packBlob) (uint32, error) {
 	return sum.Sum32(), err
 }
 
+// errUnplanned: what the plan is of was deleted meanwhile, and the plan with
+// it.
+var errUnplanned = errors.New("no longer planned")
+
 // members are the plan's instances in the plan's order, as they lie in the
 // journal.
 func (a *Archiver) members(ctx context.Context, p index.Plan) ([]pack.Member, error) {
@@ -364,6 +370,9 @@ func (a *Archiver) members(ctx context.Context, p index.Plan) ([]pack.Member, er
 	for i, sop := range p.SOPs {
 		in, ok := at[memberID{sop, p.Members[i]}]
 		if !ok {
+			if planned, err := a.o.Index.IsPlanned(ctx, p.PackID); err == nil && !planned {
+				return nil, errUnplanned
+			}
 			return nil, fmt.Errorf("%w: planned instance %s is not in the journal", storage.ErrCorrupt, sop)
 		}
 		j := newJournaled(in, a.o.Journals)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive"
@@ -102,7 +101,11 @@ func (c *check) journal(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if has != index.StandingDuplicate {
+		deleted, err := c.Index.DeletedAt(ctx, r.Instance.Key.StudyInstanceUID, r.Instance.Key.SeriesInstanceUID, indexPosition(c.id, e.Position))
+		if err != nil {
+			return err
+		}
+		if has != index.StandingDuplicate && !deleted {
 			c.problem("journal at %v: instance %s was acknowledged but is not in the index", e.Position, r.Instance.Key.SOPInstanceUID)
 		}
 		return nil
@@ -212,12 +215,20 @@ func (c *check) strays(ctx context.Context) error {
 	for _, p := range plans {
 		c.known[pack.Key(p.StudyInstanceUID, p.SeriesInstanceUID, p.PackID, p.Conflict)] = true
 	}
+	deleted, err := deletedKeys(ctx, c.Index)
+	if err != nil {
+		return err
+	}
 	for _, a := range c.Archives {
 		for st, err := range a.List(ctx, "") {
 			if err != nil {
 				return err
 			}
-			if strings.HasSuffix(st.Key, pack.Suffix) && !c.known[st.Key] {
+			switch state, was := deleted[st.Key]; {
+			case !isPack(st.Key) || c.known[st.Key] || was && state != index.DeletionRemoved:
+			case was:
+				c.problem("archive: pack %s was deleted and removed, but lies in %s", st.Key, a)
+			default:
 				c.problem("archive: pack %s is not in the index; 'cigogne rebuild' would enter it", st.Key)
 			}
 		}
@@ -233,4 +244,24 @@ func (c *check) named(name string) archive.Archive {
 		}
 	}
 	return nil
+}
+
+// deletedKeys are the keys of all packs that were deleted, with what is to
+// become of them.
+func deletedKeys(ctx context.Context, x *index.Index) (map[string]index.DeletionState, error) {
+	keys := map[string]index.DeletionState{}
+	for after := int64(0); ; {
+		records, err := x.Deletions(ctx, after, sweepList)
+		if err != nil || len(records) == 0 {
+			return keys, err
+		}
+		for _, r := range records {
+			for _, p := range r.Packs {
+				if r.State != index.DeletionUndone {
+					keys[packKey(r.StudyInstanceUID, p)] = r.State
+				}
+			}
+			after = r.Revision
+		}
+	}
 }

@@ -2,13 +2,11 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"path"
 	"strings"
 
-	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive"
 	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/index"
@@ -32,17 +30,30 @@ type RebuildOptions struct {
 // Rebuilt counts what a rebuild entered.
 type Rebuilt struct {
 	Packs, Packed, Journaled, Problems int
+	// Deletions are those that the archives tell of; what they cover is not
+	// among the packs and journal records, unless it can be undone.
+	Deletions int
 }
 
-// Rebuild makes the index anew from the archive's packs and the journal alone.
+// Rebuild makes the index anew from the archive's packs and notes and the
+// journal alone. What was deleted does not come back.
 func Rebuild(ctx context.Context, o RebuildOptions) (Rebuilt, error) {
 	b := &rebuild{RebuildOptions: o, seen: map[string]bool{}}
+	if err := b.notes(ctx); err != nil {
+		return b.done, err
+	}
+	if err := b.restoreMarked(ctx); err != nil {
+		return b.done, err
+	}
 	for _, prefix := range []string{pack.StudiesPrefix, pack.ConflictsPrefix} {
 		for _, a := range o.Archives {
 			if err := b.packs(ctx, a, prefix); err != nil {
 				return b.done, err
 			}
 		}
+	}
+	if err := b.restoreOthers(ctx); err != nil {
+		return b.done, err
 	}
 	if err := b.journal(ctx); err != nil {
 		return b.done, err
@@ -54,6 +65,7 @@ type rebuild struct {
 	RebuildOptions
 	done Rebuilt
 	seen map[string]bool // keys of the packs that were entered
+	told restored
 }
 
 func (b *rebuild) problem(format string, args ...any) {
@@ -80,16 +92,13 @@ func (b *rebuild) packs(ctx context.Context, a archive.Archive, prefix string) e
 			b.problem("%s: not a pack", st.Key)
 			continue
 		}
-		err := b.pack(ctx, a, st)
-		if err == nil {
-			b.progress()
-			continue
+		deleted, err := b.deletedPack(ctx, a, st)
+		if !deleted && err == nil {
+			err = b.pack(ctx, a, st)
 		}
-		// One pack may be left out, an archive or an index that fails may not.
-		if cerr := a.Check(ctx); cerr != nil || !errors.Is(err, storage.ErrCorrupt) {
-			return fmt.Errorf("%s: %w", st.Key, errors.Join(err, cerr))
+		if err := b.leaveOut(ctx, a, st.Key, err); err != nil {
+			return err
 		}
-		b.problem("%s: %v", st.Key, err)
 	}
 	return nil
 }
@@ -145,23 +154,26 @@ func (b *rebuild) read(ctx context.Context, a archive.Archive, st archive.Stat) 
 func (b *rebuild) journal(ctx context.Context) error {
 	id := index.JournalID(b.Journal.ID())
 	var batch []index.Instance
+	var through index.Position
 	apply := func() error {
-		if len(batch) == 0 {
-			return nil
-		}
-		_, err := b.Index.Apply(ctx, index.Batch{Through: batch[len(batch)-1].At, Received: batch})
+		_, err := b.Index.Apply(ctx, index.Batch{Through: through, Received: batch})
 		b.done.Journaled += len(batch)
 		batch = batch[:0]
 		b.progress()
 		return err
 	}
 	err := b.Journal.Replay(ctx, journal.Position{}, func(e journal.Entry) error {
+		through = indexPosition(id, e.Position)
 		r, err := readRecord(ctx, b.Journal, e)
 		if err != nil {
 			b.problem("journal at %v: %v", e.Position, err)
 			return nil
 		}
-		batch = append(batch, r.indexed(id, e.Position))
+		in := r.indexed(id, e.Position)
+		if b.covers(&in) != nil {
+			return nil // it was deleted, and entered before when that can be undone
+		}
+		batch = append(batch, in)
 		if len(batch) < batchRows {
 			return nil
 		}

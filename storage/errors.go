@@ -27,6 +27,8 @@ var (
 	ErrUnavailable = errors.New("unavailable")
 	// ErrUnsupported: understood, but not something this node does.
 	ErrUnsupported = errors.New("not supported")
+	// ErrProtected: a hold or a retention rule keeps it.
+	ErrProtected = errors.New("protected")
 	// ErrForbidden: the asker may not.
 	ErrForbidden = errors.New("forbidden")
 )

@@ -309,8 +309,9 @@ func TestConflicts(t *testing.T) {
 
 func TestIDAndKey(t *testing.T) {
 	members := ctSeries(5, 10, 50)
+	generation := int64(0)
 	id := func(conflict bool, members []pack.Member) string {
-		return pack.ID(study, series, conflict, func(yield func(string, storage.Digest) bool) {
+		return pack.ID(study, series, conflict, generation, func(yield func(string, storage.Digest) bool) {
 			for _, m := range members {
 				if !yield(m.Key.SOPInstanceUID, m.Digest) {
 					return
@@ -328,6 +329,9 @@ func TestIDAndKey(t *testing.T) {
 	}
 	if want == id(false, changed) || want == id(false, members[1:]) || want == id(true, members) {
 		t.Errorf("ID %q is that of other members", want)
+	}
+	if generation = 1; want == id(false, members) {
+		t.Errorf("ID %q is that of another generation", want)
 	}
 	if key := pack.Key(study, series, want, false); key != "studies/"+study+"/"+series+"/"+want+".zip" {
 		t.Error(key)

@@ -69,8 +69,9 @@ type Header struct {
 
 // ID names the pack of these instances of a series, each given by its
 // SOPInstanceUID and Digest: 32 hexadecimal digits that depend on all
-// arguments but not on the order of the members.
-func ID(study, series string, conflict bool, members iter.Seq2[string, storage.Digest]) string {
+// arguments but not on the order of the members. Equal packs of different
+// generations have different names.
+func ID(study, series string, conflict bool, generation int64, members iter.Seq2[string, storage.Digest]) string {
 	var names []string
 	for sop, digest := range members {
 		names = append(names, sop+" "+digest.String()+"\n")
@@ -80,6 +81,9 @@ func ID(study, series string, conflict bool, members iter.Seq2[string, storage.D
 	h.Write(fmt.Appendf(nil, "%s %d %s %s %t %d\n", format, 1, study, series, conflict, len(names)))
 	for _, n := range names {
 		h.Write([]byte(n))
+	}
+	if generation > 0 {
+		h.Write(fmt.Appendf(nil, "generation %d\n", generation))
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }

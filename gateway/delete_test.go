@@ -1,0 +1,641 @@
+package gateway_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/archive"
+	"github.com/esante-alsace/cigogne/storage/archive/mem"
+	"github.com/esante-alsace/cigogne/storage/archive/set"
+	"github.com/esante-alsace/cigogne/storage/index"
+)
+
+// keeping is a node with what deletes and what keeps from deleting; its
+// sweeper is called by hand, its clock set by hand.
+type keeping struct {
+	*node
+	each      []archive.Archive
+	custodian *gateway.Custodian
+	sweeper   *gateway.Sweeper
+	at        time.Time
+	forgotten map[string]bool
+}
+
+const grace = 24 * time.Hour
+
+func keep(t *testing.T, n *node, each ...archive.Archive) *keeping {
+	t.Helper()
+	k := &keeping{node: n, each: each, at: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), forgotten: map[string]bool{}}
+	k.wire()
+	if _, err := k.custodian.Retain(t.Context(), new(int), gateway.Request{}); err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func (k *keeping) wire() {
+	log, now := slog.New(slog.DiscardHandler), func() time.Time { return k.at }
+	k.sweeper = gateway.NewSweeper(gateway.SweeperOptions{
+		Index: k.index, Proposer: k.proposer, Archives: k.each, Confirm: time.Hour, Logger: log, Now: now,
+		Forget: func(keys ...string) {
+			for _, key := range keys {
+				k.forgotten[key] = true
+			}
+		},
+	})
+	k.custodian = gateway.NewCustodian(gateway.CustodianOptions{
+		Index: k.index, Proposer: k.proposer, Indexer: k.indexer, Sweeper: k.sweeper, Grace: grace, Logger: log, Now: now,
+	})
+}
+
+// restart closes the node and opens it as after a crash.
+func (k *keeping) restart() {
+	k.node = k.again()
+	k.wire()
+}
+
+func (k *keeping) delete(study string) gateway.Deleted {
+	k.t.Helper()
+	d, err := k.custodian.Delete(k.t.Context(), gateway.Request{StudyInstanceUID: study, By: "odile", Why: "sent twice"})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return d
+}
+
+func (k *keeping) undo(id string) {
+	k.t.Helper()
+	if _, err := k.custodian.Undo(k.t.Context(), id, "odile", "a mistake"); err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+func (k *keeping) sweep() {
+	k.t.Helper()
+	if err := k.sweeper.Pass(k.t.Context()); err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+// end lets time pass until everything that was deleted is removed.
+func (k *keeping) end() {
+	k.t.Helper()
+	k.at = k.at.Add(grace)
+	k.sweep()
+	k.at = k.at.Add(time.Hour)
+	k.sweep()
+}
+
+func (k *keeping) expectNothing(study string) {
+	k.t.Helper()
+	if found, err := k.reader.Instances(k.t.Context(), gateway.Selector{StudyInstanceUID: study}); !errors.Is(err, storage.ErrNotFound) {
+		k.t.Errorf("%d instances of study %s are there (%v)", len(found), study, err)
+	}
+	for _, err := range k.finder.Search(k.t.Context(), index.Query{Level: index.Study, StudyInstanceUID: study}) {
+		k.t.Errorf("study %s is found (%v)", study, err)
+	}
+}
+
+func (k *keeping) expectState(id string, want index.DeletionState) gateway.DeletionStatus {
+	k.t.Helper()
+	s, err := k.custodian.Deletion(k.t.Context(), id)
+	if err != nil || s.State != want {
+		k.t.Fatalf("deletion %s is %v, want %v (%v)", id, s.State, want, err)
+	}
+	return s
+}
+
+// objects are the keys in an archive that begin with the prefix.
+func objects(t testing.TB, a archive.Archive, prefix string) (keys []string) {
+	t.Helper()
+	for st, err := range a.List(t.Context(), prefix) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, st.Key)
+	}
+	return keys
+}
+
+// rebuilt is the node over an index that was made anew.
+func (k *keeping) rebuilt() *keeping {
+	k.t.Helper()
+	if err := k.indexer.Await(k.t.Context()); err != nil {
+		k.t.Fatal(err)
+	}
+	path := filepath.Join(k.t.TempDir(), "index.db")
+	fresh, err := index.Open(k.t.Context(), index.Options{Path: path})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	k.t.Cleanup(func() { fresh.Close() })
+	_, err = gateway.Rebuild(k.t.Context(), gateway.RebuildOptions{
+		Index: fresh, Archives: k.each, Journal: k.journal, Problem: func(what string) { k.t.Errorf("rebuild: %s", what) },
+	})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	for problem, err := range fresh.Check(k.t.Context()) {
+		k.t.Errorf("rebuilt index: %s %v", problem, err)
+	}
+	n := *k.node
+	n.index, n.proposer = fresh, &proposer{index: fresh}
+	n.reader = gateway.NewRetriever(gateway.RetrieverOptions{Index: fresh, Indexer: n.indexer, Journal: n.journal, Archive: n.archive})
+	n.finder = gateway.NewSearcher(fresh, n.indexer, n.reader)
+	other := &keeping{node: &n, each: k.each, at: k.at, forgotten: map[string]bool{}}
+	other.wire()
+	return other
+}
+
+// TestDelete: what is deleted is gone at once, can be put back, and is removed
+// at the end from every archive, also from one that was away.
+func TestDelete(t *testing.T) {
+	first, second := openDir(t), &away{Archive: openDir(t)}
+	all, err := set.New([]archive.Archive{first, second}, set.Options{Copies: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := keep(t, open(t, t.TempDir(), all), first, second)
+	packed, live, other := tiny(1, 3), tiny(2, 2), tiny(3, 2)
+	k.mustStore(packed.Instances...)
+	k.mustStore(other.Instances...)
+	k.pass()
+	k.mustStore(live.Instances...)
+
+	a, b := k.delete(packed.StudyInstanceUID), k.delete(live.StudyInstanceUID)
+	if a.Instances != 3 || a.Series != 1 || len(a.Packs) != 1 || b.Instances != 2 || len(b.Packs) != 0 {
+		t.Errorf("deleted %+v and %+v", a, b)
+	}
+	if again := k.delete(packed.StudyInstanceUID); !again.Before || again.ID != a.ID {
+		t.Errorf("deleted again: %+v", again)
+	}
+	k.expectNothing(packed.StudyInstanceUID)
+	k.expectNothing(live.StudyInstanceUID)
+	k.pass()
+	if got := k.unreleased(); got < 2 {
+		t.Errorf("the journal holds %d entries: what is marked was released", got)
+	}
+	for _, one := range k.each {
+		if got := objects(t, one, "deleted/"); len(got) != 2 {
+			t.Errorf("notes in %s: %v", one, got)
+		}
+	}
+	k.undo(a.ID)
+	k.undo(b.ID)
+	k.undo(b.ID) // to say so again is no failure
+	k.expect(packed.StudyInstanceUID, packed.Instances...)
+	k.expect(live.StudyInstanceUID, live.Instances...)
+
+	a, b = k.delete(packed.StudyInstanceUID), k.delete(live.StudyInstanceUID)
+	k.at = k.at.Add(grace - 1)
+	k.sweep()
+	k.expectState(a.ID, index.DeletionMarked)
+	second.gone = true
+	k.at = k.at.Add(time.Hour)
+	if err := k.sweeper.Pass(t.Context()); err == nil {
+		t.Error("a pass while an archive is away did not fail")
+	}
+	s := k.expectState(a.ID, index.DeletionDecided)
+	if s.Left != 1 || s.Trouble == nil || !k.forgotten[a.Packs[0].Key] {
+		t.Errorf("status %+v", s)
+	}
+	if n, since := k.sweeper.Troubles(); n != 1 || !since.Equal(k.at) {
+		t.Errorf("%d troubles since %v", n, since)
+	}
+	k.expectState(b.ID, index.DeletionRemoved)
+	if got := objects(t, first, "studies/"+packed.StudyInstanceUID); len(got) != 0 {
+		t.Errorf("still in the first archive: %v", got)
+	}
+	k.pass()
+	if got := k.unreleased(); got != 0 {
+		t.Errorf("the journal still holds %d entries", got)
+	}
+	k.restart()
+	k.at = k.at.Add(time.Hour)
+	if _, err := k.custodian.Undo(t.Context(), a.ID, "", ""); !errors.Is(err, storage.ErrConflict) {
+		t.Errorf("undone when it was too late: %v", err)
+	}
+	second.gone = false
+	k.sweep()
+	k.expectState(a.ID, index.DeletionRemoved)
+	if got := objects(t, second, "studies/"+packed.StudyInstanceUID); len(got) != 0 {
+		t.Errorf("still in the second archive: %v", got)
+	}
+	k.expect(other.StudyInstanceUID, other.Instances...)
+	k.checked()
+}
+
+func (a *away) Remove(ctx context.Context, key string) error {
+	if a.gone {
+		return storage.ErrUnavailable
+	}
+	return a.Archive.Remove(ctx, key)
+}
+
+func (a *away) Check(ctx context.Context) error {
+	if a.gone {
+		return storage.ErrUnavailable
+	}
+	return a.Archive.Check(ctx)
+}
+
+// checked fails the test when the stores do not fit each other.
+func (k *keeping) checked() {
+	k.t.Helper()
+	_, err := gateway.Check(k.t.Context(), gateway.CheckOptions{
+		Index: k.index, Archives: k.each, Journal: k.journal, Problem: func(what string) { k.t.Errorf("fsck: %s", what) },
+	})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+// TestDeleteAgain: what is pushed again after a deletion is new; neither the
+// removal of what it was nor a rebuild touches it.
+func TestDeleteAgain(t *testing.T) {
+	for _, when := range []string{"in the journal", "in a pack"} {
+		t.Run(when, func(t *testing.T) {
+			a := mem.New()
+			k := keep(t, open(t, t.TempDir(), a), a)
+			study := tiny(1, 3)
+			k.mustStore(study.Instances...)
+			if when == "in a pack" {
+				k.pass()
+			}
+			d := k.delete(study.StudyInstanceUID)
+			k.mustStore(study.Instances...)
+			k.expect(study.StudyInstanceUID, study.Instances...)
+			k.pass()
+			if _, err := k.custodian.Undo(t.Context(), d.ID, "", ""); !errors.Is(err, storage.ErrConflict) {
+				t.Errorf("undone on top of what came again: %v", err)
+			}
+			k.rebuilt().expect(study.StudyInstanceUID, study.Instances...)
+			k.end()
+			k.expectState(d.ID, index.DeletionRemoved)
+			k.expect(study.StudyInstanceUID, study.Instances...)
+			k.rebuilt().expect(study.StudyInstanceUID, study.Instances...)
+			if got := objects(t, a, "studies/"); len(got) != 1 {
+				t.Errorf("packs %v", got)
+			}
+			k.checked()
+		})
+	}
+}
+
+// TestDeletedStaysDeleted: an index that is made anew from archives and
+// journal shows nothing that was deleted, can undo what could be undone, and
+// goes on removing.
+func TestDeletedStaysDeleted(t *testing.T) {
+	a := mem.New()
+	k := keep(t, open(t, t.TempDir(), a), a)
+	packed, live, removed, left := tiny(1, 3), tiny(2, 2), tiny(3, 4), tiny(4, 1)
+	k.mustStore(removed.Instances...)
+	k.mustStore(packed.Instances...)
+	k.pass()
+	k.mustStore(live.Instances...)
+	k.mustStore(left.Instances...) // keeps the segment
+	gone := k.delete(removed.StudyInstanceUID)
+	k.end()
+	k.expectState(gone.ID, index.DeletionRemoved)
+	one, two := k.delete(packed.StudyInstanceUID), k.delete(live.StudyInstanceUID)
+
+	k.checked()
+	r := k.rebuilt()
+	for _, study := range []string{packed.StudyInstanceUID, live.StudyInstanceUID, removed.StudyInstanceUID} {
+		r.expectNothing(study)
+	}
+	r.expect(left.StudyInstanceUID, left.Instances...)
+	for _, id := range []string{gone.ID, one.ID, two.ID} {
+		was, err := k.index.Deletion(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		is, err := r.index.Deletion(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, b := asJSON(t, was), asJSON(t, is); a != b {
+			t.Errorf("deletion %s\nwas %s\nis  %s", id, a, b)
+		}
+	}
+	r.undo(one.ID)
+	r.undo(two.ID)
+	r.expect(packed.StudyInstanceUID, packed.Instances...)
+	r.expect(live.StudyInstanceUID, live.Instances...)
+
+	// Its notes say that it was undone: another rebuild shows it.
+	r.rebuilt().expect(packed.StudyInstanceUID, packed.Instances...)
+}
+
+func asJSON(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestRemovedComesBack: an archive that was away while a study was removed
+// everywhere else, and an index that was lost, do not bring it back.
+func TestRemovedComesBack(t *testing.T) {
+	first, second := openDir(t), openDir(t)
+	all, err := set.New([]archive.Archive{first, second}, set.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := keep(t, open(t, t.TempDir(), all), first, second)
+	study := tiny(1, 3)
+	k.mustStore(study.Instances...)
+	k.pass()
+	k.each = k.each[:1] // nobody told of the second
+	k.wire()
+	d := k.delete(study.StudyInstanceUID)
+	k.at = k.at.Add(2 * grace)
+	if err := k.sweeper.Pass(t.Context()); err == nil || !strings.Contains(err.Error(), "not configured") {
+		t.Errorf("a copy in an archive that is not configured: %v", err)
+	}
+	k.expectState(d.ID, index.DeletionDecided)
+	k.each = append(k.each, second)
+	r := k.rebuilt()
+	r.expectNothing(study.StudyInstanceUID)
+	r.expectState(d.ID, index.DeletionDecided)
+	r.at = r.at.Add(time.Hour)
+	r.sweep()
+	r.expectState(d.ID, index.DeletionRemoved)
+	if got := objects(t, second, "studies/"); len(got) != 0 {
+		t.Errorf("still there: %v", got)
+	}
+}
+
+// TestDeleteCrash cuts the sweeper off before and after each of its steps;
+// after a restart it comes to the same end.
+func TestDeleteCrash(t *testing.T) {
+	cut := errors.New("cut off")
+	is := func(s index.DeletionStep) func(index.Batch) error {
+		return func(b index.Batch) error { return ifThen(len(b.Deletions) > 0 && b.Deletions[0].Step == s, cut) }
+	}
+	for _, c := range []struct {
+		name    string
+		arrange func(*keeping, *stubborn)
+	}{
+		{"before it is decided", func(k *keeping, _ *stubborn) { k.proposer.fail(is(index.DecideDeletion), nil) }},
+		{"after it is decided", func(k *keeping, _ *stubborn) { k.proposer.fail(nil, is(index.DecideDeletion)) }},
+		{"before a note", func(_ *keeping, a *stubborn) { a.before = cut }},
+		{"after a note", func(_ *keeping, a *stubborn) { a.after = cut }},
+		{"before a removal", func(_ *keeping, a *stubborn) { a.removing = cut }},
+		{"after a removal", func(_ *keeping, a *stubborn) { a.removed = cut }},
+		{"before it is gone", func(k *keeping, _ *stubborn) { k.proposer.fail(is(index.PackGone), nil) }},
+		{"after it is gone", func(k *keeping, _ *stubborn) { k.proposer.fail(nil, is(index.PackGone)) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := &stubborn{faulty: faulty{Archive: mem.New()}}
+			k := keep(t, open(t, t.TempDir(), a), a)
+			study, other := tiny(1, 3), tiny(2, 2)
+			k.mustStore(study.Instances...)
+			k.mustStore(other.Instances...)
+			k.pass()
+			d := k.delete(study.StudyInstanceUID)
+			k.at = k.at.Add(grace + time.Hour)
+			c.arrange(k, a)
+			if err := k.sweeper.Pass(t.Context()); !errors.Is(err, cut) {
+				t.Fatalf("the pass was not cut off: %v", err)
+			}
+			a.before, a.after, a.removing, a.removed = nil, nil, nil, nil
+			k.restart()
+			k.expectNothing(study.StudyInstanceUID)
+			k.rebuilt().expectNothing(study.StudyInstanceUID)
+			k.end()
+			k.expectState(d.ID, index.DeletionRemoved)
+			if got := objects(t, a, "studies/"+study.StudyInstanceUID); len(got) != 0 {
+				t.Errorf("still there: %v", got)
+			}
+			if got := objects(t, a, "deleted/"); len(got) != 1 {
+				t.Errorf("notes %v", got)
+			}
+			k.expect(other.StudyInstanceUID, other.Instances...)
+			k.checked()
+		})
+	}
+}
+
+// stubborn is an archive whose Remove of a pack fails when told so.
+type stubborn struct {
+	faulty
+	removing, removed error
+}
+
+func (s *stubborn) Remove(ctx context.Context, key string) error {
+	if !strings.HasSuffix(key, ".zip") {
+		return s.faulty.Remove(ctx, key)
+	}
+	if s.removing != nil {
+		return s.removing
+	}
+	return errors.Join(s.faulty.Remove(ctx, key), s.removed)
+}
+
+// TestHeld: a hold keeps a study from being deleted, and one that is marked
+// already from being removed; it survives a rebuild.
+func TestHeld(t *testing.T) {
+	a := mem.New()
+	k := keep(t, open(t, t.TempDir(), a), a)
+	study := tiny(1, 3)
+	q := gateway.Request{StudyInstanceUID: study.StudyInstanceUID, By: "judge", Why: "case 7"}
+	if _, err := k.custodian.Hold(t.Context(), "case 7", q); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("held what is not there: %v", err)
+	}
+	k.mustStore(study.Instances...)
+	k.pass()
+	if _, err := k.custodian.Hold(t.Context(), "case 7", q); err != nil {
+		t.Fatal(err)
+	}
+	var protected *gateway.ProtectedError
+	if _, err := k.custodian.Delete(t.Context(), q); !errors.As(err, &protected) || len(protected.Kept.Holds) != 1 || !strings.Contains(err.Error(), `hold "case 7"`) {
+		t.Errorf("deleted what is held: %v", err)
+	}
+	if _, err := k.custodian.Release(t.Context(), "case 7", q); err != nil {
+		t.Fatal(err)
+	}
+	d := k.delete(study.StudyInstanceUID)
+	if _, err := k.custodian.Hold(t.Context(), "case 8", q); err != nil {
+		t.Fatal(err)
+	}
+	k.at = k.at.Add(10 * grace)
+	k.sweep()
+	if s := k.expectState(d.ID, index.DeletionMarked); s.Kept == nil || s.Kept.Holds[0].Name != "case 8" {
+		t.Errorf("status %+v", s)
+	}
+	r := k.rebuilt()
+	r.sweep()
+	r.expectState(d.ID, index.DeletionMarked)
+	if _, err := k.custodian.Release(t.Context(), "case 8", q); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.custodian.Release(t.Context(), "case 8", q); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("released twice: %v", err)
+	}
+	k.end()
+	k.expectState(d.ID, index.DeletionRemoved)
+	if _, err := k.custodian.Hold(t.Context(), "case 9", q); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("held what was removed: %v", err)
+	}
+}
+
+// TestHoldRace: a hold that is proposed at the very moment of the decision
+// either keeps the study or says that it came too late.
+func TestHoldRace(t *testing.T) {
+	for seed := range uint64(20) {
+		a := mem.New()
+		k := keep(t, open(t, t.TempDir(), a), a)
+		study := tiny(seed+1, 1)
+		k.mustStore(study.Instances...)
+		k.pass()
+		d := k.delete(study.StudyInstanceUID)
+		k.at = k.at.Add(grace)
+		held := make(chan error)
+		go func() {
+			_, err := k.custodian.Hold(context.WithoutCancel(t.Context()), "now", gateway.Request{StudyInstanceUID: study.StudyInstanceUID})
+			held <- err
+		}()
+		k.sweep()
+		err := <-held
+		k.at = k.at.Add(2 * time.Hour)
+		k.sweep()
+		s, serr := k.custodian.Deletion(t.Context(), d.ID)
+		if serr != nil {
+			t.Fatal(serr)
+		}
+		if late := err != nil; late != (s.State == index.DeletionRemoved) {
+			t.Fatalf("the hold ended with %v, the deletion is %v", err, s.State)
+		}
+		if err == nil {
+			k.undo(d.ID)
+			k.expect(study.StudyInstanceUID, study.Instances...)
+		}
+		k.stop()
+	}
+}
+
+// TestRetained: without another rule nothing is deleted for twenty years.
+func TestRetained(t *testing.T) {
+	a := mem.New()
+	k := keep(t, open(t, t.TempDir(), a), a)
+	if _, err := k.custodian.Retain(t.Context(), nil, gateway.Request{}); err != nil {
+		t.Fatal(err)
+	}
+	study := tiny(1, 1)
+	k.mustStore(study.Instances...)
+	q := gateway.Request{StudyInstanceUID: study.StudyInstanceUID}
+	_, err := k.custodian.Delete(t.Context(), q)
+	var protected *gateway.ProtectedError
+	if !errors.As(err, &protected) || protected.Kept.Years != 20 || !errors.Is(err, storage.ErrProtected) {
+		t.Fatalf("deleted what is retained: %v", err)
+	}
+	until := time.Unix(0, protected.Kept.Until)
+	if !strings.Contains(err.Error(), until.UTC().Format(time.DateOnly)) {
+		t.Errorf("%q does not say until when", err)
+	}
+	k.at = until
+	d := k.delete(study.StudyInstanceUID)
+	years := 40
+	if _, err := k.custodian.Retain(t.Context(), &years, q); err != nil {
+		t.Fatal(err)
+	}
+	k.at = k.at.Add(2 * grace)
+	k.sweep()
+	k.expectState(d.ID, index.DeletionMarked) // the new rule came before the decision
+	r := k.rebuilt()
+	if kept, err := r.custodian.Kept(t.Context(), study.StudyInstanceUID); err != nil || kept.Years != 40 || !kept.Own {
+		t.Errorf("rebuilt: %+v, %v", kept, err)
+	}
+}
+
+// TestDeleteConflicts: what is kept aside under the names of a deleted study
+// stays, whether it lies in the journal or in a pack of its own; a rebuild
+// keeps it, too.
+func TestDeleteConflicts(t *testing.T) {
+	for _, when := range []string{"in the journal", "in a pack"} {
+		t.Run(when, func(t *testing.T) {
+			a := mem.New()
+			k := keep(t, open(t, t.TempDir(), a), a)
+			study := tiny(1, 2)
+			k.mustStore(study.Instances...)
+			if when == "in a pack" {
+				k.pass()
+			} else if err := k.indexer.Await(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			aside := study.Instances[0]
+			altered := append([]byte(nil), aside.DataSet()...)
+			altered[len(altered)-1] ^= 1
+			if r, err := k.storeBytes(aside, altered); err != nil || r.Standing != gateway.Conflict {
+				t.Fatalf("%+v, %v", r, err)
+			}
+			if when == "in a pack" {
+				k.pass()
+			}
+			d := k.delete(study.StudyInstanceUID)
+			keptAside := func(k *keeping) {
+				t.Helper()
+				found, err := k.reader.Instances(t.Context(), gateway.Selector{StudyInstanceUID: study.StudyInstanceUID, Conflicts: true})
+				if err != nil || len(found) != 1 || string(k.read(found[0], found[0].About().DataSet())) != string(altered) {
+					t.Fatalf("kept aside: %v, %v", found, err)
+				}
+			}
+			keptAside(k)
+			k.rebuilt().expectNothing(study.StudyInstanceUID)
+			keptAside(k.rebuilt())
+			k.end()
+			k.expectState(d.ID, index.DeletionRemoved)
+			keptAside(k)
+			k.rebuilt().expectNothing(study.StudyInstanceUID)
+			keptAside(k.rebuilt())
+			k.pass()
+			keptAside(k)
+			k.checked()
+		})
+	}
+}
+
+// TestNotesExplain: what an archive keeps of a deletion can be read by a
+// person.
+func TestNotesExplain(t *testing.T) {
+	a := mem.New()
+	k := keep(t, open(t, t.TempDir(), a), a)
+	study := tiny(1, 1)
+	k.mustStore(study.Instances...)
+	k.pass()
+	k.delete(study.StudyInstanceUID)
+	keys := objects(t, a, "deleted/"+study.StudyInstanceUID+"/")
+	if len(keys) != 1 {
+		t.Fatal(keys)
+	}
+	st, err := a.Stat(t.Context(), keys[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := a.Get(t.Context(), keys[0], storage.Range{Length: st.Size})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	text, err := io.ReadAll(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"about": "What is listed here was deleted`, `"by": "odile"`, `"why": "sent twice"`, `"undoUntil": "2026-01-02T00:00:00Z"`, `"key": "studies/` + study.StudyInstanceUID} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the note does not say %s:\n%s", want, text)
+		}
+	}
+}

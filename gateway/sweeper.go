@@ -1,0 +1,370 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/archive"
+	"github.com/esante-alsace/cigogne/storage/index"
+	"github.com/esante-alsace/cigogne/storage/pack"
+)
+
+// SweeperOptions are the parts a Sweeper works with.
+type SweeperOptions struct {
+	Index    *index.Index
+	Proposer Proposer
+	// Archives are all that may hold a pack, each by itself.
+	Archives []archive.Archive
+	// Forget drops objects from the node's caches; nil means that there are
+	// none.
+	Forget func(keys ...string)
+	// Duty tells whether this node is the one that decides and removes; nil
+	// means that it is. Caches are swept on every node.
+	Duty func() bool
+	// Every is the time between two passes; 0 means 30 s.
+	Every time.Duration
+	// Confirm is how long after the decision a pack is removed once more: who
+	// was writing it when it was marked may finish after the first time.
+	Confirm time.Duration
+	Logger  *slog.Logger
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+const (
+	defaultSweep = 30 * time.Second
+	// sweepList is how many deletions are taken up at once, and goneSteps how
+	// many packs one batch tells of.
+	sweepList = 100
+	goneSteps = 500
+)
+
+// Sweeper removes what was deleted, once it can not be undone any more and
+// nothing keeps it: from every archive, however often that takes. It writes
+// notes into the archives first, so that they explain themselves. Every step
+// is decided in the index before it is done, and can be done again.
+type Sweeper struct {
+	o     SweeperOptions
+	notes *noter
+	kick  chan struct{} // capacity 1
+
+	mu        sync.Mutex
+	forgotten int64               // the revision up to which caches were swept
+	swept     map[string]bool     // deletion, pack and archive from which it was removed
+	troubles  map[string]*Trouble // by deletion
+	failing   error
+}
+
+// Trouble is why a deletion does not come to its end.
+type Trouble struct {
+	Since time.Time
+	Err   error
+}
+
+// NewSweeper returns a Sweeper; Run sets it to work.
+func NewSweeper(o SweeperOptions) *Sweeper {
+	o.Every = cmp.Or(o.Every, defaultSweep)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Forget == nil {
+		o.Forget = func(...string) {}
+	}
+	return &Sweeper{
+		o: o, notes: newNoter(o.Index, o.Archives), kick: make(chan struct{}, 1),
+		swept: map[string]bool{}, troubles: map[string]*Trouble{},
+	}
+}
+
+// Run sweeps until ctx ends. What fails is tried again.
+func (s *Sweeper) Run(ctx context.Context) error {
+	for {
+		if err := s.Pass(ctx); err != nil && ctx.Err() == nil {
+			s.o.Logger.Warn("what was deleted is not all removed, will try again", "error", err)
+		}
+		t := time.NewTimer(s.o.Every)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		case <-t.C:
+		case <-s.kick:
+			t.Stop()
+		}
+	}
+}
+
+// Note brings the notes of what was just changed to the archives. What fails
+// is tried again by Run.
+func (s *Sweeper) Note(ctx context.Context) error {
+	signal(s.kick)
+	return s.notes.pass(ctx)
+}
+
+// Pass does what is due now. It does what it can and returns what failed.
+func (s *Sweeper) Pass(ctx context.Context) error {
+	errs := []error{s.forget(ctx)}
+	if s.o.Duty == nil || s.o.Duty() {
+		errs = append(errs, s.notes.pass(ctx), s.decideAll(ctx), s.removeAll(ctx))
+	}
+	err := errors.Join(errs...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failing = err
+	return err
+}
+
+// Failing returns why the last pass did not do all that was due, or nil.
+func (s *Sweeper) Failing() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failing
+}
+
+// Trouble is what keeps a deletion from its end; nil when nothing does.
+func (s *Sweeper) Trouble(id string) *Trouble {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.troubles[id]
+}
+
+// Troubles counts the deletions that do not come to their end, and tells since
+// when the first does not.
+func (s *Sweeper) Troubles() (n int, since time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.troubles {
+		if since.IsZero() || t.Since.Before(since) {
+			since = t.Since
+		}
+	}
+	return len(s.troubles), since
+}
+
+// forget sweeps the node's caches of what was deleted since the last time.
+func (s *Sweeper) forget(ctx context.Context) error {
+	for {
+		records, err := s.o.Index.Deletions(ctx, s.forgotten, sweepList)
+		if err != nil || len(records) == 0 {
+			return err
+		}
+		var keys []string
+		for _, r := range records {
+			for _, p := range r.Packs {
+				if r.State != index.DeletionUndone {
+					keys = append(keys, packKey(r.StudyInstanceUID, p))
+				}
+			}
+			s.forgotten = r.Revision
+		}
+		s.o.Forget(keys...)
+	}
+}
+
+// decideAll ends the time of grace of what is due and not kept.
+func (s *Sweeper) decideAll(ctx context.Context) error {
+	now := s.o.Now().UnixNano()
+	var failed error
+	for after := int64(0); ; {
+		due, last, err := s.o.Index.DeletionsIn(ctx, index.DeletionMarked, now, after, sweepList)
+		if err != nil || len(due) == 0 {
+			return errors.Join(failed, err)
+		}
+		for i := range due {
+			if err := s.decide(ctx, &due[i], now); err != nil {
+				failed = fmt.Errorf("deletion %s: %w", due[i].ID, err) // the last one tells enough
+			}
+		}
+		after = last
+	}
+}
+
+func (s *Sweeper) decide(ctx context.Context, r *index.DeletionRecord, now int64) error {
+	kept, err := s.o.Index.Kept(ctx, r.StudyInstanceUID)
+	if err != nil && !errors.Is(err, storage.ErrNotFound) || kept.At(now) {
+		return err // it waits
+	}
+	step := index.Deletion{ID: r.ID, Step: index.DecideDeletion, Act: index.Act{At: now}}
+	if err := s.o.Proposer.Propose(ctx, index.Batch{Deletions: []index.Deletion{step}}); err != nil {
+		return err
+	}
+	done, err := s.o.Index.Deletion(ctx, r.ID)
+	if err == nil && done.State != index.DeletionMarked {
+		audit(s.o.Logger, "deletion decided", &done, "grace has passed and nothing keeps it")
+	}
+	return err
+}
+
+// removeAll removes the packs of what is decided.
+func (s *Sweeper) removeAll(ctx context.Context) error {
+	sweep := &sweep{Sweeper: s, now: s.o.Now(), reachable: map[string]error{}}
+	var failed, untold error
+	for after := int64(0); ; {
+		decided, last, err := s.o.Index.DeletionsIn(ctx, index.DeletionDecided, math.MaxInt64, after, sweepList)
+		if err != nil || len(decided) == 0 {
+			return errors.Join(untold, failed, err)
+		}
+		if after == 0 {
+			// What the index says is what allows the removal; and the archives
+			// must be told before it begins.
+			if err := s.o.Index.Sync(ctx); err != nil {
+				return err
+			}
+			untold = s.notes.pass(ctx)
+		}
+		for i := range decided {
+			err := sweep.remove(ctx, &decided[i])
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			s.trouble(decided[i].ID, err)
+			if err != nil {
+				failed = fmt.Errorf("deletion %s: %w", decided[i].ID, err)
+			}
+		}
+		after = last
+	}
+}
+
+func (s *Sweeper) trouble(id string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch t := s.troubles[id]; {
+	case err == nil:
+		delete(s.troubles, id)
+	case t == nil:
+		s.troubles[id] = &Trouble{s.o.Now(), err}
+	default:
+		s.troubles[id] = &Trouble{t.Since, err}
+	}
+}
+
+// sweep is one pass of removing.
+type sweep struct {
+	*Sweeper
+	now       time.Time
+	reachable map[string]error // by archive, once it was asked
+}
+
+// remove removes what is left of one deletion.
+func (s *sweep) remove(ctx context.Context, r *index.DeletionRecord) error {
+	doomed, err := s.o.Index.Doomed(ctx, r.ID)
+	if err != nil {
+		return err
+	}
+	last := s.now.UnixNano() >= r.Decided+int64(s.o.Confirm)
+	var steps []index.Deletion
+	var failed error
+	for i := range doomed {
+		if doomed[i].Shared {
+			continue // an instance that is kept aside lies in it
+		}
+		step, err := s.removePack(ctx, r, &doomed[i], last)
+		if err != nil {
+			failed = fmt.Errorf("pack %s: %w", doomed[i].PackID, err) // the last one tells enough
+		}
+		if len(step.Archives) > 0 {
+			steps = append(steps, step)
+		}
+		if len(steps) == goneSteps || ctx.Err() != nil {
+			break // the next pass goes on
+		}
+	}
+	if len(steps) == 0 {
+		return failed
+	}
+	if err := s.o.Proposer.Propose(ctx, index.Batch{Deletions: steps}); err != nil {
+		return errors.Join(failed, err)
+	}
+	return errors.Join(failed, s.ended(ctx, r))
+}
+
+// ended tells of a deletion of which nothing is left.
+func (s *sweep) ended(ctx context.Context, r *index.DeletionRecord) error {
+	done, err := s.o.Index.Deletion(ctx, r.ID)
+	if err != nil || done.State != index.DeletionRemoved {
+		return err
+	}
+	s.mu.Lock()
+	for key := range s.swept {
+		if strings.HasPrefix(key, r.ID+" ") {
+			delete(s.swept, key)
+		}
+	}
+	s.mu.Unlock()
+	audit(s.o.Logger, "deletion ended", &done, "no archive has any of it")
+	return nil
+}
+
+// removePack removes a pack from every archive that can be asked, and returns
+// what the index is to be told: nothing without Archives.
+func (s *sweep) removePack(ctx context.Context, r *index.DeletionRecord, d *index.Doomed, last bool) (index.Deletion, error) {
+	step := index.Deletion{ID: r.ID, Step: index.PackGone, PackID: d.PackID, Act: index.Act{At: s.now.UnixNano()}}
+	keys := []string{pack.Key(r.StudyInstanceUID, d.SeriesInstanceUID, d.PackID, false)}
+	known := map[string]bool{}
+	for _, c := range d.Copies {
+		if known[c.Archive] = true; c.Key != keys[0] {
+			return step, fmt.Errorf("%w: it lies at %s, where no pack of this study should", storage.ErrCorrupt, c.Key)
+		}
+	}
+	var failed error
+	fresh := false // there is something to tell
+	for _, a := range s.o.Archives {
+		name := a.String()
+		mark := r.ID + " " + d.PackID + " " + name
+		if s.swept[mark] && !last {
+			continue
+		}
+		if err := s.removeFrom(ctx, a, r, keys[0]); err != nil {
+			failed = fmt.Errorf("archive %s: %w", name, err)
+			continue
+		}
+		s.swept[mark] = true
+		fresh = fresh || known[name]
+		delete(known, name)
+		step.Archives = append(step.Archives, name)
+	}
+	for name := range known {
+		if !s.swept[r.ID+" "+d.PackID+" "+name] && failed == nil {
+			failed = fmt.Errorf("%w: archive %s is not configured", storage.ErrUnavailable, name)
+		}
+	}
+	s.o.Forget(keys...)
+	if step.Last = last && failed == nil; !step.Last && !fresh {
+		step.Archives = nil
+	}
+	return step, failed
+}
+
+// removeFrom removes an object from one archive, which must know by its notes
+// that it was deleted.
+func (s *sweep) removeFrom(ctx context.Context, a archive.Archive, r *index.DeletionRecord, key string) error {
+	name := a.String()
+	err, asked := s.reachable[name]
+	if !asked {
+		err = a.Check(ctx)
+		s.reachable[name] = err
+	}
+	if err != nil {
+		return err
+	}
+	if !s.notes.has(name, r) {
+		return fmt.Errorf("%w: the note of the deletion is not there yet", storage.ErrUnavailable)
+	}
+	return a.Remove(ctx, key)
+}
+
+// audit writes the line of who did what, when and why. It names the study, and
+// no patient.
+func audit(log *slog.Logger, what string, r *index.DeletionRecord, why string) {
+	log.Info("audit", "what", what, "deletion", r.ID, "study", r.StudyInstanceUID, "series", r.SeriesInstanceUID,
+		"instances", r.Instances, "state", r.State.String(), "asked by", r.Marked.By, "because", r.Marked.Why, "why", why)
+}
