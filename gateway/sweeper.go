@@ -113,7 +113,12 @@ func (s *Sweeper) Note(ctx context.Context) error {
 func (s *Sweeper) Pass(ctx context.Context) error {
 	errs := []error{s.forget(ctx)}
 	if s.o.Duty == nil || s.o.Duty() {
-		errs = append(errs, s.notes.pass(ctx), s.decideAll(ctx), s.removeAll(ctx))
+		errs = append(errs, s.decideAll(ctx))
+		// The archives are told before the removal begins, and how it went.
+		if err := s.notes.pass(ctx); err != nil && ctx.Err() == nil {
+			s.o.Logger.Debug("notes before the removal", "error", err) // an archive without them is left alone
+		}
+		errs = append(errs, s.removeAll(ctx), s.notes.pass(ctx))
 	}
 	err := errors.Join(errs...)
 	s.mu.Lock()
@@ -206,19 +211,17 @@ func (s *Sweeper) decide(ctx context.Context, r *index.DeletionRecord, now int64
 // removeAll removes the packs of what is decided.
 func (s *Sweeper) removeAll(ctx context.Context) error {
 	sweep := &sweep{Sweeper: s, now: s.o.Now(), reachable: map[string]error{}}
-	var failed, untold error
+	var failed error
 	for after := int64(0); ; {
 		decided, last, err := s.o.Index.DeletionsIn(ctx, index.DeletionDecided, math.MaxInt64, after, sweepList)
 		if err != nil || len(decided) == 0 {
-			return errors.Join(untold, failed, err)
+			return errors.Join(failed, err)
 		}
 		if after == 0 {
-			// What the index says is what allows the removal; and the archives
-			// must be told before it begins.
+			// What the index says is what allows the removal.
 			if err := s.o.Index.Sync(ctx); err != nil {
 				return err
 			}
-			untold = s.notes.pass(ctx)
 		}
 		for i := range decided {
 			err := sweep.remove(ctx, &decided[i])

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/esante-alsace/cigogne/gateway/access"
+	"github.com/esante-alsace/cigogne/gateway/custody"
 	"github.com/esante-alsace/cigogne/gateway/rpc"
 	"github.com/esante-alsace/cigogne/gateway/web"
 )
@@ -46,6 +47,7 @@ func (n *node) handler(dicomweb http.Handler) http.Handler {
 	})
 	mux.HandleFunc("GET /readyz", n.readyz)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{}))
+	mux.Handle(custodyRoot+"/", n.custody())
 	mux.Handle("/", web.Handler())
 	api, guarded := compressAPI(n.rpc), access.Guard(n.keeper, operation, mux)
 	return identify(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -117,8 +119,13 @@ func identify(next http.Handler) http.Handler {
 
 // operation is what a request wants to do.
 func operation(r *http.Request) access.Operation {
+	if path, ok := strings.CutPrefix(r.URL.Path, custodyRoot); ok && strings.HasPrefix(path, "/") {
+		return custody.Operation(r, path)
+	}
 	resource, ok := strings.CutPrefix(r.URL.Path, "/dicom-web/")
 	switch {
+	case r.Method == http.MethodDelete:
+		return access.Delete
 	case !ok:
 		return access.Observe
 	case r.Method == http.MethodPost:

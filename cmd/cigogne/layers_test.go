@@ -29,6 +29,7 @@ func allowed() map[string][]string {
 		"gateway/dicomweb":            {"gateway", "gateway/access", "storage", "storage/dicom", "storage/index"},
 		"gateway/rpc":                 {"gateway", "gateway/access", "gateway/rpc/cigogne/v1", "storage", "storage/dicom", "storage/index"},
 		"gateway/rpc/cigogne/v1":      {},
+		"gateway/custody":             {"gateway", "gateway/access", "storage", "storage/index"},
 		"gateway/web":                 {"gateway", "storage", "storage/index", "storage/dicom"},
 		"storage":                     {},
 		"storage/dicom":               {"storage"},

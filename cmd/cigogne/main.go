@@ -27,6 +27,12 @@ type cli struct {
 	Push    pushCommand    `cmd:"" help:"Send DICOM files to a gateway."`
 	Pull    pullCommand    `cmd:"" help:"Fetch studies from a gateway."`
 	Version versionCommand `cmd:"" help:"Print the version."`
+
+	Delete    deleteCommand    `cmd:"" help:"Delete a study or a series; for some time it can be put back."`
+	Deletions deletionsCommand `cmd:"" help:"See and undo deletions."`
+	Holds     holdsCommand     `cmd:"" help:"Keep studies from being deleted."`
+	Retention retentionCommand `cmd:"" help:"See and say for how many years studies are kept."`
+
 	Certs   certsCommand   `cmd:"" help:"Make a cluster CA, and certificates of its nodes and operators."`
 	Fsck    fsckCommand    `cmd:"" help:"Check journal, packs and index against each other while the node is stopped."`
 	Rebuild rebuildCommand `cmd:"" help:"Make the index anew from packs and journal alone while the node is stopped."`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -17,6 +18,7 @@ type serveCommand struct {
 	stores
 	damage
 	senders
+	deletion
 	diagnostics
 	Settle          time.Duration    `default:"30s" help:"How long a series must be quiet before it is packed (${default})."`
 	PackCompression pack.Compression `enum:"none,deflate,zstd" default:"none" help:"How native pixel data is compressed in packs that are written from now on: none, deflate or zstd (${default})."`
@@ -37,7 +39,7 @@ func (s *serveCommand) Validate() error {
 	if err := s.listeners.check(); err != nil {
 		return err
 	}
-	if err := s.limits.check(); err != nil {
+	if err := errors.Join(s.limits.check(), s.deletion.check()); err != nil {
 		return err
 	}
 	if host, _, err := net.SplitHostPort(s.Pprof); s.Pprof != "" && (err != nil || !loopback(host)) {

@@ -42,7 +42,10 @@ type node struct {
 	storer   *gateway.Storer
 	finder   *gateway.Searcher
 	reader   *gateway.Retriever
-	rpc      *rpc.Server
+
+	custodian *gateway.Custodian
+	sweeper   *gateway.Sweeper
+	rpc       *rpc.Server
 
 	dimse net.Listener
 	http  net.Listener
@@ -59,7 +62,7 @@ func (a alone) Propose(ctx context.Context, b index.Batch) error {
 
 // openNode opens the stores and the listeners; serve sets it to work.
 func openNode(ctx context.Context, c *serveCommand, log *slog.Logger) (*node, error) {
-	n := &node{config: c, log: log, metrics: newMetrics(), keeper: access.Open{}}
+	n := &node{config: c, log: log, metrics: newMetrics(), keeper: c.gatekeeper()}
 	if err := n.open(ctx); err != nil {
 		n.close()
 		return nil, err
@@ -176,6 +179,9 @@ func (n *node) refuseForgottenPacks(ctx context.Context) error {
 		}
 		return n.refuseForeignArchive(ctx)
 	}
+	if deleted, err := n.index.Deletions(ctx, 0, 1); err != nil || len(deleted) > 0 {
+		return err // there were studies
+	}
 	for st, err := range n.archives.List(ctx, pack.StudiesPrefix) {
 		if errors.Is(err, storage.ErrUnavailable) {
 			n.log.Warn("an archive does not answer: whether it holds packs cannot be told now", "error", err)
@@ -227,6 +233,7 @@ func (n *node) wireUseCases() {
 		Archive: n.archives.Archive, SpoolDir: c.spoolDir(), Compression: c.PackCompression,
 		Settle: c.Settle, Logger: n.log,
 	})
+	n.wireCustody()
 }
 
 // serve works until ctx ends, then drains: transports first, stores after.
@@ -236,6 +243,7 @@ func (n *node) serve(ctx context.Context) error {
 	var back errgroup.Group
 	back.Go(func() error { return n.indexer.Run(stores) })
 	back.Go(func() error { return n.archiver.Run(stores) })
+	back.Go(func() error { return n.sweeper.Run(stores) })
 	if several, ok := n.archives.Archive.(gateway.Copier); ok {
 		r := gateway.NewRepairer(n.index, alone{n.index}, several, n.archives.each, n.log)
 		back.Go(func() error { return r.Run(stores) })
@@ -262,6 +270,7 @@ func (n *node) dicomweb() http.Handler {
 	c := n.config
 	return dicomweb.New(dicomweb.Options{
 		Store: n.storer, Search: n.finder, Retrieve: n.reader, Conflicts: n.finder,
+		Delete: n.custodian, Deletions: custodyRoot + "/deletions",
 		Limits:      dicomweb.Limits{ReadStall: c.Stall, WriteStall: c.Stall, MaxInstance: int64(c.MaxDataSet)},
 		CORSOrigins: c.CORS, RequestID: requestID, Logger: n.log, Metrics: n.metrics,
 	})

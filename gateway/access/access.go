@@ -5,7 +5,10 @@ package access
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"strings"
+	"unicode"
 
 	"github.com/esante-alsace/cigogne/storage"
 )
@@ -21,6 +24,15 @@ const (
 	Search    Operation = "search"
 	Retrieve  Operation = "retrieve"
 	Observe   Operation = "observe" // health, readiness, metrics, pages
+	// Delete takes a study or a series out of sight, Undelete puts it back.
+	Delete   Operation = "delete"
+	Undelete Operation = "undelete"
+	// Hold keeps a study from being deleted; Release takes away what keeps it,
+	// and changes for how long studies are kept.
+	Hold    Operation = "hold"
+	Release Operation = "release"
+	// Oversee looks at deletions, holds and retention.
+	Oversee Operation = "oversee"
 )
 
 // Caller is who asks, as far as the transport knows.
@@ -48,13 +60,47 @@ var _ Gatekeeper = Open{}
 // Permit implements Gatekeeper.
 func (Open) Permit(context.Context, Caller, Operation, string) error { return nil }
 
+// Except is a Gatekeeper that refuses some operations, whoever asks, and says
+// why; it leaves the others to another one.
+type Except struct {
+	Gatekeeper
+	Refused map[Operation]string
+}
+
+// Permit implements Gatekeeper.
+func (e Except) Permit(ctx context.Context, who Caller, op Operation, resource string) error {
+	if why, ok := e.Refused[op]; ok {
+		return fmt.Errorf("%w: %s", storage.ErrForbidden, why)
+	}
+	return e.Gatekeeper.Permit(ctx, who, op, resource)
+}
+
+// whoBytes bounds a name that a caller gives itself.
+const whoBytes = 200
+
+// Who says for the record who makes a request: where it comes from and, as
+// nobody proves it, who it says it is for by its From field (RFC 9110
+// §10.1.2).
+func Who(r *http.Request) string {
+	claimed := strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return -1
+		}
+		return c
+	}, strings.ToValidUTF8(r.Header.Get("From"), ""))
+	if claimed == "" {
+		return r.RemoteAddr
+	}
+	return strings.ToValidUTF8(claimed[:min(len(claimed), whoBytes)], "") + " (unproven), from " + r.RemoteAddr
+}
+
 // Guard lets a request pass to next when keeper permits the operation that
 // classify reads from it; otherwise it answers 403.
 func Guard(keeper Gatekeeper, classify func(*http.Request) Operation, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who := Caller{Transport: "http", RemoteAddr: r.RemoteAddr}
 		if err := keeper.Permit(r.Context(), who, classify(r), r.URL.Path); err != nil {
-			http.Error(w, storage.ErrForbidden.Error(), http.StatusForbidden)
+			http.Error(w, err.Error(), http.StatusForbidden)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -2,6 +2,8 @@ package access_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -50,5 +52,35 @@ func TestGuard(t *testing.T) {
 				t.Fatalf("status %d, reached %t; want %d, %t", w.Code, reached, c.want, c.reached)
 			}
 		})
+	}
+}
+
+// TestExcept: what is refused is refused to all, with a reason; the rest is
+// another's to say.
+func TestExcept(t *testing.T) {
+	keeper := access.Except{Gatekeeper: readers{}, Refused: map[access.Operation]string{access.Delete: "deletion is off"}}
+	for op, want := range map[access.Operation]string{
+		access.Delete: "forbidden: deletion is off", access.Store: "forbidden", access.Search: "<nil>",
+	} {
+		err := keeper.Permit(t.Context(), access.Caller{}, op, "")
+		if got := fmt.Sprint(err); got != want || err != nil && !errors.Is(err, storage.ErrForbidden) {
+			t.Errorf("%s: %s, want %s", op, got, want)
+		}
+	}
+}
+
+// TestWho: a caller is told by its address, and by what it says of itself.
+func TestWho(t *testing.T) {
+	for from, want := range map[string]string{
+		"":                       "192.0.2.1:1234",
+		"odile@chu.example":      "odile@chu.example (unproven), from 192.0.2.1:1234",
+		"a\x00\nb\xff":           "ab (unproven), from 192.0.2.1:1234",
+		strings.Repeat("é", 200): strings.Repeat("é", 100) + " (unproven), from 192.0.2.1:1234",
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+		r.Header.Set("From", from)
+		if got := access.Who(r); got != want {
+			t.Errorf("%q: %q, want %q", from, got, want)
+		}
 	}
 }

@@ -45,7 +45,7 @@ func statusOf(err error) int {
 		return http.StatusRequestEntityTooLarge
 	case errors.Is(err, storage.ErrUnsupported):
 		return http.StatusNotImplemented
-	case errors.Is(err, storage.ErrConflict), errors.Is(err, storage.ErrMismatch):
+	case errors.Is(err, storage.ErrConflict), errors.Is(err, storage.ErrMismatch), errors.Is(err, storage.ErrProtected):
 		return http.StatusConflict
 	case errors.Is(err, storage.ErrCorrupt):
 		return http.StatusInternalServerError

@@ -58,6 +58,11 @@ type Options struct {
 	// Conflicts lists what was kept aside; when nil, that list is answered
 	// with 501.
 	Conflicts ConflictLister
+	// Delete takes studies and series out of sight; when nil, DELETE is
+	// answered with 405. Deletions is the path below which they can be looked
+	// at and undone, if there is one.
+	Delete    Deleter
+	Deletions string
 	// Root is the path under which the handler is mounted, through
 	// http.StripPrefix: it is put in front of the paths in URLs that are made
 	// here. Default "/dicom-web".
@@ -120,6 +125,10 @@ func (s *service) routes() {
 	s.handle("GET /studies/{study}/series/{series}/instances", s.search(index.Image))
 	s.handle("GET /instances", s.search(index.Image))
 
+	if s.Delete != nil { // PS3.18 knows no DELETE of studies; instances lie in packs, which do not change
+		s.handle("DELETE /studies/{study}", s.remove)
+		s.handle("DELETE /studies/{study}/series/{series}", s.remove)
+	}
 	s.handle("GET /conflicts", s.conflicts)
 	for _, kept := range []string{"", conflictsPath} {
 		study := "GET " + kept + "/studies/{study}"
@@ -203,7 +212,7 @@ func (s *service) report(r *http.Request, a *answer, pattern string, err error, 
 // right, 404 otherwise.
 func (s *service) elsewhere(w *answer, r *http.Request) error {
 	var allowed []string
-	for _, method := range []string{http.MethodGet, http.MethodPost} {
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
 		try := r.Clone(r.Context())
 		try.Method = method
 		if _, pattern := s.mux.Handler(try); strings.HasPrefix(pattern, method+" ") {

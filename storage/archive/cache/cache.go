@@ -133,20 +133,27 @@ func (c *Cache) Remove(ctx context.Context, key string) error {
 	return err
 }
 
-// Drop forgets an object: for when it was removed from the archive by another
+// Drop forgets objects: for when they were removed from the archive by another
 // node.
-func (c *Cache) Drop(key string) {
+func (c *Cache) Drop(keys ...string) {
+	if len(keys) == 0 {
+		return
+	}
+	dropped := make(map[string]bool, len(keys))
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, key := range keys {
+		dropped[key] = true
+		c.sizes.Remove(key)
+	}
 	for id, f := range c.fetches {
-		if id.key == key {
+		if dropped[id.key] {
 			f.stale = true
 			delete(c.fetches, id)
 		}
 	}
-	c.sizes.Remove(key)
 	for _, id := range c.blocks.Keys() {
-		if id.key == key {
+		if dropped[id.key] {
 			c.evict(id)
 		}
 	}
