@@ -9,7 +9,6 @@ import (
 	"github.com/esante-alsace/cigogne/storage/archive"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/journal"
-	"github.com/esante-alsace/cigogne/storage/pack"
 )
 
 // CheckOptions are the stores that are checked against each other. The node
@@ -36,7 +35,7 @@ type Checked struct {
 // is wrong with the stores is told to Problem.
 func Check(ctx context.Context, o CheckOptions) (Checked, error) {
 	c := &check{CheckOptions: o, id: index.JournalID(o.Journal.ID())}
-	for _, step := range []func(context.Context) error{c.index, c.journal, c.live, c.packs, c.strays} {
+	for _, step := range []func(context.Context) error{c.index, c.journal, c.live, c.packs} {
 		if err := step(ctx); err != nil {
 			return c.done, err
 		}
@@ -49,7 +48,6 @@ type check struct {
 	id      index.JournalID
 	done    Checked
 	records map[journal.Position]storage.Digest // sound ones
-	known   map[string]bool                     // archive keys that the index names
 }
 
 func (c *check) problem(format string, args ...any) {
@@ -142,108 +140,19 @@ func (c *check) rows(ctx context.Context) ([]index.LiveInstance, error) {
 	return append(rows, aside...), err
 }
 
-// packs checks every pack that the index names, to the last byte.
+// packs checks every pack that the index names, to the last byte, and that
+// there are no others.
 func (c *check) packs(ctx context.Context) error {
-	c.known = map[string]bool{}
-	var packs []index.Pack
-	for _, conflicts := range []bool{false, true} {
-		some, err := c.Index.Packs(ctx, index.Selector{Conflicts: conflicts})
-		if err != nil {
-			return err
-		}
-		packs = append(packs, some...)
+	v := NewVerifier(VerifierOptions{
+		Index: c.Index, Archives: c.Archives, Instances: true,
+		Finding: func(f Finding) { c.problem("%s", f) },
+	})
+	done, err := v.All(ctx)
+	if err == nil {
+		err = v.Strays(ctx)
 	}
-	for _, p := range packs {
-		for _, copied := range p.Copies {
-			c.done.Packs++
-			c.known[copied.Key] = true
-			if err := c.pack(ctx, p, copied); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (c *check) pack(ctx context.Context, p index.Pack, copied index.PackArchive) error {
-	at := c.named(copied.Archive)
-	if at == nil {
-		c.problem("index: pack %s lies in archive %s, which is not configured", copied.Key, copied.Archive)
-		return nil
-	}
-	st, err := at.Stat(ctx, copied.Key)
-	switch {
-	case errors.Is(err, storage.ErrNotFound):
-		c.problem("archive: pack %s is missing; the index says that %d instances lie in it", copied.Key, p.Instances)
-		return nil
-	case err != nil:
-		return err
-	case st.Size != copied.Size:
-		c.problem("archive: pack %s has %d bytes, not the %d that were written", copied.Key, st.Size, copied.Size)
-		return nil
-	}
-	blob := &packBlob{archive: at, key: copied.Key, size: st.Size}
-	directory, err := pack.ReadDirectory(ctx, blob)
-	if err != nil {
-		c.problem("archive: pack %s: %v", copied.Key, err)
-		return nil
-	}
-	if len(directory.Entries) != p.Instances {
-		c.problem("archive: pack %s holds %d instances, not the %d of the index", copied.Key, len(directory.Entries), p.Instances)
-	}
-	c.done.Packed += len(directory.Entries)
-	for i := range directory.Entries {
-		in := directory.Entries[i].Instance
-		has, err := c.Index.Has(ctx, index.Instance{Instance: in})
-		if err != nil {
-			return err
-		}
-		if has != index.StandingDuplicate {
-			c.problem("archive: pack %s holds instance %s, which the index does not have", copied.Key, in.Key.SOPInstanceUID)
-		}
-	}
-	return pack.Verify(ctx, blob, func(what string) { c.problem("archive: pack %s: %s", copied.Key, what) })
-}
-
-// strays finds packs that no row of the index names. One that is planned is
-// no harm: the next start finds it written and goes on.
-func (c *check) strays(ctx context.Context) error {
-	plans, err := c.Index.Planned(ctx)
-	if err != nil {
-		return err
-	}
-	for _, p := range plans {
-		c.known[pack.Key(p.StudyInstanceUID, p.SeriesInstanceUID, p.PackID, p.Conflict)] = true
-	}
-	deleted, err := deletedKeys(ctx, c.Index)
-	if err != nil {
-		return err
-	}
-	for _, a := range c.Archives {
-		for st, err := range a.List(ctx, "") {
-			if err != nil {
-				return err
-			}
-			switch state, was := deleted[st.Key]; {
-			case !isPack(st.Key) || c.known[st.Key] || was && state != index.DeletionRemoved:
-			case was:
-				c.problem("archive: pack %s was deleted and removed, but lies in %s", st.Key, a)
-			default:
-				c.problem("archive: pack %s is not in the index; 'cigogne rebuild' would enter it", st.Key)
-			}
-		}
-	}
-	return nil
-}
-
-// named is the archive of that name, or nil.
-func (c *check) named(name string) archive.Archive {
-	for _, a := range c.Archives {
-		if a.String() == name {
-			return a
-		}
-	}
-	return nil
+	c.done.Packs, c.done.Packed = done.Copies, done.Instances
+	return err
 }
 
 // deletedKeys are the keys of all packs that were deleted, with what is to

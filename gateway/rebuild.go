@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"path"
 	"strings"
 
 	"github.com/esante-alsace/cigogne/storage/archive"
@@ -132,7 +131,7 @@ func (b *rebuild) read(ctx context.Context, a archive.Archive, st archive.Stat) 
 	}
 	adopted := &index.AdoptedPack{
 		Pack: index.PackArchive{
-			PackID: strings.TrimSuffix(path.Base(st.Key), pack.Suffix), Archive: a.String(), Key: st.Key,
+			PackID: packIDOf(st.Key), Archive: a.String(), Key: st.Key,
 			Size: st.Size, At: st.Modified.UnixNano(),
 		},
 		Conflict: directory.Conflict,

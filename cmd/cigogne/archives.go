@@ -22,6 +22,17 @@ type archives struct {
 	// read is what retrievals read from: all as one, with what is far away
 	// kept on the node's disk.
 	read archive.Archive
+	// suspects takes the keys of objects that were found damaged while they
+	// were read; those beyond its capacity are found by the next round.
+	suspects chan string
+}
+
+// suspect is the set's Damaged hook.
+func (a *archives) suspect(key, _ string, _ error) {
+	select {
+	case a.suspects <- key:
+	default:
+	}
 }
 
 // Close gives back what the archives hold.
@@ -67,7 +78,7 @@ func (s *stores) openArchives(ctx context.Context) (*archives, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &archives{}
+	a := &archives{suspects: make(chan string, 64)}
 	for _, u := range urls {
 		one, err := s.openArchive(ctx, u)
 		if err != nil {
@@ -77,7 +88,7 @@ func (s *stores) openArchives(ctx context.Context) (*archives, error) {
 		a.each = append(a.each, one)
 	}
 	if a.Archive = a.each[0]; len(a.each) > 1 {
-		if a.Archive, err = set.New(a.each, set.Options{Copies: s.ArchiveCopies}); err != nil {
+		if a.Archive, err = set.New(a.each, set.Options{Copies: s.ArchiveCopies, Damaged: a.suspect}); err != nil {
 			a.Close()
 			return nil, err
 		}

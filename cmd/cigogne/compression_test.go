@@ -52,7 +52,7 @@ func TestPackCompression(t *testing.T) {
 			allComeBack(t, node, whole)
 			node.stop()
 			removeIndex(t, dir)
-			if out, err := command(t.Context(), "rebuild", "--data-dir", dir).CombinedOutput(); err != nil {
+			if out, err := command(t.Context(), "archive", "rebuild-index", "--data-dir", dir).CombinedOutput(); err != nil {
 				t.Fatalf("rebuild: %v\n%s", err, out)
 			}
 			fsck(t, dir)

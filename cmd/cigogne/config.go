@@ -73,6 +73,7 @@ const confirmRead = "read"
 func (s *stores) journalDir() string { return filepath.Join(s.DataDir, "journal") }
 func (s *stores) indexPath() string  { return filepath.Join(s.DataDir, "index", "index.db") }
 func (s *stores) spoolDir() string   { return filepath.Join(s.DataDir, "spool") }
+func (s *stores) scrubPath() string  { return filepath.Join(s.DataDir, "scrub.json") }
 
 // check refuses what flags alone cannot refuse.
 func (l *listeners) check() error {

@@ -233,10 +233,10 @@ func TestRebuild(t *testing.T) {
 	node.stop()
 	fsck(t, dir)
 	removeIndex(t, dir)
-	if _, err := tryServe(t, dir); err == nil || !strings.Contains(err.Error(), "cigogne rebuild") {
+	if _, err := tryServe(t, dir); err == nil || !strings.Contains(err.Error(), "cigogne archive rebuild-index") {
 		t.Errorf("a node without its index must ask for a rebuild, not %v", err)
 	}
-	if out, err := command(t.Context(), "rebuild", "--data-dir", dir).CombinedOutput(); err != nil {
+	if out, err := command(t.Context(), "archive", "rebuild-index", "--data-dir", dir).CombinedOutput(); err != nil {
 		t.Fatalf("rebuild: %v\n%s", err, out)
 	}
 	fsck(t, dir)

@@ -175,8 +175,8 @@ func TestDelete(t *testing.T) {
 		t.Errorf("no audit line: %s", node.log)
 	}
 	node.stop()
-	for _, check := range []string{"fsck", "rebuild", "fsck"} {
-		out, err := command(t.Context(), append([]string{check, "--data-dir", dir}, stores...)...).CombinedOutput()
+	for _, check := range []string{"fsck", "archive verify", "archive rebuild-index", "fsck"} {
+		out, err := command(t.Context(), append(append(strings.Fields(check), "--data-dir", dir), stores...)...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", check, err, out)
 		}

@@ -42,6 +42,7 @@ func allowed() map[string][]string {
 		"storage/archive/s3":          {"storage", "storage/archive"},
 		"storage/archive/set":         {"storage", "storage/archive"},
 		"storage/archive/cache":       {"storage", "storage/archive"},
+		"storage/archive/paced":       {"storage", "storage/archive"},
 		"storage/archive/archivetest": {"storage", "storage/archive"},
 		"storage/index":               {"storage", "storage/dicom"},
 		"storage/index/indextest":     {"storage", "storage/dicom", "storage/index"},

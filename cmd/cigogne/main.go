@@ -35,7 +35,7 @@ type cli struct {
 
 	Certs   certsCommand   `cmd:"" help:"Make a cluster CA, and certificates of its nodes and operators."`
 	Fsck    fsckCommand    `cmd:"" help:"Check journal, packs and index against each other while the node is stopped."`
-	Rebuild rebuildCommand `cmd:"" help:"Make the index anew from packs and journal alone while the node is stopped."`
+	Archive archiveCommand `cmd:"" help:"Look after the packs in the archives."`
 }
 
 func run(ctx context.Context, args, environ []string, out, errs io.Writer) int {

@@ -77,6 +77,9 @@ func (m *metrics) stores(n *node) {
 	failing("cigogne_index_failing", "1 while the index takes nothing.", n.indexer.Failing)
 	failing("cigogne_archive_failing", "1 while instances that are due do not reach the archive; the journal grows meanwhile.", n.archiver.Failing)
 	m.registry.MustRegister(indexCollector{n.index}, custodyCollector{n.index, n.sweeper})
+	if n.scrubber != nil {
+		m.registry.MustRegister(scrubCollector{n.scrubber})
+	}
 }
 
 // indexCollector counts the index when metrics are asked for.

@@ -20,7 +20,7 @@ func told(t *testing.T, dir, name string, flags ...string) (int, string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	args := append([]string{name, "--data-dir", dir}, flags...)
+	args := append(append(strings.Fields(name), "--data-dir", dir), flags...)
 	if name == "serve" {
 		args = append(args, "--dimse", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log-level", "error")
 	}
@@ -72,12 +72,12 @@ func TestIndexLost(t *testing.T) {
 	if err := os.RemoveAll(at); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, dir, "cigogne rebuild", "fsck", exitPartly)
+	refused(t, dir, "cigogne archive rebuild-index", "fsck", exitPartly)
 	if _, err := os.Stat(at); err == nil {
 		t.Error("fsck has made an index")
 	}
-	refused(t, dir, "cigogne rebuild", "serve", exitFailure)
-	refused(t, dir, "cigogne rebuild", "serve", exitFailure) // also when the first has left something
+	refused(t, dir, "cigogne archive rebuild-index", "serve", exitFailure)
+	refused(t, dir, "cigogne archive rebuild-index", "serve", exitFailure) // also when the first has left something
 	if err := os.RemoveAll(at); err != nil {
 		t.Fatal(err)
 	}
@@ -89,8 +89,8 @@ func TestIndexLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	empty.Close()
-	refused(t, dir, "cigogne rebuild", "serve", exitFailure)
-	if code, said := told(t, dir, "rebuild"); code != exitOK {
+	refused(t, dir, "cigogne archive rebuild-index", "serve", exitFailure)
+	if code, said := told(t, dir, "archive rebuild-index"); code != exitOK {
 		t.Fatal(said)
 	}
 	if code, said := told(t, dir, "fsck"); code != exitOK || !strings.Contains(said, "3 instances") {
@@ -113,7 +113,7 @@ func TestOneAtATime(t *testing.T) {
 	if err := os.MkdirAll(work, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"serve", "rebuild", "fsck"} {
+	for _, name := range []string{"serve", "archive rebuild-index", "fsck"} {
 		refused(t, dir, "in use by another process", name, exitUnavailable)
 		if _, err := os.Stat(work); err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -140,9 +140,9 @@ func TestJournalDamaged(t *testing.T) {
 	}
 	f.Close()
 	refused(t, dir, "--allow-damage", "serve", exitFailure)
-	refused(t, dir, "--allow-damage", "rebuild", exitFailure)
+	refused(t, dir, "--allow-damage", "archive rebuild-index", exitFailure)
 	refused(t, dir, "not everything is well", "fsck", exitPartly)
-	if code, said := told(t, dir, "rebuild", "--allow-damage"); code != exitOK || !strings.Contains(said, "2 journal records") {
+	if code, said := told(t, dir, "archive rebuild-index", "--allow-damage"); code != exitOK || !strings.Contains(said, "2 journal records") {
 		t.Errorf("rebuild: exit code %d, %s", code, said)
 	}
 	node := serve(t, dir, "--allow-damage", "--settle", "20ms", "--log-level", "error")
@@ -189,8 +189,8 @@ func TestJournalOlderThanIndex(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	refused(t, dir, "cigogne rebuild", "serve", exitFailure)
-	if code, said := told(t, dir, "rebuild"); code != exitOK {
+	refused(t, dir, "cigogne archive rebuild-index", "serve", exitFailure)
+	if code, said := told(t, dir, "archive rebuild-index"); code != exitOK {
 		t.Fatal(said)
 	}
 	serve(t, dir, "--log-level", "error").stop()

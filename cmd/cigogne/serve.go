@@ -20,9 +20,16 @@ type serveCommand struct {
 	senders
 	deletion
 	diagnostics
+	scrubbing
 	Settle          time.Duration    `default:"30s" help:"How long a series must be quiet before it is packed (${default})."`
 	PackCompression pack.Compression `enum:"none,deflate,zstd" default:"none" help:"How native pixel data is compressed in packs that are written from now on: none, deflate or zstd (${default})."`
 	LogLevel        slog.Level       `default:"INFO" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn, error (${default})."`
+}
+
+// scrubbing says how the packs in the archives are verified in the background.
+type scrubbing struct {
+	ScrubRate  size          `default:"8MiB" placeholder:"BYTES" help:"Most bytes of packs that are verified a second in the background; 0 for no such work (${default})."`
+	ScrubEvery time.Duration `default:"720h" help:"Least time between the beginnings of two rounds over all packs (${default})."`
 }
 
 // diagnostics are for those who measure the node.
@@ -33,6 +40,9 @@ type diagnostics struct {
 
 // Validate implements kong's validation hook.
 func (s *serveCommand) Validate() error {
+	if s.ScrubEvery < 0 {
+		return fmt.Errorf("%w: --scrub-every %s: 0 or more", errUsage, s.ScrubEvery)
+	}
 	if s.Settle < 0 {
 		return fmt.Errorf("%w: --settle %s: 0 or more", errUsage, s.Settle)
 	}

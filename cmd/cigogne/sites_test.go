@@ -119,7 +119,7 @@ func TestSamePatientIDOfTwoSites(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(dir, "index")); err != nil {
 		t.Fatal(err)
 	}
-	if code, said := told(t, dir, "rebuild"); code != exitOK {
+	if code, said := told(t, dir, "archive rebuild-index"); code != exitOK {
 		t.Fatal(said)
 	}
 	node = serve(t, dir, "--sites", sites, "--log-level", "error")

@@ -39,6 +39,7 @@ type node struct {
 
 	indexer  *gateway.Indexer
 	archiver *gateway.Archiver
+	scrubber *gateway.Scrubber // nil without --scrub-rate
 	storer   *gateway.Storer
 	finder   *gateway.Searcher
 	reader   *gateway.Retriever
@@ -78,6 +79,9 @@ func (n *node) open(ctx context.Context) (err error) {
 		return err
 	}
 	n.wireUseCases()
+	if err := n.wireScrubber(); err != nil {
+		return err
+	}
 	if n.rpc, err = n.newRPC(); err != nil {
 		return fmt.Errorf("API: %w", err)
 	}
@@ -190,7 +194,7 @@ func (n *node) refuseForgottenPacks(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return fmt.Errorf("%w: there is no index, but the archive holds packs such as %s: run 'cigogne rebuild --data-dir %s'",
+		return fmt.Errorf("%w: there is no index, but the archive holds packs such as %s: run 'cigogne archive rebuild-index --data-dir %s'",
 			storage.ErrCorrupt, st.Key, n.config.DataDir)
 	}
 	return nil
@@ -212,7 +216,7 @@ func (n *node) attachIndexer(ctx context.Context) error {
 	// New instances would lie at places that the index has passed, and would
 	// never be indexed.
 	if applied.Segment > highest {
-		return fmt.Errorf("%w: the index knows the journal up to segment %d, but the journal ends with %d: files of it are gone, or are of an older copy: run 'cigogne rebuild --data-dir %s'",
+		return fmt.Errorf("%w: the index knows the journal up to segment %d, but the journal ends with %d: files of it are gone, or are of an older copy: run 'cigogne archive rebuild-index --data-dir %s'",
 			storage.ErrCorrupt, applied.Segment, highest, n.config.DataDir)
 	}
 	n.indexer.Attach(n.journal, journal.Position{Segment: applied.Segment, Offset: applied.Offset}, last)
@@ -236,6 +240,22 @@ func (n *node) wireUseCases() {
 	n.wireCustody()
 }
 
+func (n *node) wireScrubber() error {
+	c := n.config
+	if c.ScrubRate == 0 {
+		return nil
+	}
+	slow, all, err := pace(n.archives.each, int64(c.ScrubRate))
+	if err != nil {
+		return err
+	}
+	n.scrubber = gateway.NewScrubber(gateway.ScrubberOptions{
+		Index: n.index, Proposer: alone{n.index}, Archives: slow, Repair: all, Every: c.ScrubEvery,
+		State: c.scrubPath(), Suspects: n.archives.suspects, Logger: n.log,
+	})
+	return nil
+}
+
 // serve works until ctx ends, then drains: transports first, stores after.
 func (n *node) serve(ctx context.Context) error {
 	stores, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -247,6 +267,10 @@ func (n *node) serve(ctx context.Context) error {
 	if several, ok := n.archives.Archive.(gateway.Copier); ok {
 		r := gateway.NewRepairer(n.index, alone{n.index}, several, n.archives.each, n.log)
 		back.Go(func() error { return r.Run(stores) })
+	}
+
+	if n.scrubber != nil {
+		back.Go(func() error { return n.scrubber.Run(stores) })
 	}
 
 	front, fctx := errgroup.WithContext(ctx)
@@ -352,7 +376,7 @@ func (s *stores) prepare() error {
 func (s *stores) openIndex(ctx context.Context, log *slog.Logger) (*index.Index, error) {
 	x, err := index.Open(ctx, index.Options{Path: s.indexPath(), Logger: log})
 	if errors.Is(err, storage.ErrCorrupt) {
-		return nil, fmt.Errorf("index: %w: run 'cigogne rebuild --data-dir %s'", err, s.DataDir)
+		return nil, fmt.Errorf("index: %w: run 'cigogne archive rebuild-index --data-dir %s'", err, s.DataDir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("index: %w", err)

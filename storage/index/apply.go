@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/dicom"
 )
 
@@ -28,6 +29,9 @@ func (x *Index) applyAt(ctx context.Context, at uint64, b Batch) (Applied, error
 	}
 	if err := b.Validate(); err != nil {
 		return Applied{}, err
+	}
+	if x.o.ReadOnly {
+		return Applied{}, fmt.Errorf("%w: the index is open for reading only", storage.ErrUnsupported)
 	}
 	x.apply.Lock()
 	defer x.apply.Unlock()

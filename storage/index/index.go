@@ -36,6 +36,9 @@ const (
 type Options struct {
 	// Path is the database file; beside it lie its -wal and -shm.
 	Path string
+	// ReadOnly opens an index that is there, beside the node that writes it or
+	// without one. What would change it is storage.ErrUnsupported.
+	ReadOnly bool
 	// ReadConns bounds the queries that run at the same time; 0 means 4.
 	ReadConns int
 	// MaxResults is the most results of a query, whatever its limit; 0 means
@@ -93,7 +96,11 @@ func Open(ctx context.Context, o Options) (*Index, error) {
 		return nil, err
 	}
 	x := &Index{o: o, codec: c, read: newReader(), ask: newReader()}
-	if err := x.open(ctx); err != nil {
+	open := x.open
+	if o.ReadOnly {
+		open = x.openReadOnly
+	}
+	if err := open(ctx); err != nil {
 		_ = x.Close() // the first error is the one to tell
 		return nil, fmt.Errorf("index %s: %w", o.Path, err)
 	}
@@ -118,6 +125,25 @@ func (x *Index) open(ctx context.Context) (err error) {
 		return failed(err)
 	}
 	return x.openReaders()
+}
+
+// openReadOnly opens no connection that writes: another process may.
+func (x *Index) openReadOnly(ctx context.Context) error {
+	if _, err := os.Stat(x.o.Path); err != nil {
+		return fmt.Errorf("%w: %w", storage.ErrNotFound, err)
+	}
+	if err := x.openReaders(); err != nil {
+		return err
+	}
+	now, err := x.read.now()
+	if err != nil {
+		return err
+	}
+	version, err := recognize(ctx, now.db)
+	if err == nil && version != schemaVersion {
+		err = fmt.Errorf("%w: schema version %d: a node must have been started on it once", storage.ErrUnsupported, version)
+	}
+	return err
 }
 
 func (x *Index) openReaders() error {
@@ -153,24 +179,38 @@ func openPool(path string, conns int, pragmas ...string) (*sql.DB, error) {
 }
 
 func (x *Index) prepareSchema(ctx context.Context) error {
-	var version, application, tables int
-	err := x.conn.QueryRowContext(ctx, `SELECT (SELECT user_version FROM pragma_user_version),
-		(SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_schema)`).
-		Scan(&version, &application, &tables)
-	if err != nil {
-		return failed(err)
-	}
+	version, err := recognize(ctx, x.conn)
 	switch {
-	case version == 0 && application == 0 && tables == 0:
+	case err != nil:
+		return err
+	case version == 0:
 		return x.change(ctx, schema+schema2)
-	case application != applicationID:
-		return fmt.Errorf("%w: the file is a database, but no index", storage.ErrCorrupt)
 	case version == 1:
 		return x.change(ctx, schema2)
-	case version != schemaVersion:
-		return fmt.Errorf("%w: schema version %d, this program knows %d; rebuild the index", storage.ErrUnsupported, version, schemaVersion)
 	}
 	return nil
+}
+
+// recognize returns the schema version of a database; 0 when it is empty. One
+// that is no index of this program's, or a later one, is an error.
+func recognize(ctx context.Context, db interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}) (version int, err error) {
+	var application, tables int
+	err = db.QueryRowContext(ctx, `SELECT (SELECT user_version FROM pragma_user_version),
+		(SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_schema)`).
+		Scan(&version, &application, &tables)
+	switch {
+	case err != nil:
+		return 0, failed(err)
+	case version == 0 && application == 0 && tables == 0:
+		return 0, nil
+	case application != applicationID:
+		return 0, fmt.Errorf("%w: the file is a database, but no index", storage.ErrCorrupt)
+	case version < 1 || version > schemaVersion:
+		return 0, fmt.Errorf("%w: schema version %d, this program knows %d; rebuild the index", storage.ErrUnsupported, version, schemaVersion)
+	}
+	return version, nil
 }
 
 // change makes the schema what this program knows, all of it or nothing.

@@ -107,7 +107,8 @@ func prepare(ctx context.Context, c *sql.Conn) (*statements, error) {
 		{&s.pack, `SELECT id, study, series, conflict, plan FROM pack WHERE name = ?`},
 		{&s.archivePack, `UPDATE pack SET members = ?, instances = ?, plan = NULL WHERE id = ?`},
 		{&s.deletedPack, `SELECT EXISTS (SELECT 1 FROM deleted_pack WHERE name = ?)`},
-		{&s.putCopy, `INSERT INTO copy VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`},
+		{&s.putCopy, `INSERT INTO copy VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+			ON CONFLICT DO UPDATE SET crc32c = ?5 WHERE crc32c = 0`},
 	}...) {
 		stmt, err := c.PrepareContext(ctx, p.sql) //nolint:sqlclosecheck // close closes all
 		if err != nil {

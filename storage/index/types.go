@@ -71,7 +71,7 @@ type PackArchive struct {
 	Archive string `cbor:"2,keyasint"` // the archive's URL
 	Key     string `cbor:"3,keyasint"`
 	Size    int64  `cbor:"4,keyasint"`
-	CRC32C  uint32 `cbor:"5,keyasint"` // of the whole object
+	CRC32C  uint32 `cbor:"5,keyasint"` // of the whole object; 0 while it is not known
 	At      int64  `cbor:"6,keyasint"` // nanoseconds of Unix time
 }
 

@@ -3,7 +3,6 @@ package index
 import (
 	"context"
 	"database/sql"
-	"fmt"
 )
 
 // Applied is the watermark of a journal: the position up to and including
@@ -83,43 +82,6 @@ func (x *Index) PlannedIn(ctx context.Context, in JournalID) ([]Plan, error) {
 		return err
 	})
 	return plans, err
-}
-
-// Incomplete lists at most limit archived packs, in the order of coming, that
-// lie on fewer archives than copies, and returns after what to ask for more.
-func (x *Index) Incomplete(ctx context.Context, copies int, after int64, limit int) (packs []Pack, last int64, err error) {
-	tx, err := x.read.begin(ctx)
-	if err != nil {
-		return nil, after, fmt.Errorf("index: %w", failed(err))
-	}
-	defer tx.end(ctx)
-	last = after
-	err = each(ctx, tx, `SELECT p.id, p.name, p.study, p.series, p.conflict, p.instances FROM pack p
-		WHERE p.id > ? AND p.plan IS NULL AND (SELECT count(*) FROM copy k WHERE k.pack = p.id) < ? ORDER BY p.id LIMIT ?`,
-		[]any{after, copies, limit}, func(rows *sql.Rows) error {
-			var p Pack
-			err := rows.Scan(&last, &p.PackID, &p.StudyInstanceUID, &p.SeriesInstanceUID, &p.Conflict, &p.Instances)
-			packs = append(packs, p)
-			return err
-		})
-	for i := range packs {
-		if err == nil {
-			packs[i].Copies, err = copiesOf(ctx, tx, packs[i].PackID)
-		}
-	}
-	return packs, last, err
-}
-
-// copiesOf lists where a pack lies.
-func copiesOf(ctx context.Context, q querier, packID string) (copies []PackArchive, err error) {
-	err = each(ctx, q, `SELECT k.archive, k.key, k.size, k.crc32c, k.at FROM copy k JOIN pack p ON p.id = k.pack
-		WHERE p.name = ? ORDER BY k.at, k.archive`, []any{packID}, func(rows *sql.Rows) error {
-		a := PackArchive{PackID: packID}
-		err := rows.Scan(&a.Archive, &a.Key, &a.Size, &a.CRC32C, &a.At)
-		copies = append(copies, a)
-		return err
-	})
-	return copies, err
 }
 
 // SegmentsInUse is the set of a journal's segments in which instances lie that
