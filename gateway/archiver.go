@@ -141,15 +141,16 @@ func (a *Archiver) planAll(ctx context.Context) error {
 		return err
 	}
 	for _, w := range work {
-		if err := a.plan(ctx, w); err != nil {
+		if err := a.plan(ctx, w, w.Newest < before); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// plan decides which pack each of the series' instances will lie in.
-func (a *Archiver) plan(ctx context.Context, w index.SeriesWork) error {
+// plan decides which pack each of the series' instances will lie in. Of one
+// that is not quiet only full packs are planned: the rest grows on.
+func (a *Archiver) plan(ctx context.Context, w index.SeriesWork, quiet bool) error {
 	live, err := a.o.Index.Live(ctx, index.Selector{
 		StudyInstanceUID: w.StudyInstanceUID, SeriesInstanceUID: w.SeriesInstanceUID, Conflicts: w.Conflict,
 	})
@@ -175,7 +176,9 @@ func (a *Archiver) plan(ctx context.Context, w index.SeriesWork) error {
 		members = append(members, idOf(in.Instance.Instance))
 		bytes += in.Size
 	}
-	flush()
+	if quiet {
+		flush()
+	}
 	if len(plans) == 0 {
 		return nil
 	}

@@ -46,7 +46,7 @@ func (p *packed) About() storage.Instance { return p.entry().Instance }
 
 // Open implements Instance.
 func (p *packed) Open(ctx context.Context, r storage.Range) (io.ReadCloser, error) {
-	return p.details.directory.Open(ctx, p.details.packBlob, p.i, r)
+	return p.details.directory.Open(ctx, p.details, p.i, r)
 }
 
 // WriteMetadata implements Instance.
@@ -85,6 +85,8 @@ const (
 // compressed together: when they are asked for in order, some are read ahead.
 type details struct {
 	*packBlob
+	whole []storage.Range // where the instances that are wanted lie
+	run   *run            // nil when they are not read in one go
 
 	mu       sync.Mutex
 	from, to int // what is held
@@ -95,6 +97,14 @@ type detail struct {
 	layout   *dicom.Layout
 	metadata []byte
 	whole    bool // metadata is all of it
+}
+
+// Open implements pack.Blob.
+func (d *details) Open(ctx context.Context, r storage.Range) (io.ReadCloser, error) {
+	if d.run != nil {
+		return d.run.open(ctx, r)
+	}
+	return d.packBlob.Open(ctx, r)
 }
 
 // of calls fn with the details of entry i.
@@ -174,6 +184,7 @@ func (d *directories) open(ctx context.Context, p index.Pack) (*packBlob, error)
 		return nil, fmt.Errorf("%w: pack %s has no copy", storage.ErrCorrupt, p.PackID)
 	}
 	b = &packBlob{archive: d.archive, key: p.Copies[0].Key, size: p.Copies[0].Size}
+	expect(d.archive, b.key, b.size)
 	directory, err := pack.ReadDirectory(ctx, b)
 	if err != nil {
 		return nil, fmt.Errorf("pack %s: %w", b.key, err)

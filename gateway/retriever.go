@@ -3,8 +3,11 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive"
@@ -21,6 +24,9 @@ type RetrieverOptions struct {
 	// Journals reads those of a cluster; nil reads Journal alone.
 	Journals Journals
 	Archive  archive.Archive
+	// Far tells that requests to the archive are dear: instances that are read
+	// one after the other are then asked for together.
+	Far bool
 	// DirectoryBytes bounds the pack directories that are kept in memory;
 	// 0 means 16 MiB.
 	DirectoryBytes int64
@@ -105,18 +111,20 @@ func (r *Retriever) overStudy(sel Selector) overlaid {
 // can hold instances that the index has in another place: those are not its.
 // What several adopted packs hold is given once.
 func (r *Retriever) packed(ctx context.Context, packs []index.Pack, sop string, over overlaid) ([]Instance, error) {
+	if sop != "" {
+		packs = slices.DeleteFunc(packs, func(p index.Pack) bool { return !p.Members.Named(sop) })
+	}
+	blobs, err := r.open(ctx, packs)
+	if err != nil {
+		return nil, err
+	}
 	var found []Instance
+	var all []*details
 	seen := make(map[memberID]bool)
-	for _, p := range packs {
-		if sop != "" && !p.Members.Named(sop) {
-			continue
-		}
-		blob, err := r.directories.open(ctx, p)
-		if err != nil {
-			return nil, err
-		}
-		details := &details{packBlob: blob}
-		for i, e := range blob.directory.Entries {
+	for i, p := range packs {
+		d := &details{packBlob: blobs[i]}
+		all = append(all, d)
+		for i, e := range d.directory.Entries {
 			wanted := (sop == "" || sop == e.Key.SOPInstanceUID) && p.Members.Holds(e.Key.SOPInstanceUID, e.Digest)
 			if !wanted || seen[idOf(e.Instance)] {
 				continue
@@ -124,10 +132,31 @@ func (r *Retriever) packed(ctx context.Context, packs []index.Pack, sop string, 
 			if len(packs) > 1 {
 				seen[idOf(e.Instance)] = true
 			}
-			found = append(found, &packed{details: details, i: i, over: over})
+			d.whole = append(d.whole, e.Stored())
+			found = append(found, &packed{details: d, i: i, over: over})
 		}
 	}
+	if sop == "" {
+		r.chain(ctx, all)
+	}
 	return found, nil
+}
+
+// openAtOnce is how many directories are read at the same time.
+const openAtOnce = 8
+
+// open returns the packs with their directories.
+func (r *Retriever) open(ctx context.Context, packs []index.Pack) ([]*packBlob, error) {
+	blobs := make([]*packBlob, len(packs))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(openAtOnce)
+	for i, p := range packs {
+		group.Go(func() (err error) {
+			blobs[i], err = r.directories.open(ctx, p)
+			return err
+		})
+	}
+	return blobs, group.Wait()
 }
 
 func (r *Retriever) withLive(found []Instance, live []index.LiveInstance, sel Selector, over overlaid) []Instance {

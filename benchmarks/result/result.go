@@ -79,6 +79,7 @@ const (
 	LineShare    Measure = "line-share %"
 	Exponent     Measure = "growth exponent"
 	ForeignShare Measure = "foreign-cpu %"
+	S3Requests   Measure = "s3 requests"
 )
 
 // Unit is the measure's unit.

@@ -1,6 +1,7 @@
 package subject
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -39,6 +40,10 @@ type Cigogne struct {
 	// Compression is that of the packs; "" leaves it to the node.
 	Compression string
 	Pprof       bool
+	// S3 has it put packs into an S3 server of its own on the same disk, of
+	// which it keeps at most Cache on its own; "" is nothing.
+	S3    bool
+	Cache string
 	// Label tells cases apart that differ in what they hold.
 	Label string
 }
@@ -102,7 +107,23 @@ func (c Cigogne) Start(ctx context.Context, dir, host string) (*Running, error) 
 		args = append(args, "--pprof", address[2])
 		at.Pprof = "http://" + address[2] + "/debug/pprof"
 	}
-	return launch(ctx, exec.CommandContext(ctx, c.Program, args...), at, address[0], address[1])
+	if !c.S3 {
+		return launch(ctx, exec.CommandContext(ctx, c.Program, args...), at, address[0], address[1])
+	}
+	server, err := startS3(ctx, filepath.Join(dir, "s3"))
+	if err != nil {
+		return nil, err
+	}
+	flags, env := s3Flags(server.Endpoints, cmp.Or(c.Cache, "0"))
+	cmd := exec.CommandContext(ctx, c.Program, append(args, flags...)...)
+	cmd.Env = append(os.Environ(), env...)
+	r, err := launch(ctx, cmd, at, address[0], address[1])
+	if err != nil {
+		server.Stop()
+		return nil, err
+	}
+	r.behind = server
+	return r, nil
 }
 
 // Bare is the receiver that does only what C-STORE cannot leave out.

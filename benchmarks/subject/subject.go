@@ -42,6 +42,7 @@ type Endpoints struct {
 	AETitle string
 	Web     string // root of its DICOMweb services
 	Files   string // root under which files of the directory are served
+	S3      string // root of its S3 service
 	Dir     string // its directory
 	Pprof   string // root of its Go profiles
 }
@@ -52,8 +53,8 @@ type Running struct {
 	cmd  *exec.Cmd
 	log  string // file
 	done chan struct{}
-	// behind is the database that it works with, or nil: what that uses counts
-	// as its own, and it ends with it.
+	// behind is the database or the archive that it works with, or nil: what
+	// that uses counts as its own, and it ends with it.
 	behind *Running
 }
 

@@ -1,17 +1,18 @@
 package workload
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/esante-alsace/cigogne/benchmarks"
 	"github.com/esante-alsace/cigogne/benchmarks/material"
-	"github.com/esante-alsace/cigogne/benchmarks/proc"
 	"github.com/esante-alsace/cigogne/benchmarks/result"
 	"github.com/esante-alsace/cigogne/benchmarks/subject"
 )
@@ -49,30 +50,49 @@ func (h *held) filledAndPacked(ctx context.Context, at subject.Endpoints) error 
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	// Before the first query the index may know of nothing yet.
-	for proc.DiskUse(filepath.Join(at.Dir, "data", "archive")) == 0 || !emptied(ctx, at) {
+	for {
+		indexed, err := metric(ctx, at, `cigogne_index_held{kind="instances"}`)
+		live, lerr := metric(ctx, at, `cigogne_index_held{kind="live"}`)
+		if err := errors.Join(err, lerr); err != nil {
+			return err
+		}
+		if int(indexed) == h.n && live == 0 {
+			return nil
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return fmt.Errorf("%d instances are not packed in time: %w", h.n, ctx.Err())
 		}
 	}
-	return nil
 }
 
-// emptied tells whether nothing lies in the node's journal only.
-func emptied(ctx context.Context, at subject.Endpoints) bool {
+// metric is what our node says of itself, added up where it has several labels;
+// 0 when it does not say it.
+func metric(ctx context.Context, at subject.Endpoints, name string) (float64, error) {
 	rq, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(at.Web, "/dicom-web")+"/metrics", nil)
 	if err != nil {
-		return false
+		return 0, err
 	}
-	rsp, err := http.DefaultClient.Do(rq)
+	answer, err := http.DefaultClient.Do(rq)
 	if err != nil {
-		return false
+		return 0, err
 	}
-	defer rsp.Body.Close()
-	text, err := io.ReadAll(rsp.Body)
-	return err == nil && strings.Contains(string(text), "cigogne_index_held{kind=\"live\"} 0\n")
+	defer answer.Body.Close()
+	sum := 0.0
+	lines := bufio.NewScanner(answer.Body)
+	for lines.Scan() {
+		rest, ok := strings.CutPrefix(lines.Text(), name)
+		if !ok || !strings.HasPrefix(rest, " ") && !strings.HasPrefix(rest, "{") {
+			continue
+		}
+		value, err := strconv.ParseFloat(rest[strings.LastIndexByte(rest, ' ')+1:], 64)
+		if err != nil {
+			return 0, err
+		}
+		sum += value
+	}
+	return sum, lines.Err()
 }
 
 // wado is study, instance and frame retrieval with n clients.

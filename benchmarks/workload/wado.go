@@ -164,22 +164,33 @@ func (h *held) filled(ctx context.Context, at subject.Endpoints) error {
 
 // asFiles lays the instances into a directory, and all of them as one file.
 func (h *held) asFiles(_ context.Context, at subject.Endpoints) error {
+	if err := h.asFile(filepath.Join(at.Dir, "study")); err != nil {
+		return err
+	}
+	buf := make([]byte, copyBuffer)
+	for i := range h.series.Instances {
+		m := &h.series.Instances[i]
+		if err := writeFile(filepath.Join(at.Dir, m.SOPInstanceUID), m.Path, false, buf); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// asFile lays all instances into one file.
+func (h *held) asFile(path string) error {
 	s, err := h.get()
 	if err != nil {
 		return err
 	}
-	study, err := os.Create(filepath.Join(at.Dir, "study"))
+	study, err := os.Create(path)
 	if err != nil {
 		return err
 	}
 	defer study.Close()
 	buf := make([]byte, copyBuffer)
 	for i := range s.Instances {
-		m := &s.Instances[i]
-		if err := copyFile(study, m.Path, buf); err != nil {
-			return err
-		}
-		if err := writeFile(filepath.Join(at.Dir, m.SOPInstanceUID), m.Path, false, buf); err != nil {
+		if err := copyFile(study, s.Instances[i].Path, buf); err != nil {
 			return err
 		}
 	}

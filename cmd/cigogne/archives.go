@@ -22,6 +22,7 @@ type archives struct {
 	// read is what retrievals read from: all as one, with what is far away
 	// kept on the node's disk.
 	read archive.Archive
+	far  bool // not all archives are folders
 	// suspects takes the keys of objects that were found damaged while they
 	// were read; those beyond its capacity are found by the next round.
 	suspects chan string
@@ -73,14 +74,14 @@ func (s *stores) archiveURLs() ([]*url.URL, error) {
 }
 
 // openArchives opens the archives. One that is far away is not asked yet.
-func (s *stores) openArchives(ctx context.Context) (*archives, error) {
+func (s *stores) openArchives(ctx context.Context, more ...func(*s3.Options)) (*archives, error) {
 	urls, err := s.archiveURLs()
 	if err != nil {
 		return nil, err
 	}
 	a := &archives{suspects: make(chan string, 64)}
 	for _, u := range urls {
-		one, err := s.openArchive(ctx, u)
+		one, err := s.openArchive(ctx, u, more)
 		if err != nil {
 			a.Close()
 			return nil, fmt.Errorf("archive %s: %w", u.Redacted(), err)
@@ -99,17 +100,17 @@ func (s *stores) openArchives(ctx context.Context) (*archives, error) {
 // openCache puts a cache on the node's disk in front of what is read, unless
 // all archives are folders, whose files the kernel can send itself.
 func (s *stores) openCache(a *archives) (err error) {
-	far := slices.ContainsFunc(a.each, func(one archive.Archive) bool { _, near := one.(*dir.Archive); return !near })
-	if a.read = a.Archive; far && s.CacheMax > 0 {
+	a.far = slices.ContainsFunc(a.each, func(one archive.Archive) bool { _, near := one.(*dir.Archive); return !near })
+	if a.read = a.Archive; a.far && s.CacheMax > 0 {
 		a.read, err = cache.Open(filepath.Join(s.DataDir, "cache"), a.Archive, cache.Options{MaxBytes: int64(s.CacheMax)})
 	}
 	return err
 }
 
-func (s *stores) openArchive(ctx context.Context, u *url.URL) (archive.Archive, error) {
+func (s *stores) openArchive(ctx context.Context, u *url.URL, more []func(*s3.Options)) (archive.Archive, error) {
 	readBack := s.ArchiveConfirm == confirmRead
 	if u.Scheme == "s3" {
-		return s3.Open(ctx, u, func(o *s3.Options) { o.ReadBack = o.ReadBack || readBack })
+		return s3.Open(ctx, u, append(more, func(o *s3.Options) { o.ReadBack = o.ReadBack || readBack })...)
 	}
 	return dir.Open(u.Path, func(o *dir.Options) { o.ReadBack = readBack })
 }

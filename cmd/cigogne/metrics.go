@@ -25,6 +25,7 @@ type metrics struct {
 	sent         prometheus.Counter
 	durable      prometheus.Counter
 	fsync        prometheus.Histogram
+	s3Answers    *prometheus.HistogramVec
 }
 
 func newMetrics() *metrics {
@@ -48,13 +49,16 @@ func newMetrics() *metrics {
 		}, []string{"method", "code"}),
 		received: counter("cigogne_dimse_received_bytes_total", "Bytes of data sets received by C-STORE."),
 		sent:     counter("cigogne_dicomweb_sent_bytes_total", "Bytes of DICOMweb answers."),
-		durable:  counter("cigogne_journal_durable_instances_total", "Instances made durable."),
+		s3Answers: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "cigogne_s3_request_duration_seconds", Help: "Time from a request to an S3 archive until its answer began.", Buckets: latency,
+		}, []string{"operation", "outcome"}),
+		durable: counter("cigogne_journal_durable_instances_total", "Instances made durable."),
 		fsync: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "cigogne_journal_fsync_duration_seconds", Help: "Time of one group fsync of the journal.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2.5, 12),
 		}),
 	}
-	m.registry.MustRegister(m.associations, m.operations, m.requests, m.calls, m.received, m.sent, m.durable, m.fsync,
+	m.registry.MustRegister(m.associations, m.operations, m.requests, m.calls, m.received, m.sent, m.durable, m.fsync, m.s3Answers,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -119,6 +123,15 @@ func (c indexCollector) Collect(to chan<- prometheus.Metric) {
 func (m *metrics) synced(entries int, took time.Duration) {
 	m.fsync.Observe(took.Seconds())
 	m.durable.Add(float64(entries))
+}
+
+// s3Answered is s3's Observe hook.
+func (m *metrics) s3Answered(operation string, took time.Duration, err error) {
+	outcome := "answered"
+	if err != nil {
+		outcome = "failed"
+	}
+	m.s3Answers.WithLabelValues(operation, outcome).Observe(took.Seconds())
 }
 
 // Association implements dimse.Metrics.

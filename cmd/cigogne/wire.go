@@ -18,6 +18,7 @@ import (
 	"github.com/esante-alsace/cigogne/gateway/dimse"
 	"github.com/esante-alsace/cigogne/gateway/rpc"
 	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/archive/s3"
 	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/journal"
@@ -115,7 +116,7 @@ func (n *node) openStores(ctx context.Context) error {
 	if err := s.prepare(); err != nil {
 		return err
 	}
-	if n.archives, err = s.openArchives(ctx); err != nil {
+	if n.archives, err = s.openArchives(ctx, func(o *s3.Options) { o.Observe = n.metrics.s3Answered }); err != nil {
 		return err
 	}
 	if err := s.openCache(n.archives); err != nil {
@@ -229,7 +230,7 @@ func (n *node) wireUseCases() {
 		Journal: n.journal, Index: n.index, Indexer: n.indexer, MaxDataSet: int64(c.MaxDataSet), Sites: n.sites, Logger: n.log,
 	})
 	n.reader = gateway.NewRetriever(gateway.RetrieverOptions{
-		Index: n.index, Indexer: n.indexer, Journal: n.journal, Archive: n.archives.read,
+		Index: n.index, Indexer: n.indexer, Journal: n.journal, Archive: n.archives.read, Far: n.archives.far,
 	})
 	n.finder = gateway.NewSearcher(n.index, n.indexer, n.reader)
 	n.archiver = gateway.NewArchiver(gateway.ArchiverOptions{

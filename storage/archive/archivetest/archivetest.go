@@ -190,6 +190,36 @@ func testRanges(t *testing.T, a archive.Archive) {
 		}
 	}
 	copied(t, a, "a/b", data)
+	nexted(t, a, "a/b", data)
+}
+
+// nexted reads by archive.Next, in pieces of all lengths, mixed with Read.
+func nexted(t *testing.T, a archive.Archive, key string, data []byte) {
+	rc, err := a.Get(t.Context(), key, storage.Range{Offset: 3, Length: int64(len(data)) - 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rc.Close()
+	var got, buf []byte
+	for most := int64(1); ; most = most*3 + 1 {
+		piece, err := archive.Next(rc, most, &buf)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil || len(piece) == 0 || int64(len(piece)) > most {
+			t.Fatalf("Next of %d bytes: %d, %v", most, len(piece), err)
+		}
+		got = append(got, piece...)
+		few := make([]byte, 10)
+		n, err := rc.Read(few)
+		if err != nil && !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+		got = append(got, few[:n]...)
+	}
+	if !bytes.Equal(got, data[3:len(data)-2]) {
+		t.Errorf("Next: %d bytes, other ones", len(got))
+	}
 }
 
 // copied reads by io.Copy, which takes another way than Read through a reader

@@ -63,6 +63,8 @@ type object struct {
 	size int64
 	next int64 // the block that follows the last fetch
 	run  int64 // how many blocks that had
+	// streamed tells that it was streamed before.
+	streamed bool
 }
 
 // Stats are counts since the cache was opened, and what it holds now.
@@ -161,6 +163,40 @@ func (c *Cache) Drop(keys ...string) {
 
 // Get implements archive.Archive.
 func (c *Cache) Get(ctx context.Context, key string, r storage.Range) (io.ReadCloser, error) {
+	return c.get(ctx, key, r, false)
+}
+
+// Stream is Get of a long range that is read once, from its first byte to its
+// last: what is here is used, and the rest goes past the cache, so that it
+// takes no place from what is read more than once. When the object was
+// streamed before, it is kept like any other.
+func (c *Cache) Stream(ctx context.Context, key string, r storage.Range) (io.ReadCloser, error) {
+	return c.get(ctx, key, r, c.first(key))
+}
+
+// first tells whether the object is streamed for the first time.
+func (c *Cache) first(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o, ok := c.sizes.Get(key)
+	if !ok || o.streamed {
+		return !ok
+	}
+	o.streamed = true
+	c.sizes.Add(key, o)
+	return true
+}
+
+// Expect tells how long an object is, which spares the cache to ask.
+func (c *Cache) Expect(key string, size int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.sizes.Peek(key); !ok {
+		c.sizes.Add(key, object{size: size})
+	}
+}
+
+func (c *Cache) get(ctx context.Context, key string, r storage.Range, past bool) (io.ReadCloser, error) {
 	if err := errors.Join(ctx.Err(), archive.ValidKey(key)); err != nil {
 		return nil, err
 	}
@@ -175,7 +211,7 @@ func (c *Cache) Get(ctx context.Context, key string, r storage.Range) (io.ReadCl
 	if r.Length == 0 {
 		return io.NopCloser(eof{}), nil
 	}
-	return &reader{cache: c, ctx: ctx, key: key, size: size, at: r.Offset, end: r.End()}, nil
+	return &reader{cache: c, ctx: ctx, key: key, size: size, at: r.Offset, end: r.End(), stream: past}, nil
 }
 
 type eof struct{}

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/archive"
 )
 
 // fetch is a request to the archive for a run of blocks. Those who wait for
@@ -27,8 +28,10 @@ type reader struct {
 	key     string
 	size    int64
 	at, end int64
+	stream  bool // what is not here goes past the cache
 	rest    []byte
 	past    io.ReadCloser
+	buf     []byte // of Next
 	closed  bool
 }
 
@@ -58,12 +61,39 @@ func (r *reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Next implements archive.Nexter: a block is given away as it is.
+func (r *reader) Next(most int64) ([]byte, error) {
+	switch {
+	case r.closed:
+		return nil, fmt.Errorf("read %q: %w", r.key, context.Canceled)
+	case r.at == r.end:
+		return nil, io.EOF
+	}
+	if len(r.rest) == 0 && r.past == nil {
+		if err := r.next(); err != nil {
+			return nil, err
+		}
+	}
+	var given []byte
+	if r.past != nil {
+		var err error
+		if given, err = archive.Next(r.past, most, &r.buf); err != nil {
+			return nil, err
+		}
+	} else {
+		given = r.rest[:min(most, int64(len(r.rest)))]
+		r.rest = r.rest[len(given):]
+	}
+	r.at += int64(len(given))
+	return given, nil
+}
+
 // next brings the block at r.at, or opens the way past the cache.
 func (r *reader) next() error {
 	if err := r.ctx.Err(); err != nil {
 		return fmt.Errorf("read %q: %w", r.key, err)
 	}
-	data, err := r.cache.bring(r.ctx, blockID{r.key, r.at / r.cache.o.BlockBytes}, r.size, r.end)
+	data, err := r.cache.bring(r.ctx, blockID{r.key, r.at / r.cache.o.BlockBytes}, r.size, r.end, r.stream)
 	if err != nil {
 		return err
 	}
@@ -87,16 +117,16 @@ func (r *reader) Close() error {
 	return nil
 }
 
-// bring returns a block; nil when it has to be read past the cache. An error
-// is the caller's own end.
-func (c *Cache) bring(ctx context.Context, id blockID, size, end int64) ([]byte, error) {
+// bring returns a block; nil when it has to be read past the cache, as a
+// stream does with all that is not here. An error is the caller's own end.
+func (c *Cache) bring(ctx context.Context, id blockID, size, end int64, stream bool) ([]byte, error) {
 	if data, ok := c.block(id, size); ok {
 		c.mu.Lock()
 		c.stats.Hits++
 		c.mu.Unlock()
 		return data, nil
 	}
-	f := c.join(id, size, end)
+	f := c.join(id, size, end, stream)
 	if f == nil {
 		return nil, nil
 	}
@@ -114,13 +144,16 @@ func (c *Cache) bring(ctx context.Context, id blockID, size, end int64) ([]byte,
 }
 
 // join finds the fetch that brings a block, or begins one; nil when there are
-// too many already.
-func (c *Cache) join(id blockID, size, end int64) *fetch {
+// too many already, and for a stream.
+func (c *Cache) join(id blockID, size, end int64, stream bool) *fetch {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stats.Misses++
 	if f := c.fetches[id]; f != nil {
 		return f
+	}
+	if stream {
+		return nil
 	}
 	select {
 	case c.slots <- struct{}{}:
@@ -161,7 +194,7 @@ func (c *Cache) plan(id blockID, size, end int64) *fetch {
 			break
 		}
 	}
-	c.sizes.Add(id.key, object{size: size, next: id.at + n, run: n})
+	c.sizes.Add(id.key, object{size: size, next: id.at + n, run: n, streamed: o.streamed})
 	f := &fetch{first: id.at, ready: make([]chan struct{}, n)}
 	for i := range f.ready {
 		f.ready[i] = make(chan struct{})

@@ -216,7 +216,7 @@ func TestFlippedForEver(t *testing.T) {
 
 // TestRequests counts what objects cost.
 func TestRequests(t *testing.T) {
-	a, proxy, _ := faulty(t, func(o *s3.Options) { o.WritePart, o.ReadPart = 16<<20, 8<<20 })
+	a, proxy, _ := faulty(t, func(o *s3.Options) { o.WritePart, o.ReadPart, o.Timeout = 16<<20, 8<<20, time.Minute })
 	for _, c := range []struct{ size, put, get int }{
 		{0, 1, 1}, {100, 1, 1}, {8 << 20, 1, 1}, {16 << 20, 1, 2},
 		{40 << 20, 2 + 3 + 2, 5}, // a look at key and bucket; begin, three parts, finish

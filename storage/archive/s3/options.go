@@ -35,10 +35,11 @@ type Options struct {
 	// of one object are under way at once ("write-parallel"; 4).
 	WritePart     int64
 	WriteParallel int
-	// ReadPart is the length of the ranges in which objects are read, a power
-	// of two of at least 1 MiB ("read-part", in MiB; 8), ReadParallel how many
-	// of one reader are under way at once ("read-parallel"; 8), and ReadWindow
-	// bounds what one reader holds in memory ("read-window", in MiB; 64).
+	// ReadPart is about the length of the ranges in which objects are read, a
+	// power of two of at least 1 MiB ("read-part", in MiB; 64), ReadParallel
+	// how many of one reader are under way at once ("read-parallel"; 2), and
+	// ReadWindow bounds what one reader holds in memory ("read-window", in MiB;
+	// 8).
 	ReadPart     int64
 	ReadParallel int
 	ReadWindow   int64
@@ -163,9 +164,9 @@ func parseInt(s string) (int, error) {
 func (o *Options) complete() error {
 	defaults(&o.WritePart, 16*mib)
 	defaults(&o.WriteParallel, 4)
-	defaults(&o.ReadPart, 8*mib)
-	defaults(&o.ReadParallel, 8)
-	defaults(&o.ReadWindow, 64*mib)
+	defaults(&o.ReadPart, 64*mib)
+	defaults(&o.ReadParallel, 2)
+	defaults(&o.ReadWindow, 8*mib)
 	defaults(&o.Timeout, 20*time.Second)
 	defaults(&o.Attempts, 4)
 	defaults(&o.Pause, 100*time.Millisecond)

@@ -24,17 +24,23 @@ type plan struct {
 // that would read more than 1 MiB and more than twice of what is wanted, which
 // is a frame out of a very large object, it is left as it is and unchecked.
 func (a *Archive) plan(r storage.Range, h head) plan {
-	p := plan{from: r.Offset, to: r.End(), block: smallBlock, step: a.o.ReadPart}
-	if h.sums.block == 0 {
-		return p
+	p := plan{from: r.Offset, to: r.End(), block: smallBlock}
+	if block := h.sums.block; block > 0 {
+		from := r.Offset / block * block
+		to := min((r.End()+block-1)/block*block, h.size)
+		if extra := to - from - r.Length; extra <= max(mib, r.Length) {
+			p = plan{from: from, to: to, block: block, checked: true}
+		}
 	}
-	block := h.sums.block
-	from := r.Offset / block * block
-	to := min((r.End()+block-1)/block*block, h.size)
-	if extra := to - from - r.Length; extra > max(mib, r.Length) {
-		return p
-	}
-	return plan{from: from, to: to, block: block, step: max(a.o.ReadPart, block), checked: true}
+	p.step = evenly(p.to-p.from, a.o.ReadPart, p.block)
+	return p
+}
+
+// evenly is the length of equal parts of whole blocks that are about as long
+// as part: what is little longer than one is not cut in two.
+func evenly(length, part, block int64) int64 {
+	n := max(1, (length+part/2)/part)
+	return max(1, ((length+n-1)/n+block-1)/block) * block
 }
 
 func (p plan) part(i int64) storage.Range {
@@ -60,6 +66,7 @@ type reader struct {
 	part   chan chunk
 	now    chunk
 	rest   []byte // of now
+	given  int    // how much of rest Next has given away
 	at     int64  // of the next byte
 	failed error
 }
@@ -108,6 +115,7 @@ func (r *reader) dispatch(first *stream, ahead int64) {
 
 // Read implements io.Reader.
 func (r *reader) Read(p []byte) (int, error) {
+	r.settle()
 	for len(r.rest) == 0 {
 		if r.failed != nil {
 			return 0, r.failed
@@ -119,9 +127,23 @@ func (r *reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Next implements archive.Nexter: a block is given away as it is.
+func (r *reader) Next(most int64) ([]byte, error) {
+	r.settle()
+	for len(r.rest) == 0 {
+		if r.failed != nil {
+			return nil, r.failed
+		}
+		r.next()
+	}
+	r.given = int(min(most, int64(len(r.rest))))
+	return r.rest[:r.given], nil
+}
+
 // WriteTo implements io.WriterTo: blocks are written as they are, uncopied.
 func (r *reader) WriteTo(w io.Writer) (int64, error) {
 	written := int64(0)
+	r.settle()
 	for {
 		for len(r.rest) == 0 {
 			if errors.Is(r.failed, io.EOF) {
@@ -138,6 +160,15 @@ func (r *reader) WriteTo(w io.Writer) (int64, error) {
 		if err != nil {
 			return written, err
 		}
+	}
+}
+
+// settle takes what Next has given away: it is used by now.
+func (r *reader) settle() {
+	if r.given > 0 {
+		n := r.given
+		r.given = 0
+		r.take(n)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/archive"
 )
 
 // Get implements archive.Archive. The reader comes from the first archive that
@@ -40,6 +41,7 @@ type reader struct {
 	now    *source
 	timer  *time.Timer // ends now when it stalls
 	failed error       // for good
+	buf    []byte      // of Next
 	closed bool
 	all    sync.WaitGroup // those that were not fast enough
 }
@@ -216,6 +218,31 @@ func (r *reader) Read(p []byte) (int, error) {
 		if err != nil {
 			r.replace(r.explain(err))
 		}
+	}
+}
+
+// Next implements archive.Nexter.
+func (r *reader) Next(most int64) ([]byte, error) {
+	for {
+		switch {
+		case r.failed != nil:
+			return nil, r.failed
+		case r.at == r.end:
+			return nil, io.EOF
+		case len(r.now.head) > 0:
+			given := r.now.head[:min(most, int64(len(r.now.head)))]
+			r.now.head = r.now.head[len(given):]
+			r.at += int64(len(given))
+			return given, nil
+		}
+		r.timer.Reset(r.set.o.Stall)
+		given, err := archive.Next(r.now.ReadCloser, min(most, r.end-r.at), &r.buf)
+		r.timer.Stop()
+		if err == nil {
+			r.at += int64(len(given))
+			return given, nil
+		}
+		r.replace(r.explain(err))
 	}
 }
 
