@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -34,6 +35,9 @@ type ArchiverOptions struct {
 	Compression pack.Compression
 	// Settle is how long a series must be quiet before it is packed.
 	Settle time.Duration
+	// Pressed tells whether the journal nears its limit: series are then
+	// packed without waiting for them to be quiet. nil is never.
+	Pressed func() bool
 	// PackBytes and PackMembers bound one pack; 0 means 128 MiB and 4096.
 	PackBytes   int64
 	PackMembers int
@@ -106,6 +110,8 @@ func (a *Archiver) Run(ctx context.Context) error {
 			continue
 		}
 		wait = min(2*wait, retryPass)
+		// Nodes that an outage stopped together do not all come back at once.
+		wait -= rand.N(wait/4 + 1)
 		a.o.Logger.Error("archiving failed, will try again", "archive", a.o.Archive.String(), "in", wait, "error", err)
 	}
 }
@@ -131,7 +137,11 @@ func (a *Archiver) Pass(ctx context.Context) error {
 }
 
 func (a *Archiver) planAll(ctx context.Context) error {
-	before := a.o.Now().Add(-a.o.Settle).UnixNano()
+	settle := a.o.Settle
+	if a.o.Pressed != nil && a.o.Pressed() {
+		settle = 0
+	}
+	before := a.o.Now().Add(-settle).UnixNano()
 	work, err := a.o.Index.QuietIn(ctx, a.only, before, a.o.PackBytes, workList)
 	if err != nil || len(work) == 0 {
 		return err

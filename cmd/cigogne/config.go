@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+
+	"github.com/esante-alsace/cigogne/storage/journal"
 )
 
 // size is a number of bytes, written as "64MiB" or plainly.
@@ -74,6 +76,15 @@ func (s *stores) journalDir() string { return filepath.Join(s.DataDir, "journal"
 func (s *stores) indexPath() string  { return filepath.Join(s.DataDir, "index", "index.db") }
 func (s *stores) spoolDir() string   { return filepath.Join(s.DataDir, "spool") }
 func (s *stores) scrubPath() string  { return filepath.Join(s.DataDir, "scrub.json") }
+
+// segmentBytes is the length of the journal's segments, which are released as
+// a whole: a small part of what the journal may take, where that is bounded.
+func (s *stores) segmentBytes() int64 {
+	if s.JournalMax == 0 {
+		return journal.DefaultSegmentBytes
+	}
+	return min(journal.DefaultSegmentBytes, max(int64(s.JournalMax)/8, 1<<20))
+}
 
 // check refuses what flags alone cannot refuse.
 func (l *listeners) check() error {

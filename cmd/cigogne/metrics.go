@@ -69,6 +69,7 @@ func (m *metrics) stores(n *node) {
 		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
 	}
 	gauge("cigogne_journal_bytes", "Bytes of the journal on disk.", func() float64 { return float64(n.journal.Stats().Bytes) })
+	gauge("cigogne_journal_limit_bytes", "Most bytes that the journal may take; 0 leaves it to the disk.", func() float64 { return float64(n.config.JournalMax) })
 	gauge("cigogne_journal_segments", "Segments of the journal.", func() float64 { return float64(n.journal.Stats().Segments) })
 	failing := func(name, help string, why func() error) {
 		gauge(name, help, func() float64 {
@@ -80,7 +81,7 @@ func (m *metrics) stores(n *node) {
 	}
 	failing("cigogne_index_failing", "1 while the index takes nothing.", n.indexer.Failing)
 	failing("cigogne_archive_failing", "1 while instances that are due do not reach the archive; the journal grows meanwhile.", n.archiver.Failing)
-	m.registry.MustRegister(indexCollector{n.index}, custodyCollector{n.index, n.sweeper})
+	m.registry.MustRegister(indexCollector{n.index}, custodyCollector{n.index, n.sweeper}, archiveCollector{n})
 	if n.scrubber != nil {
 		m.registry.MustRegister(scrubCollector{n.scrubber})
 	}

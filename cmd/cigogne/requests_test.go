@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"math"
 	"net/http"
@@ -21,11 +20,9 @@ func TestRequestsOfStudy(t *testing.T) {
 	}
 	server := s3test.Start(t)
 	proxy := s3test.StartProxy(t, server.URL())
-	t.Setenv("AWS_ACCESS_KEY_ID", s3test.AccessKey)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", s3test.SecretKey)
-	url := fmt.Sprintf("s3://%s/packs?endpoint=%s&region=%s&path-style=true", s3test.Bucket, proxy.URL, s3test.Region)
+	url := s3URLAt(t, proxy.URL)
 	dir := t.TempDir()
-	node := serve(t, dir, "--archive", url, "--settle", "200ms", "--scrub-rate", "0", "--log-level", "error")
+	node := serve(t, dir, "--archive", url, "--settle", "3s", "--scrub-rate", "0", "--log-level", "error")
 	study := dicomtest.NewStudy(dicomtest.Options{Seed: 77, Instances: 500})
 	l := newLedger()
 	if !pushSTOW(t.Context(), node, l, study.Instances) {

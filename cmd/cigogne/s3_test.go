@@ -9,10 +9,13 @@ import (
 )
 
 // s3URL is the --archive of a real server.
-func s3URL(t *testing.T, s *s3test.Server) string {
+func s3URL(t *testing.T, s *s3test.Server) string { return s3URLAt(t, s.URL()) }
+
+// s3URLAt is that of a server that is reached at another URL.
+func s3URLAt(t *testing.T, endpoint string) string {
 	t.Setenv("AWS_ACCESS_KEY_ID", s3test.AccessKey)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", s3test.SecretKey)
-	return fmt.Sprintf("s3://%s/packs?endpoint=http://%s&region=%s&path-style=true", s3test.Bucket, s.Address, s3test.Region)
+	return fmt.Sprintf("s3://%s/packs?endpoint=%s&region=%s&path-style=true", s3test.Bucket, endpoint, s3test.Region)
 }
 
 // TestS3Archive: packs go to a real S3 server; while that is away instances

@@ -106,7 +106,7 @@ func (n *node) openStores(ctx context.Context) error {
 	var err error
 	// The journal comes first: its lock keeps two processes apart.
 	n.journal, err = s.openJournal(ctx, journal.Options{
-		MaxBytes: int64(s.JournalMax), Logger: n.log, AllowDamage: n.config.AllowDamage,
+		MaxBytes: int64(s.JournalMax), SegmentBytes: s.segmentBytes(), Logger: n.log, AllowDamage: n.config.AllowDamage,
 		Durable: func(e []journal.Entry) { n.indexer.Durable(e) }, // nothing is before there is an indexer
 		Synced:  n.metrics.synced, NoSync: n.config.UnsafeNoFsync,
 	})
@@ -236,9 +236,15 @@ func (n *node) wireUseCases() {
 	n.archiver = gateway.NewArchiver(gateway.ArchiverOptions{
 		Index: n.index, Proposer: alone{n.index}, Journal: n.journal, Indexer: n.indexer,
 		Archive: n.archives.Archive, SpoolDir: c.spoolDir(), Compression: c.PackCompression,
-		Settle: c.Settle, Logger: n.log,
+		Settle: c.Settle, Pressed: n.pressed, Logger: n.log,
 	})
 	n.wireCustody()
+}
+
+// pressed tells whether the journal has three quarters of what it may take.
+func (n *node) pressed() bool {
+	most := int64(n.config.JournalMax)
+	return most > 0 && n.journal.Stats().Bytes > most/4*3
 }
 
 func (n *node) wireScrubber() error {

@@ -60,8 +60,8 @@ func (x *Index) QuietIn(ctx context.Context, in JournalID, before, packBytes int
 	return work, err
 }
 
-// Planned lists the plans whose packs are not archived yet, in the order of
-// planning.
+// Planned lists the plans whose packs are not archived yet: those first whose
+// instances lie in the oldest segments, which give space back first.
 func (x *Index) Planned(ctx context.Context) ([]Plan, error) { return x.PlannedIn(ctx, "") }
 
 // PlannedIn is Planned of the plans whose first instance lies in a journal, so

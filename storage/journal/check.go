@@ -14,9 +14,9 @@ var errReadOnly = fmt.Errorf("%w: the journal is open for reading alone", storag
 // probeBytes is how much Check writes to see whether the disk takes it.
 const probeBytes = 64 << 10
 
-// Check tells whether the journal can take an instance now: something became
-// durable since the last Check, or a probe file could be written, fsynced
-// and deleted. Errors wrap storage.ErrFull or storage.ErrUnavailable.
+// Check tells whether the journal can take an instance now: what was refused
+// last for want of space would fit, and something became durable since the
+// last Check, or a probe file could be written, fsynced and deleted. Errors wrap storage.ErrFull or storage.ErrUnavailable.
 func (j *Journal) Check(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -40,9 +40,10 @@ func (j *Journal) ready() error {
 	if j.o.ReadOnly {
 		return errReadOnly
 	}
-	if err := j.reserve(probeBytes); err != nil {
+	if err := j.reserve(max(probeBytes, j.refused)); err != nil {
 		return err
 	}
+	j.refused = 0
 	return j.activate()
 }
 

@@ -46,6 +46,7 @@ type Journal struct {
 	closed   bool
 	failed   error         // of the last write, until one succeeds
 	alive    bool          // something became durable since the last Check
+	refused  int64         // how long what was refused for want of space is
 	changed  chan struct{} // see watch; nil while nobody watches
 	stats    Stats
 }
@@ -176,6 +177,7 @@ func (j *Journal) bytes() int64 {
 // archived; mu is held.
 func (j *Journal) reserve(n int64) error {
 	if limit := j.o.MaxBytes; limit > 0 && n > limit-j.bytes() {
+		j.refused = min(n, limit/4) // what is too large for any journal is no want of space
 		return fmt.Errorf("%w, %w: the journal may take %d bytes and has %d", storage.ErrFull, storage.ErrUnavailable, limit, j.bytes())
 	}
 	return nil

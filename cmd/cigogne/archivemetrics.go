@@ -6,7 +6,44 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/storage/archive/set"
 )
+
+// archiveCollector tells of each archive when metrics are asked for.
+type archiveCollector struct{ *node }
+
+func (archiveCollector) up() *prometheus.Desc {
+	return prometheus.NewDesc("cigogne_archive_up", "1 while what an archive was asked last was done.", []string{"archive"}, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (c archiveCollector) Describe(to chan<- *prometheus.Desc) { to <- c.up() }
+
+// Collect implements prometheus.Collector.
+func (c archiveCollector) Collect(to chan<- prometheus.Metric) {
+	for name, err := range c.health() {
+		up := 1.0
+		if err != nil {
+			up = 0
+		}
+		to <- prometheus.MustNewConstMetric(c.up(), prometheus.GaugeValue, up, name)
+	}
+}
+
+// health is how the archives fared when they were last asked.
+func (c archiveCollector) health() map[string]error {
+	several, ok := c.archives.Archive.(*set.Set)
+	if !ok {
+		return map[string]error{c.archives.String(): c.archiver.Failing()}
+	}
+	all := map[string]error{}
+	for _, h := range several.Health() {
+		if all[h.Archive] = nil; h.Failures > 0 {
+			all[h.Archive] = h.Err
+		}
+	}
+	return all
+}
 
 // scrubCollector tells what the scrubber has done when metrics are asked for.
 type scrubCollector struct{ *gateway.Scrubber }
