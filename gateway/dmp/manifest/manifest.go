@@ -1,0 +1,175 @@
+// Package manifest says of a complete study what it consists of and where it
+// can be had: as a Key Object Selection Document in the national shape, as a
+// FHIR ImagingStudy, and as the document entry that publishes it. It computes:
+// nothing is read and nothing is sent here.
+package manifest
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"math/big"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/esante-alsace/cigogne/storage"
+)
+
+// Manifest is one version of what is said of a study. The same Manifest gives
+// the same bytes in each of its forms.
+type Manifest struct {
+	// Version counts from 1; each has a SOPInstanceUID of its own.
+	Version int
+	// Created is when the version was decided on; it is written in its zone.
+	Created   time.Time
+	Patient   Patient
+	Structure Structure
+	Study     Study
+	// Retrieve is the root of the DICOMweb service that gives the instances,
+	// such as https://images.example/dicom-web, without a slash at its end.
+	Retrieve string
+	// Location is the UID of the place that Retrieve is at (RetrieveLocationUID,
+	// PS3.3 §C.17.2.1); it may be empty.
+	Location string
+}
+
+// Patient is a qualified national identity.
+type Patient struct {
+	Matricule string
+	Issuer    storage.Issuer // the authority, with its OID as UniversalID
+	// Name is as PN has it (PS3.5 §6.2.1), Other names besides.
+	Name       string
+	BirthDate  string // YYYYMMDD
+	Sex        string // M, F or O
+	BirthPlace string // its INSEE code
+}
+
+// Structure is who made the study.
+type Structure struct {
+	Name string
+	// ID is the national identifier with its prefix: 1 and a FINESS, 3 and a
+	// SIRET. OID is of those who assign it.
+	ID, OID string
+}
+
+// Study is what the manifest lists.
+type Study struct {
+	StudyInstanceUID string
+	StudyDate        string // YYYYMMDD
+	StudyTime        string // HHMMSS, with a fraction or not
+	StudyID          string
+	Description      string
+	Referring        string // ReferringPhysicianName
+	AccessionNumber  string
+	AccessionIssuer  storage.Issuer
+	PlacerOrder      string // its number
+	PlacerIssuer     storage.Issuer
+	Series           []Series
+}
+
+// Series is one of a study.
+type Series struct {
+	SeriesInstanceUID string
+	Modality          string
+	Number            string // SeriesNumber
+	Description       string
+	BodyPart          string // BodyPartExamined
+	Instances         []Instance
+}
+
+// Instance is one of a series.
+type Instance struct {
+	SOPClassUID, SOPInstanceUID string
+	Number                      string // InstanceNumber
+	Frames                      int    // 0 and 1 are not written
+}
+
+// SOPInstanceUID is the manifest's own. Another version has another one, and
+// every node finds the same.
+func (m *Manifest) SOPInstanceUID() string {
+	return UID("manifest", m.Study.StudyInstanceUID, strconv.Itoa(m.Version))
+}
+
+// SeriesInstanceUID is of the series in which all versions of the study's
+// manifest lie.
+func (m *Manifest) SeriesInstanceUID() string { return UID("manifests", m.Study.StudyInstanceUID) }
+
+// uuidBytes is the length of the UUID in a UID of root 2.25.
+const uuidBytes = 16
+
+// UID is a UID that is derived from words by way of a UUID (RFC 9562 §5.8,
+// PS3.5 §B.2): the same words give the same UID.
+func UID(words ...string) string {
+	h := sha256.New()
+	for _, w := range words {
+		fmt.Fprintf(h, "%d:%s", len(w), w) //nolint:errcheck // a hash takes everything
+	}
+	u := h.Sum(nil)[:uuidBytes]
+	u[6], u[8] = u[6]&0x0F|0x80, u[8]&0x3F|0x80
+	return "2.25." + new(big.Int).SetBytes(u).String()
+}
+
+// Validate returns nil, or an error that wraps storage.ErrInvalid and says why
+// no manifest can be made. It repeats nothing of the patient.
+func (m *Manifest) Validate() error {
+	missing := func(what string) error { return fmt.Errorf("%w: a manifest without %s", storage.ErrInvalid, what) }
+	switch p := m.Patient; {
+	case m.Version < 1 || m.Created.IsZero():
+		return missing("version or time")
+	case p.Matricule == "" || p.Issuer.UniversalID == "":
+		return missing("a qualified identity")
+	case p.Name == "" || p.BirthDate == "" || p.Sex == "":
+		return missing("the patient's traits")
+	case m.Structure.ID == "" || m.Structure.OID == "":
+		return missing("the structure's identifier")
+	case m.Retrieve == "" || strings.HasSuffix(m.Retrieve, "/"):
+		return missing("the root that its instances are retrieved from")
+	case len(m.Study.Series) == 0:
+		return missing("a series")
+	}
+	for _, s := range m.Study.Series {
+		for _, in := range s.Instances {
+			key := storage.InstanceKey{
+				StudyInstanceUID: m.Study.StudyInstanceUID, SeriesInstanceUID: s.SeriesInstanceUID, SOPInstanceUID: in.SOPInstanceUID,
+			}
+			if err := key.Validate(); err != nil {
+				return err
+			}
+			if !storage.ValidUID(in.SOPClassUID) {
+				return missing("the SOPClassUID of " + in.SOPInstanceUID)
+			}
+		}
+		if len(s.Instances) == 0 {
+			return missing("an instance of series " + s.SeriesInstanceUID)
+		}
+	}
+	return nil
+}
+
+// Modalities are those of the study, sorted, each once.
+func (s *Study) Modalities() []string {
+	var all []string
+	for _, e := range s.Series {
+		if e.Modality != "" {
+			all = append(all, e.Modality)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// Instances is how many there are.
+func (s *Study) Instances() int {
+	n := 0
+	for _, e := range s.Series {
+		n += len(e.Instances)
+	}
+	return n
+}
+
+func (m *Manifest) studyURL() string { return m.Retrieve + "/studies/" + m.Study.StudyInstanceUID }
+
+func (m *Manifest) seriesURL(s *Series) string {
+	return m.studyURL() + "/series/" + s.SeriesInstanceUID
+}
