@@ -31,6 +31,7 @@ func allowed() map[string][]string {
 		"gateway/rpc/cigogne/v1":      {},
 		"gateway/custody":             {"gateway", "gateway/access", "storage", "storage/index"},
 		"gateway/web":                 {"gateway", "storage", "storage/index", "storage/dicom"},
+		"gateway/dmp/manifest":        {"storage", "storage/dicom"},
 		"storage":                     {},
 		"storage/dicom":               {"storage"},
 		"storage/dicom/dicomtest":     {"storage", "storage/dicom"},

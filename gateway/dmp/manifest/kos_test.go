@@ -2,6 +2,7 @@ package manifest_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,7 +20,9 @@ import (
 // sample is the manifest of a study with so many CT images, a dose report and
 // a key image.
 func sample(images int) *manifest.Manifest {
-	ct := manifest.Series{SeriesInstanceUID: "2.25.11", Modality: "CT", Number: "2", Description: "Thorax 1.0", BodyPart: "CHEST"}
+	ct := manifest.Series{SeriesInstanceUID: "2.25.11", Modality: "CT", Number: "2", Description: "Thorax 1.0", Region: &manifest.Code{
+		Code: "51185008", Meaning: "Thorax",
+	}}
 	for i := range images {
 		ct.Instances = append(ct.Instances, manifest.Instance{
 			SOPClassUID: "1.2.840.10008.5.1.4.1.1.2", SOPInstanceUID: fmt.Sprintf("2.25.11.%d", i+1), Number: strconv.Itoa(i + 1),
@@ -118,4 +121,46 @@ func TestDsrdumpReadsIt(t *testing.T) {
 			t.Errorf("no %q in:\n%s", want, out)
 		}
 	}
+}
+
+// TestAnotherVersionIsAnotherInstance of the same series; and the same version
+// is the same bytes, on whatever node.
+func TestAnotherVersionIsAnotherInstance(t *testing.T) {
+	first, again, second := sample(2), sample(2), sample(2)
+	second.Version = 2
+	if first.SOPInstanceUID() == second.SOPInstanceUID() || first.SeriesInstanceUID() != second.SeriesInstanceUID() {
+		t.Errorf("versions 1 and 2: %s and %s", first.SOPInstanceUID(), second.SOPInstanceUID())
+	}
+	a, aerr := first.DataSet()
+	b, berr := again.DataSet()
+	if aerr != nil || berr != nil || !bytes.Equal(a, b) {
+		t.Errorf("the same manifest has other bytes: %v, %v", aerr, berr)
+	}
+}
+
+func TestWhatIsNoManifest(t *testing.T) {
+	for name, spoil := range map[string]func(*manifest.Manifest){
+		"no version":            func(m *manifest.Manifest) { m.Version = 0 },
+		"no qualified identity": func(m *manifest.Manifest) { m.Patient.Matricule = "" },
+		"no traits":             func(m *manifest.Manifest) { m.Patient.BirthDate = "" },
+		"no structure":          func(m *manifest.Manifest) { m.Structure = manifest.Structure{} },
+		"nowhere to retrieve":   func(m *manifest.Manifest) { m.Retrieve = "" },
+		"no series":             func(m *manifest.Manifest) { m.Study.Series = nil },
+		"an empty series":       func(m *manifest.Manifest) { m.Study.Series[0].Instances = nil },
+		"a path as a UID":       func(m *manifest.Manifest) { m.Study.Series[0].Instances[0].SOPInstanceUID = "../../x" },
+		"no SOP class":          func(m *manifest.Manifest) { m.Study.Series[0].Instances[0].SOPClassUID = "" },
+	} {
+		m := sample(1)
+		spoil(m)
+		for form, err := range map[string]error{"KOS": errorOf(m.DataSet), "ImagingStudy": errorOf(m.ImagingStudy)} {
+			if !errors.Is(err, storage.ErrInvalid) {
+				t.Errorf("%s: %s: %v", name, form, err)
+			}
+		}
+	}
+}
+
+func errorOf(form func() ([]byte, error)) error {
+	_, err := form()
+	return err
 }

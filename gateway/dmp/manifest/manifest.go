@@ -74,7 +74,7 @@ type Series struct {
 	Modality          string
 	Number            string // SeriesNumber
 	Description       string
-	BodyPart          string // BodyPartExamined
+	Region            *Code // the region of the body, or nil
 	Instances         []Instance
 }
 
@@ -95,53 +95,63 @@ func (m *Manifest) SOPInstanceUID() string {
 // manifest lie.
 func (m *Manifest) SeriesInstanceUID() string { return UID("manifests", m.Study.StudyInstanceUID) }
 
-// uuidBytes is the length of the UUID in a UID of root 2.25.
-const uuidBytes = 16
-
-// UID is a UID that is derived from words by way of a UUID (RFC 9562 §5.8,
-// PS3.5 §B.2): the same words give the same UID.
+// UID is a UID that is derived from words by way of a UUID (PS3.5 §B.2): the
+// same words give the same UID.
 func UID(words ...string) string {
+	u := uuid(words)
+	return "2.25." + new(big.Int).SetBytes(u[:]).String()
+}
+
+// uuid is the first bytes of the words' SHA-256 as a UUID of version 8 (RFC
+// 9562 §5.8).
+func uuid(words []string) [16]byte {
 	h := sha256.New()
 	for _, w := range words {
-		fmt.Fprintf(h, "%d:%s", len(w), w) //nolint:errcheck // a hash takes everything
+		fmt.Fprintf(h, "%d:%s", len(w), w)
 	}
-	u := h.Sum(nil)[:uuidBytes]
+	u := [16]byte(h.Sum(nil))
 	u[6], u[8] = u[6]&0x0F|0x80, u[8]&0x3F|0x80
-	return "2.25." + new(big.Int).SetBytes(u).String()
+	return u
 }
 
 // Validate returns nil, or an error that wraps storage.ErrInvalid and says why
 // no manifest can be made. It repeats nothing of the patient.
 func (m *Manifest) Validate() error {
-	missing := func(what string) error { return fmt.Errorf("%w: a manifest without %s", storage.ErrInvalid, what) }
-	switch p := m.Patient; {
-	case m.Version < 1 || m.Created.IsZero():
-		return missing("version or time")
-	case p.Matricule == "" || p.Issuer.UniversalID == "":
-		return missing("a qualified identity")
-	case p.Name == "" || p.BirthDate == "" || p.Sex == "":
-		return missing("the patient's traits")
-	case m.Structure.ID == "" || m.Structure.OID == "":
-		return missing("the structure's identifier")
-	case m.Retrieve == "" || strings.HasSuffix(m.Retrieve, "/"):
-		return missing("the root that its instances are retrieved from")
-	case len(m.Study.Series) == 0:
-		return missing("a series")
-	}
-	for _, s := range m.Study.Series {
-		for _, in := range s.Instances {
-			key := storage.InstanceKey{
-				StudyInstanceUID: m.Study.StudyInstanceUID, SeriesInstanceUID: s.SeriesInstanceUID, SOPInstanceUID: in.SOPInstanceUID,
-			}
-			if err := key.Validate(); err != nil {
-				return err
-			}
-			if !storage.ValidUID(in.SOPClassUID) {
-				return missing("the SOPClassUID of " + in.SOPInstanceUID)
-			}
+	p := m.Patient
+	for _, need := range []struct {
+		what  string
+		there bool
+	}{
+		{"version or time", m.Version >= 1 && !m.Created.IsZero()},
+		{"a qualified identity", p.Matricule != "" && p.Issuer.UniversalID != ""},
+		{"the patient's traits", p.Name != "" && p.BirthDate != "" && p.Sex != ""},
+		{"the structure's identifier", m.Structure.ID != "" && m.Structure.OID != ""},
+		{"the root that its instances are retrieved from", m.Retrieve != "" && !strings.HasSuffix(m.Retrieve, "/")},
+		{"a series", len(m.Study.Series) > 0},
+	} {
+		if !need.there {
+			return fmt.Errorf("%w: a manifest without %s", storage.ErrInvalid, need.what)
 		}
-		if len(s.Instances) == 0 {
-			return missing("an instance of series " + s.SeriesInstanceUID)
+	}
+	for i := range m.Study.Series {
+		if err := m.Study.Series[i].validate(m.Study.StudyInstanceUID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Series) validate(study string) error {
+	if len(s.Instances) == 0 {
+		return fmt.Errorf("%w: a manifest without an instance of series %.64q", storage.ErrInvalid, s.SeriesInstanceUID)
+	}
+	for _, in := range s.Instances {
+		key := storage.InstanceKey{StudyInstanceUID: study, SeriesInstanceUID: s.SeriesInstanceUID, SOPInstanceUID: in.SOPInstanceUID}
+		if err := key.Validate(); err != nil {
+			return err
+		}
+		if !storage.ValidUID(in.SOPClassUID) {
+			return fmt.Errorf("%w: a manifest without the SOPClassUID of %s", storage.ErrInvalid, in.SOPInstanceUID)
 		}
 	}
 	return nil
