@@ -49,6 +49,7 @@ type Indexer struct {
 	id       index.JournalID
 	journal  Journal
 	proposer Proposer
+	fresh    func(context.Context) error // see ReadThrough
 	log      *slog.Logger
 
 	mu       sync.Mutex
@@ -313,11 +314,38 @@ func (x *Indexer) Failing() error {
 	return fmt.Errorf("%w: index: %w", storage.ErrUnavailable, x.failing)
 }
 
-// Await returns when the index has all that was durable at the call, so that
-// a sender finds what it was told is safe. It fails with storage.ErrUnavailable
-// when ctx ends first, and at once while the index takes nothing: with that
-// error, see behind, reading can go on with what the index has.
+// ReadThrough lets reads see what others brought into the index, too: fresh
+// returns when it has that. It must be called before anything is read.
+func (x *Indexer) ReadThrough(fresh func(context.Context) error) { x.fresh = fresh }
+
+// ownPatience is how long a read waits for what this node has yet to bring
+// into the index of a cluster, which may be about to elect a leader.
+const ownPatience = 3 * time.Second
+
+// Await returns when a read may begin: when AwaitOwn does, and the index has
+// what others brought into it. Errors are those of AwaitOwn and of fresh.
 func (x *Indexer) Await(ctx context.Context) error {
+	if x.fresh == nil {
+		return x.AwaitOwn(ctx)
+	}
+	bounded, cancel := context.WithTimeout(ctx, ownPatience)
+	defer cancel()
+	own := x.AwaitOwn(bounded)
+	if own != nil && !behind(own) {
+		own = &behindError{own}
+	}
+	if err := errors.Join(ctx.Err(), x.fresh(ctx)); err != nil {
+		return err
+	}
+	return own
+}
+
+// AwaitOwn returns when the index has all that was durable at the call, so
+// that a sender finds what it was told is safe. It fails with
+// storage.ErrUnavailable when ctx ends first, and at once while the index
+// takes nothing: with that error, see behind, reading can go on with what the
+// index has.
+func (x *Indexer) AwaitOwn(ctx context.Context) error {
 	x.mu.Lock()
 	until := x.durable
 	x.mu.Unlock()

@@ -55,11 +55,11 @@ func (n *node) wireCustody() {
 		forget = c.Drop
 	}
 	n.sweeper = gateway.NewSweeper(gateway.SweeperOptions{
-		Index: n.index, Proposer: alone{n.index}, Archives: n.archives.each, Forget: forget,
+		Index: n.index, Proposer: n.proposer, Archives: n.archives.each, Forget: forget,
 		Every: min(max(grace/8, sweepLeast), sweepMost), Confirm: min(grace, confirmMost), Logger: n.log,
 	})
 	n.custodian = gateway.NewCustodian(gateway.CustodianOptions{
-		Index: n.index, Proposer: alone{n.index}, Indexer: n.indexer, Sweeper: n.sweeper, Grace: grace, Logger: n.log,
+		Index: n.index, Proposer: n.proposer, Indexer: n.indexer, Sweeper: n.sweeper, Grace: grace, Logger: n.log,
 	})
 }
 

@@ -38,7 +38,7 @@ func requestID(r *http.Request) string {
 // handler is everything that HTTP answers, with the gatekeeper in front.
 func (n *node) handler(dicomweb http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	dicomweb = http.StripPrefix("/dicom-web", compressJSON(boundUploads(n.config.MaxUploads, dicomweb)))
+	dicomweb = http.StripPrefix("/dicom-web", n.consistent(n.takeNothingNew(compressJSON(boundUploads(n.config.MaxUploads, dicomweb)))))
 	mux.Handle("/dicom-web", dicomweb)
 	mux.Handle("/dicom-web/", dicomweb)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -82,6 +82,19 @@ func compressJSON(next http.Handler) http.Handler {
 		last := path[len(path)-1]
 		if r.Method == http.MethodGet && (searches(path) || last == "metadata" || last == "digests") {
 			compressed.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// takeNothingNew answers what would store with 503 while the node drains.
+func (n *node) takeNothingNew(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && n.draining() {
+			w.Header().Set("Retry-After", "1")
+			w.Header().Set("Connection", "close")
+			http.Error(w, "the node drains, ask another", http.StatusServiceUnavailable)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -165,7 +178,11 @@ func (n *node) ready(ctx context.Context) []check {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	checks := []check{{Name: "journal"}, {Name: "index"}, {Name: "archive"}}
-	for i, err := range []error{n.journal.Check(ctx), n.indexReady(ctx), n.archives.Check(ctx)} {
+	errs := []error{n.journal.Check(ctx), n.indexReady(ctx), n.archives.Check(ctx)}
+	if n.cluster != nil {
+		checks, errs = append(checks, check{Name: "cluster"}), append(errs, n.clusterReady(ctx))
+	}
+	for i, err := range errs {
 		checks[i].Ready = err == nil
 		if err != nil {
 			checks[i].Why = err.Error()
@@ -178,7 +195,7 @@ func (n *node) indexReady(ctx context.Context) error {
 	if err := n.indexer.Failing(); err != nil {
 		return err
 	}
-	return n.indexer.Await(ctx)
+	return n.indexer.AwaitOwn(ctx)
 }
 
 func (n *node) readyz(w http.ResponseWriter, r *http.Request) {

@@ -33,6 +33,7 @@ type cli struct {
 	Holds     holdsCommand     `cmd:"" help:"Keep studies from being deleted."`
 	Retention retentionCommand `cmd:"" help:"See and say for how many years studies are kept."`
 
+	Cluster clusterCommand `cmd:"" help:"Look at a cluster and change it."`
 	Certs   certsCommand   `cmd:"" help:"Make a cluster CA, and certificates of its nodes and operators."`
 	Fsck    fsckCommand    `cmd:"" help:"Check journal, packs and index against each other while the node is stopped."`
 	Archive archiveCommand `cmd:"" help:"Look after the packs in the archives."`

@@ -71,6 +71,9 @@ func (m *metrics) stores(n *node) {
 	gauge("cigogne_journal_bytes", "Bytes of the journal on disk.", func() float64 { return float64(n.journal.Stats().Bytes) })
 	gauge("cigogne_journal_limit_bytes", "Most bytes that the journal may take; 0 leaves it to the disk.", func() float64 { return float64(n.config.JournalMax) })
 	gauge("cigogne_journal_segments", "Segments of the journal.", func() float64 { return float64(n.journal.Stats().Segments) })
+	if n.cluster != nil {
+		m.cluster(n.cluster, gauge)
+	}
 	failing := func(name, help string, why func() error) {
 		gauge(name, help, func() float64 {
 			if why() != nil {
@@ -118,6 +121,37 @@ func (c indexCollector) Collect(to chan<- prometheus.Metric) {
 	} {
 		to <- prometheus.MustNewConstMetric(c.held(), prometheus.GaugeValue, float64(k.value), k.kind)
 	}
+}
+
+// cluster adds what the node knows of its cluster.
+func (m *metrics) cluster(c *cluster, gauge func(name, help string, value func() float64)) {
+	gauge("cigogne_cluster_leads", "1 while this node leads.", func() float64 {
+		if c.Leads() {
+			return 1
+		}
+		return 0
+	})
+	gauge("cigogne_cluster_term", "Number of the election that was last.", func() float64 { return float64(c.Status().Term) })
+	gauge("cigogne_cluster_members", "Nodes that belong to the cluster.", func() float64 { return float64(len(c.Members())) })
+	gauge("cigogne_cluster_committed", "Last entry of the log that this node knows to be committed.", func() float64 { return float64(c.Status().Commit) })
+	gauge("cigogne_cluster_applied", "Last entry of the log that the index has.", func() float64 { return float64(c.Status().Applied) })
+	gauge("cigogne_cluster_log_entries", "Entries in the log on disk.", func() float64 {
+		s := c.Status()
+		return float64(s.LastLog - min(s.FirstLog, s.LastLog))
+	})
+	gauge("cigogne_cluster_age_seconds", "How far the index may be behind the cluster.", func() float64 { return c.Age().Seconds() })
+	gauge("cigogne_cluster_failing", "1 while the index does not take what the cluster decides.", func() float64 {
+		if c.Failing() != nil {
+			return 1
+		}
+		return 0
+	})
+	gauge("cigogne_cluster_draining", "1 while the node takes nothing new.", func() float64 {
+		if c.Draining() {
+			return 1
+		}
+		return 0
+	})
 }
 
 // synced is the journal's Synced hook.

@@ -16,6 +16,7 @@ type serveCommand struct {
 	listeners
 	limits
 	stores
+	clustering
 	damage
 	senders
 	deletion
@@ -49,7 +50,7 @@ func (s *serveCommand) Validate() error {
 	if err := s.listeners.check(); err != nil {
 		return err
 	}
-	if err := errors.Join(s.limits.check(), s.deletion.check()); err != nil {
+	if err := errors.Join(s.limits.check(), s.deletion.check(), s.clustering.check()); err != nil {
 		return err
 	}
 	if host, _, err := net.SplitHostPort(s.Pprof); s.Pprof != "" && (err != nil || !loopback(host)) {

@@ -33,6 +33,9 @@ type node struct {
 	metrics *metrics
 	keeper  access.Gatekeeper
 
+	cluster  *cluster // nil for a node that stands alone
+	proposer gateway.Proposer
+
 	index    *index.Index
 	journal  *journal.Journal
 	archives *archives
@@ -49,6 +52,7 @@ type node struct {
 	sweeper   *gateway.Sweeper
 	rpc       *rpc.Server
 
+	scp   *dimse.Server
 	dimse net.Listener
 	http  net.Listener
 }
@@ -83,6 +87,7 @@ func (n *node) open(ctx context.Context) (err error) {
 	if err := n.wireScrubber(); err != nil {
 		return err
 	}
+	n.scp = n.newSCP()
 	if n.rpc, err = n.newRPC(); err != nil {
 		return fmt.Errorf("API: %w", err)
 	}
@@ -122,14 +127,32 @@ func (n *node) openStores(ctx context.Context) error {
 	if err := s.openCache(n.archives); err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
-	if n.index, err = s.openIndex(ctx, n.log); err != nil {
+	if err := n.openIndex(ctx); err != nil {
 		return err
 	}
-	if err := n.refuseForgottenPacks(ctx); err != nil {
-		return err
+	n.indexer = gateway.NewIndexer(n.proposer, n.log)
+	if n.cluster != nil {
+		n.indexer.ReadThrough(n.fresh)
 	}
-	n.indexer = gateway.NewIndexer(alone{n.index}, n.log)
 	return n.attachIndexer(ctx)
+}
+
+// openIndex opens the index and finds who changes it: this node alone, or the
+// cluster that it is of.
+func (n *node) openIndex(ctx context.Context) (err error) {
+	if n.config.clustered() {
+		if n.index, err = n.openClusterIndex(ctx); err != nil {
+			return err
+		}
+		err = n.openCluster(ctx)
+		n.proposer = n.cluster
+		return err
+	}
+	if n.index, err = n.config.openIndex(ctx, n.log); err != nil {
+		return err
+	}
+	n.proposer = alone{n.index}
+	return n.refuseForgottenPacks(ctx)
 }
 
 // sampledStudies is how many studies are looked at to tell an archive that is
@@ -234,7 +257,7 @@ func (n *node) wireUseCases() {
 	})
 	n.finder = gateway.NewSearcher(n.index, n.indexer, n.reader)
 	n.archiver = gateway.NewArchiver(gateway.ArchiverOptions{
-		Index: n.index, Proposer: alone{n.index}, Journal: n.journal, Indexer: n.indexer,
+		Index: n.index, Proposer: n.proposer, Journal: n.journal, Indexer: n.indexer,
 		Archive: n.archives.Archive, SpoolDir: c.spoolDir(), Compression: c.PackCompression,
 		Settle: c.Settle, Pressed: n.pressed, Logger: n.log,
 	})
@@ -270,19 +293,20 @@ func (n *node) serve(ctx context.Context) error {
 	var back errgroup.Group
 	back.Go(func() error { return n.indexer.Run(stores) })
 	back.Go(func() error { return n.archiver.Run(stores) })
-	back.Go(func() error { return n.sweeper.Run(stores) })
+	back.Go(func() error { return n.onDuty(stores, n.sweeper.Run) })
 	if several, ok := n.archives.Archive.(gateway.Copier); ok {
-		r := gateway.NewRepairer(n.index, alone{n.index}, several, n.archives.each, n.log)
-		back.Go(func() error { return r.Run(stores) })
+		r := gateway.NewRepairer(n.index, n.proposer, several, n.archives.each, n.log)
+		back.Go(func() error { return n.onDuty(stores, r.Run) })
 	}
 
 	if n.scrubber != nil {
-		back.Go(func() error { return n.scrubber.Run(stores) })
+		back.Go(func() error { return n.onDuty(stores, n.scrubber.Run) })
 	}
 
 	front, fctx := errgroup.WithContext(ctx)
 	front.Go(func() error { return n.serveDIMSE(fctx) })
 	front.Go(func() error { return n.serveWeb(fctx) })
+	front.Go(func() error { return n.resign(fctx) })
 	if n.config.Pprof != "" {
 		front.Go(func() error { return serveProfiles(fctx, n.config.Pprof, n.log) })
 	}
@@ -299,8 +323,13 @@ func (n *node) serve(ctx context.Context) error {
 
 func (n *node) dicomweb() http.Handler {
 	c := n.config
+	var visible func(context.Context)
+	if n.cluster != nil {
+		visible = n.visible
+	}
 	return dicomweb.New(dicomweb.Options{
-		Store: n.storer, Search: n.finder, Retrieve: n.reader, Conflicts: n.finder,
+		Visible: visible,
+		Store:   n.storer, Search: n.finder, Retrieve: n.reader, Conflicts: n.finder,
 		Delete: n.custodian, Deletions: custodyRoot + "/deletions",
 		Limits:      dicomweb.Limits{ReadStall: c.Stall, WriteStall: c.Stall, MaxInstance: int64(c.MaxDataSet)},
 		CORSOrigins: c.CORS, RequestID: requestID, Logger: n.log, Metrics: n.metrics,
@@ -317,14 +346,18 @@ func (n *node) newRPC() (*rpc.Server, error) {
 }
 
 func (n *node) serveDIMSE(ctx context.Context) error {
+	return n.scp.Serve(ctx, n.dimse)
+}
+
+func (n *node) newSCP() *dimse.Server {
 	c := n.config
 	return dimse.NewServer(dimse.Config{
 		AETitle: c.AETitle, CalledAETitles: c.CalledAE,
 		Receiver: n.storer, Gatekeeper: n.keeper, Metrics: n.metrics, Log: n.log,
 		MaxPDULength: int(c.MaxPDU), MaxDataSetLength: int64(c.MaxDataSet), AsyncWindow: c.AsyncWindow,
 		MaxAssociations: c.MaxAssociations, MaxAssociationsPerAE: c.MaxAssociationsPerAE,
-		ARTIM: c.ARTIM, Idle: c.Idle, Grace: c.Grace,
-	}).Serve(ctx, n.dimse)
+		ARTIM: c.ARTIM, Idle: c.Idle, Grace: c.Grace, Draining: n.draining,
+	})
 }
 
 // close gives back what openNode opened; what was not opened is skipped.
@@ -338,6 +371,9 @@ func (n *node) close() {
 	}
 	if n.rpc != nil {
 		n.rpc.Close()
+	}
+	if n.cluster != nil {
+		errs = append(errs, n.cluster.close())
 	}
 	if n.journal != nil {
 		errs = append(errs, n.journal.Close())

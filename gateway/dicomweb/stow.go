@@ -41,6 +41,9 @@ func (s *service) store(w *answer, r *http.Request) error {
 	if errors.Is(err, errNoPart) {
 		return err
 	}
+	if s.Visible != nil {
+		s.Visible(r.Context())
+	}
 	return s.answerStore(w, r, up.results, err)
 }
 

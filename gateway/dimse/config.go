@@ -60,6 +60,9 @@ type Config struct {
 	// them requests are rejected as 'local-limit-exceeded'.
 	MaxAssociations      int
 	MaxAssociationsPerAE int
+	// Draining tells whether new associations are rejected, as
+	// 'local-limit-exceeded', while those there are go on: default never.
+	Draining func() bool
 	// MaxConnections bounds the connections in whatever state: default 512
 	// more than MaxAssociations. Beyond it they are rejected unread as
 	// 'temporary-congestion'.

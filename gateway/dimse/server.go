@@ -126,13 +126,21 @@ func (s *Server) leave(a *association) {
 func (s *Server) establish(callingAETitle string) *pdu.AssociateRJ {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.established >= s.cfg.MaxAssociations || s.perAE[callingAETitle] >= s.cfg.MaxAssociationsPerAE {
+	if s.cfg.Draining != nil && s.cfg.Draining() ||
+		s.established >= s.cfg.MaxAssociations || s.perAE[callingAETitle] >= s.cfg.MaxAssociationsPerAE {
 		rj := pdu.RejectLimit()
 		return &rj
 	}
 	s.established++
 	s.perAE[callingAETitle]++
 	return nil
+}
+
+// Established is how many associations there are now.
+func (s *Server) Established() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.established
 }
 
 func (s *Server) release(callingAETitle string) {
