@@ -34,6 +34,7 @@ type cli struct {
 	Retention retentionCommand `cmd:"" help:"See and say for how many years studies are kept."`
 
 	Cluster clusterCommand `cmd:"" help:"Look at a cluster and change it."`
+	Demo    demoCommand    `cmd:"" name:"demo-cluster" help:"Run a cluster of three nodes on this machine."`
 	Certs   certsCommand   `cmd:"" help:"Make a cluster CA, and certificates of its nodes and operators."`
 	Fsck    fsckCommand    `cmd:"" help:"Check journal, packs and index against each other while the node is stopped."`
 	Archive archiveCommand `cmd:"" help:"Look after the packs in the archives."`
