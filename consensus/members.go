@@ -168,6 +168,9 @@ func (n *Node) introduced(ctx context.Context) error {
 		if !known || m.Addr == n.o.Advertise {
 			return nil // not known: it was removed, or is about to hear that it is a member
 		}
+		if n.Leads() {
+			return n.admit(joinRequest{ID: n.o.ID, Addr: n.o.Advertise})
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
@@ -177,7 +180,7 @@ func (n *Node) introduced(ctx context.Context) error {
 			ask = append(ask, m.Addr)
 		}
 	}
-	var errs []error
+	errs := []error{errNoLeader}
 	for _, addr := range ask {
 		err := n.join(ctx, peer.Node{Addr: addr})
 		if err == nil {
