@@ -214,7 +214,7 @@ func TestReadsShareTheirQuestion(t *testing.T) {
 	answer := make(chan uint64)
 	ask := func() (uint64, error) {
 		asked <- struct{}{}
-		return <-answer, nil
+		return <-answer, t.Context().Err()
 	}
 	got := make(chan uint64, 10)
 	read := func() {
