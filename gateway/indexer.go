@@ -66,7 +66,8 @@ type Indexer struct {
 
 type queued struct {
 	index.Instance
-	bytes int
+	bytes   int
+	durable int64 // since when it is
 }
 
 // NewIndexer returns an Indexer that proposes to p. Attach must be called
@@ -104,6 +105,7 @@ func (x *Indexer) Durable(entries []journal.Entry) {
 			r.await() // it takes less than the fsync did
 		}
 	}
+	now := time.Now().UnixNano()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, e := range entries {
@@ -113,7 +115,7 @@ func (x *Indexer) Durable(entries []journal.Entry) {
 			x.behind = true
 			continue
 		}
-		x.queue = append(x.queue, queued{r.indexed(x.id, e.Position), r.bytes})
+		x.queue = append(x.queue, queued{r.indexed(x.id, e.Position), r.bytes, now})
 		x.bytes += r.bytes
 	}
 	signal(x.wake)
@@ -159,10 +161,10 @@ func (x *Indexer) gather() {
 // drain indexes all that is durable; it fails only when ctx ends.
 func (x *Indexer) drain(ctx context.Context) error {
 	for {
-		batch, behind := x.take()
+		batch, durable, behind := x.take()
 		switch {
 		case len(batch) > 0:
-			if err := x.propose(ctx, batch, journalPosition(batch[len(batch)-1].At)); err != nil {
+			if err := x.propose(ctx, batch, journalPosition(batch[len(batch)-1].At), durable); err != nil {
 				return err
 			}
 		case behind:
@@ -175,19 +177,21 @@ func (x *Indexer) drain(ctx context.Context) error {
 	}
 }
 
-func (x *Indexer) take() (batch []index.Instance, behind bool) {
+// take takes a batch out of the queue, with the time since when all of it is
+// durable.
+func (x *Indexer) take() (batch []index.Instance, durable int64, behind bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := min(len(x.queue), batchRows)
 	for _, q := range x.queue[:n] {
-		batch = append(batch, q.Instance)
+		batch, durable = append(batch, q.Instance), q.durable
 		x.bytes -= q.bytes
 	}
 	x.queue = x.queue[n:]
 	if len(x.queue) == 0 {
 		x.queue = nil
 	}
-	return batch, x.behind
+	return batch, durable, x.behind
 }
 
 // catchUp indexes from the journal what is past the index, until the queue
@@ -246,7 +250,7 @@ func (x *Indexer) replay(ctx context.Context, from journal.Position) error {
 		if bytes += len(e.Header); len(batch) < batchRows && bytes < queueBytes {
 			return nil
 		}
-		err = x.propose(ctx, batch, through)
+		err = x.propose(ctx, batch, through, 0)
 		batch, bytes = nil, 0
 		return err
 	})
@@ -256,13 +260,16 @@ func (x *Indexer) replay(ctx context.Context, from journal.Position) error {
 	if err != nil || through == (journal.Position{}) {
 		return err
 	}
-	return x.propose(ctx, batch, through)
+	return x.propose(ctx, batch, through, 0)
 }
 
-// propose brings the batch into the index, however often that takes.
-func (x *Indexer) propose(ctx context.Context, batch []index.Instance, through journal.Position) error {
+// propose brings the batch into the index, however often that takes. It says
+// since when it is durable, or 0 where that is not known any more.
+func (x *Indexer) propose(ctx context.Context, batch []index.Instance, through journal.Position, durable int64) error {
 	for wait := retryLeast; ; wait = min(2*wait, retryMost) {
-		err := x.proposer.Propose(ctx, index.Batch{Through: indexPosition(x.id, through), Received: batch})
+		err := x.proposer.Propose(ctx, index.Batch{
+			Through: indexPosition(x.id, through), Received: batch, Stamp: &index.Stamp{Durable: durable},
+		})
 		if err == nil {
 			x.advance(through)
 			return nil

@@ -15,6 +15,8 @@ var (
 	ErrMismatch = errors.New("data set does not match what was announced")
 	// ErrTooLarge: a configured length limit was passed.
 	ErrTooLarge = errors.New("too large")
+	// ErrGone: it was there, and is kept no longer.
+	ErrGone = errors.New("not kept any more")
 	// ErrConflict: the name is taken by other bytes; nothing was overwritten.
 	ErrConflict = errors.New("conflict")
 	// ErrFull: no space to keep it now; asking again later may help. With

@@ -61,6 +61,7 @@ type stores struct {
 	// ArchiveConfirm is by what a copy counts as one.
 	ArchiveConfirm string `enum:"checksum,read" default:"checksum" placeholder:"HOW" help:"When a pack is taken for stored: checksum, when the archive confirms that it has ours, or read, when it was read back as well (${default})."`
 	CacheMax       size   `default:"8GiB" help:"Most bytes of distant archives that are kept on the node's disk; 0 for none (${default})."`
+	FeedEvents     int64  `default:"250000" help:"How many events the feed of changes keeps (${default})."`
 	JournalMax     size   `default:"0" help:"Most bytes in the journal; 0 leaves it to the disk."`
 }
 

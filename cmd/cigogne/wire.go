@@ -50,6 +50,7 @@ type node struct {
 
 	custodian *gateway.Custodian
 	sweeper   *gateway.Sweeper
+	past      *gateway.Historian
 	rpc       *rpc.Server
 
 	scp   *dimse.Server
@@ -64,6 +65,24 @@ type alone struct{ *index.Index }
 func (a alone) Propose(ctx context.Context, b index.Batch) error {
 	_, err := a.Apply(ctx, b)
 	return err
+}
+
+// stamped proposes to p in the name of this node.
+func (n *node) stamped(p gateway.Proposer) gateway.Proposer {
+	return gateway.Stamped{Proposer: p, Node: n.name(), Keep: n.config.FeedEvents}
+}
+
+// name is what the node is called in what it notes: its id in the cluster or,
+// alone, the machine's name.
+func (n *node) name() string {
+	if n.config.NodeID != "" {
+		return n.config.NodeID
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return name
 }
 
 // openNode opens the stores and the listeners; serve sets it to work.
@@ -145,13 +164,13 @@ func (n *node) openIndex(ctx context.Context) (err error) {
 			return err
 		}
 		err = n.openCluster(ctx)
-		n.proposer = n.cluster
+		n.proposer = n.stamped(n.cluster)
 		return err
 	}
 	if n.index, err = n.config.openIndex(ctx, n.log); err != nil {
 		return err
 	}
-	n.proposer = alone{n.index}
+	n.proposer = n.stamped(alone{n.index})
 	return n.refuseForgottenPacks(ctx)
 }
 
@@ -256,6 +275,7 @@ func (n *node) wireUseCases() {
 		Index: n.index, Indexer: n.indexer, Journal: n.journal, Archive: n.archives.read, Far: n.archives.far,
 	})
 	n.finder = gateway.NewSearcher(n.index, n.indexer, n.reader)
+	n.past = gateway.NewHistorian(n.index, n.indexer, n.reader)
 	n.archiver = gateway.NewArchiver(gateway.ArchiverOptions{
 		Index: n.index, Proposer: n.proposer, Journal: n.journal, Indexer: n.indexer,
 		Archive: n.archives.Archive, SpoolDir: c.spoolDir(), Compression: c.PackCompression,
@@ -280,7 +300,7 @@ func (n *node) wireScrubber() error {
 		return err
 	}
 	n.scrubber = gateway.NewScrubber(gateway.ScrubberOptions{
-		Index: n.index, Proposer: alone{n.index}, Archives: slow, Repair: all, Every: c.ScrubEvery,
+		Index: n.index, Proposer: n.proposer, Archives: slow, Repair: all, Every: c.ScrubEvery,
 		State: c.scrubPath(), Suspects: n.archives.suspects, Logger: n.log,
 	})
 	return nil
@@ -339,7 +359,7 @@ func (n *node) dicomweb() http.Handler {
 func (n *node) newRPC() (*rpc.Server, error) {
 	c := n.config
 	return rpc.New(rpc.Options{
-		Search: n.finder, Retrieve: n.reader, Gatekeeper: n.keeper,
+		Search: n.finder, Retrieve: n.reader, History: n.past, Gatekeeper: n.keeper,
 		Limits:    rpc.Limits{Stall: c.Stall, Rate: c.APIRate},
 		RequestID: requestID, Logger: n.log, Metrics: n.metrics,
 	})

@@ -45,6 +45,7 @@ type kind struct {
 func kinds() []kind {
 	return []kind{
 		{storage.ErrForbidden, codes.PermissionDenied, "FORBIDDEN", false},
+		{storage.ErrGone, codes.OutOfRange, "GONE", false},
 		{storage.ErrNotFound, codes.NotFound, "NOT_FOUND", false},
 		{storage.ErrFull, codes.ResourceExhausted, "OUT_OF_SPACE", true},
 		{errBusy, codes.ResourceExhausted, "BUSY", true},

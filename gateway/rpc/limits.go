@@ -21,6 +21,8 @@ type Limits struct {
 	// Stall is how long a caller may take to read what is written at once, at
 	// most some 64 KiB beyond what the network holds. Default 30 s.
 	Stall time.Duration
+	// Beat is how often a stream of events that has none says so. Default 15 s.
+	Beat time.Duration
 	// MaxPage bounds the bytes of a page of results. Default 3 MiB, as clients
 	// of gRPC take messages of 4 MiB.
 	MaxPage int
@@ -35,6 +37,7 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.Burst, 2*l.Rate)
 	orDefault(&l.Timeout, 30*time.Second)
 	orDefault(&l.Stall, 30*time.Second)
+	orDefault(&l.Beat, 15*time.Second)
 	orDefault(&l.MaxPage, 3<<20)
 	return l
 }

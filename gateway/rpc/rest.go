@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"embed"
+	"errors"
 	"net/http"
 	"strings"
 
@@ -29,7 +30,10 @@ func (s *Server) newREST(ctx context.Context) (http.Handler, error) {
 		runtime.WithIncomingHeaderMatcher(func(string) (string, bool) { return "", false }),
 		runtime.WithOutgoingHeaderMatcher(func(string) (string, bool) { return "", false }),
 	)
-	if err := pb.RegisterStudiesHandlerClient(ctx, gw, pb.NewStudiesClient(s.local)); err != nil {
+	if err := errors.Join(
+		pb.RegisterStudiesHandlerClient(ctx, gw, pb.NewStudiesClient(s.local)),
+		pb.RegisterEventsHandlerClient(ctx, gw, pb.NewEventsClient(s.local)),
+	); err != nil {
 		return nil, err
 	}
 	page, err := newPage()

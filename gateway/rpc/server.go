@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"io"
 	"iter"
 	"log/slog"
 	"net/http"
@@ -39,6 +40,20 @@ type Retriever interface {
 	Instances(ctx context.Context, sel gateway.Selector) ([]gateway.Instance, error)
 }
 
+// Historian tells what happened.
+type Historian interface {
+	// Study tells of the series of a study, Instance of one instance.
+	Study(ctx context.Context, study string) ([]index.SeriesHistory, error)
+	Instance(ctx context.Context, sel gateway.Selector) (gateway.InstanceHistory, error)
+	// Events lists at most limit events after the one numbered, or from the
+	// oldest when it is 0; storage.ErrGone when they cannot be told.
+	Events(ctx context.Context, after int64, limit int) ([]index.Event, error)
+	// Feed tells the first event that is kept and the last there is.
+	Feed(ctx context.Context) (first, last int64, err error)
+	// Happened is closed when events come after the call.
+	Happened() <-chan struct{}
+}
+
 // Metrics is told of every call, after its last message.
 type Metrics interface {
 	// Called names the method, such as "/cigogne.v1.Studies/Search", and the
@@ -50,6 +65,7 @@ type Metrics interface {
 type Options struct {
 	Search   Searcher
 	Retrieve Retriever
+	History  Historian
 	// Gatekeeper is asked about every request, after it was read.
 	Gatekeeper access.Gatekeeper
 	Limits     Limits
@@ -87,8 +103,10 @@ func New(o Options) (*Server, error) {
 		grpc.MaxRecvMsgSize(o.Limits.MaxRequest),
 	)
 	s.local = &local{unary: s.unary, stream: s.stream, methods: map[string]localMethod{}}
+	newest := &tail{history: o.History}
 	for _, r := range []grpc.ServiceRegistrar{s.grpc, s.local} {
 		pb.RegisterStudiesServer(r, &studies{server: s})
+		pb.RegisterEventsServer(r, &events{server: s, tail: newest})
 	}
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
@@ -104,11 +122,15 @@ func New(o Options) (*Server, error) {
 // is access.Observe.
 func operations() map[string]access.Operation {
 	return map[string]access.Operation{
-		pb.Studies_Search_FullMethodName:        access.Search,
-		pb.Studies_Get_FullMethodName:           access.Search,
-		pb.Studies_ListInstances_FullMethodName: access.Search,
-		pb.Studies_Have_FullMethodName:          access.Search,
-		pb.Studies_Retrieve_FullMethodName:      access.Retrieve,
+		pb.Studies_Search_FullMethodName:           access.Search,
+		pb.Studies_Get_FullMethodName:              access.Search,
+		pb.Studies_ListInstances_FullMethodName:    access.Search,
+		pb.Studies_Have_FullMethodName:             access.Search,
+		pb.Studies_Timeline_FullMethodName:         access.Search,
+		pb.Studies_InstanceTimeline_FullMethodName: access.Search,
+		pb.Studies_Retrieve_FullMethodName:         access.Retrieve,
+		pb.Events_Watch_FullMethodName:             access.Search,
+		pb.Events_List_FullMethodName:              access.Search,
 	}
 }
 
@@ -134,13 +156,13 @@ func Handles(r *http.Request) bool {
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// What is sent at once must be read in time, whatever it belongs to; and
-	// a request must come in time, and be no larger than a message may be.
 	control := http.NewResponseController(w)
-	if err := control.SetReadDeadline(time.Now().Add(s.Limits.Timeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return // the connection is gone
+	if r.Body != http.NoBody {
+		if err := control.SetReadDeadline(time.Now().Add(s.Limits.Timeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return // the connection is gone
+		}
+		r.Body = &timedBody{http.MaxBytesReader(w, r.Body, int64(s.Limits.MaxRequest)+frameBytes), control}
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, int64(s.Limits.MaxRequest)+frameBytes)
 	w = &pressed{ResponseWriter: w, control: control, stall: s.Limits.Stall}
 	id := s.RequestID(r)
 	if !isGRPC(r) {
@@ -157,6 +179,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // frameBytes is what gRPC puts around a message.
 const frameBytes = 5
 
+// timedBody is a request that must come in time. When all of it has come the
+// time is not counted any more: on HTTP/1 its end would end the answer, too.
+type timedBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+}
+
+// Read implements io.Reader.
+func (b *timedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		_ = b.control.SetReadDeadline(time.Time{}) // a connection that is gone says so when it is written to
+	}
+	return n, err
+}
+
 // isGRPC tells whether a request is of gRPC.
 func isGRPC(r *http.Request) bool {
 	return r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc")
@@ -172,7 +210,8 @@ func refuseGRPC(w http.ResponseWriter, code codes.Code, text string) {
 }
 
 // pressed is an answer whose reader must keep up: a Write that is not taken
-// within stall ends the request, and nothing but that.
+// within stall ends the request, and nothing but that. Between two the time is
+// not counted: on HTTP/2 its end would end a stream that has nothing to say.
 type pressed struct {
 	http.ResponseWriter
 	control *http.ResponseController
@@ -181,25 +220,31 @@ type pressed struct {
 
 // Write implements http.ResponseWriter.
 func (p *pressed) Write(b []byte) (int, error) {
-	if err := p.press(); err != nil {
+	if err := p.press(p.stall); err != nil {
 		return 0, err
 	}
-	return p.ResponseWriter.Write(b)
+	n, err := p.ResponseWriter.Write(b)
+	return n, errors.Join(err, p.press(0))
 }
 
 // Flush implements http.Flusher.
 func (p *pressed) Flush() {
-	if p.press() == nil {
+	if p.press(p.stall) == nil {
 		_ = p.control.Flush() // the next Write tells
+		_ = p.press(0)
 	}
 }
 
-func (p *pressed) press() error {
-	err := p.control.SetWriteDeadline(time.Now().Add(p.stall))
-	if errors.Is(err, http.ErrNotSupported) {
-		return nil
+// press sets how long what is written may take; 0 is for ever.
+func (p *pressed) press(most time.Duration) error {
+	var until time.Time
+	if most > 0 {
+		until = time.Now().Add(most)
 	}
-	return err
+	if err := p.control.SetWriteDeadline(until); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
 }
 
 // Unwrap is for http.ResponseController.

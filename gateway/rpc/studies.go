@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -199,15 +200,15 @@ func (s *studies) ListInstances(ctx context.Context, req *pb.StudiesListInstance
 	if err != nil {
 		return nil, err
 	}
-	var at instancePlace
-	if err := readToken(req.PageToken, question, &at); err != nil {
+	var after storage.InstanceKey
+	if err := readToken(req.PageToken, question, &after); err != nil {
 		return nil, err
 	}
 	found, err := s.instances(ctx, req.StudyInstanceUid, req.SeriesInstanceUid)
 	if err != nil {
 		return nil, err
 	}
-	found = found[at.in(found):]
+	found = found[behind(found, after):]
 	answer := &pb.StudiesListInstancesResponse{}
 	bytes := 0
 	for i, in := range found {
@@ -215,7 +216,7 @@ func (s *studies) ListInstances(ctx context.Context, req *pb.StudiesListInstance
 		wanted.apply(one.ProtoReflect())
 		bytes += proto.Size(one) + frameBytes
 		if i == size || i > 0 && bytes > s.server.Limits.MaxPage {
-			answer.NextPageToken, err = writeToken(question, instancePlace{at.Skip + i, found[i-1].About().Key.SOPInstanceUID})
+			answer.NextPageToken, err = writeToken(question, found[i-1].About().Key)
 			return answer, err
 		}
 		answer.Instances = append(answer.Instances, one)
@@ -223,25 +224,11 @@ func (s *studies) ListInstances(ctx context.Context, req *pb.StudiesListInstance
 	return answer, nil
 }
 
-// instancePlace is after how many instances a page begins, and after which.
-type instancePlace struct {
-	Skip  int
-	After string
-}
-
-// in is where the page begins in a list: behind the instance that was last,
-// which mostly is where it was.
-func (p instancePlace) in(found []gateway.Instance) int {
-	if p.After == "" {
-		return 0
-	}
-	is := func(in gateway.Instance) bool { return in.About().Key.SOPInstanceUID == p.After }
-	if p.Skip > 0 && p.Skip <= len(found) && is(found[p.Skip-1]) {
-		return p.Skip
-	}
-	return slices.IndexFunc(found, is) + 1
-}
-
+// instances locates what is selected, in an order that depends on nothing but
+// the names: by SeriesInstanceUID, then by SOPInstanceUID, a shorter one first,
+// so that the numbers that devices count up at its end come in their order. It
+// is the same before and after they are archived: a transfer that broke goes on
+// where it was.
 func (s *studies) instances(ctx context.Context, study, series string) ([]gateway.Instance, error) {
 	if err := checkUID("study_instance_uid", study); err != nil {
 		return nil, err
@@ -251,7 +238,28 @@ func (s *studies) instances(ctx context.Context, study, series string) ([]gatewa
 			return nil, err
 		}
 	}
-	return s.server.Retrieve.Instances(ctx, gateway.Selector{StudyInstanceUID: study, SeriesInstanceUID: series})
+	found, err := s.server.Retrieve.Instances(ctx, gateway.Selector{StudyInstanceUID: study, SeriesInstanceUID: series})
+	slices.SortFunc(found, func(a, b gateway.Instance) int { return compareKeys(a.About().Key, b.About().Key) })
+	return found, err
+}
+
+func compareKeys(a, b storage.InstanceKey) int {
+	return cmp.Or(
+		cmp.Compare(a.SeriesInstanceUID, b.SeriesInstanceUID),
+		cmp.Compare(len(a.SOPInstanceUID), len(b.SOPInstanceUID)),
+		cmp.Compare(a.SOPInstanceUID, b.SOPInstanceUID),
+	)
+}
+
+// behind is where in a sorted list what comes after an instance begins.
+func behind(found []gateway.Instance, after storage.InstanceKey) int {
+	at, is := slices.BinarySearchFunc(found, after, func(in gateway.Instance, k storage.InstanceKey) int {
+		return compareKeys(in.About().Key, k)
+	})
+	if is {
+		at++
+	}
+	return at
 }
 
 func checkUID(field, uid string) error {

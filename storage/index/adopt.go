@@ -66,7 +66,7 @@ func (c *change) adoptFresh(ctx context.Context, a *AdoptedPack) error {
 		return err
 	}
 	delete(c.packed, of.StudyInstanceUID) // to be read again
-	return c.addCopy(ctx, id, a.Pack)
+	return c.addCopy(ctx, &packRow{id: id, study: of.StudyInstanceUID, series: of.SeriesInstanceUID, conflict: a.Conflict}, a.Pack)
 }
 
 // adoptMember counts one instance of an adopted pack, unless it is known; it
@@ -98,6 +98,7 @@ func (c *change) adoptMember(ctx context.Context, in *Instance) (Why, error) {
 	case row == nil:
 		e.count(in)
 		describe(e, in.Attributes, in.SOPClassUID)
+		c.cameIn(in, EventReceived)
 		return WhyNone, nil
 	case row.digest != in.Digest || row.series != e.id:
 		return WhyDigest, nil

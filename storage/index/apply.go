@@ -60,6 +60,7 @@ func (x *Index) applyAt(ctx context.Context, at uint64, b Batch) (Applied, error
 		return Applied{}, fmt.Errorf("apply a batch: %w", failed(err))
 	}
 	x.log.applied = max(x.log.applied, at)
+	x.wakeReaders()
 	return applied, nil
 }
 
@@ -74,6 +75,7 @@ type change struct {
 	order   []*series // of creation, so that writing is deterministic
 	touched []*study
 	packed  map[string][]Members // by StudyInstanceUID
+	events  happening
 
 	lastStudy, lastSeries int64
 	noConflicts           bool // there are none at all, as in most regions on most days
@@ -137,7 +139,10 @@ func (c *change) apply(ctx context.Context, b Batch) (Applied, error) {
 	if err := c.flush(ctx); err != nil {
 		return a, err
 	}
-	return a, c.applyDeletions(ctx, b)
+	if err := c.applyDeletions(ctx, b); err != nil {
+		return a, err
+	}
+	return a, c.record(ctx, b)
 }
 
 func (c *change) applyPacks(ctx context.Context, b Batch) (refused []string, err error) {

@@ -47,6 +47,9 @@ type wireBatch struct {
 
 	Deletions   []wireDeletion `cbor:"7,keyasint,omitempty"`
 	Protections []Protection   `cbor:"8,keyasint,omitempty"`
+
+	Stamp *Stamp  `cbor:"13,keyasint,omitempty"`
+	Notes []Event `cbor:"14,keyasint,omitempty"`
 }
 
 type wireDeletion struct {
@@ -66,6 +69,7 @@ func EncodeBatch(b Batch) ([]byte, error) {
 		return nil, err
 	}
 	w := wireBatch{Through: b.Through, Planned: b.Planned, Archived: b.Archived, Received: toWireInstances(b.Received), Journals: b.Journals, Protections: b.Protections}
+	w.Stamp, w.Notes = b.Stamp, b.Notes
 	for _, d := range b.Deletions {
 		w.Deletions = append(w.Deletions, wireDeletion{d, toWireInstances(d.Aside)})
 	}
@@ -101,6 +105,7 @@ func DecodeBatch(p []byte) (Batch, error) {
 		return Batch{}, fmt.Errorf("%w: batch: %w", storage.ErrInvalid, err)
 	}
 	b := Batch{Through: w.Through, Planned: w.Planned, Archived: w.Archived, Received: fromWireInstances(w.Received), Journals: w.Journals, Protections: w.Protections}
+	b.Stamp, b.Notes = w.Stamp, w.Notes
 	for _, d := range w.Deletions {
 		d.Deletion.Aside = fromWireInstances(d.Aside)
 		b.Deletions = append(b.Deletions, d.Deletion)
@@ -134,6 +139,9 @@ func (b Batch) Validate() error {
 		return fmt.Errorf("%w: a batch of more than %d entries", storage.ErrInvalid, BatchRows)
 	}
 	if err := b.Through.validate(); err != nil {
+		return err
+	}
+	if err := b.validateStamp(); err != nil {
 		return err
 	}
 	for i := range b.Received {

@@ -42,7 +42,7 @@ func BenchmarkApply(b *testing.B) {
 					one.Received = append(one.Received, p.Study(next)...)
 					next++
 				}
-				one.Through = one.Received[len(one.Received)-1].At
+				one.Through, one.Stamp = one.Received[len(one.Received)-1].At, &index.Stamp{At: int64(next), Keep: 10_000}
 				b.StartTimer()
 				apply(b, x, one)
 				instances += len(one.Received)

@@ -72,6 +72,11 @@ type Index struct {
 	conn   *sql.Conn // the connection of write, with its statements
 	stmts  *statements
 	log    raftLog
+
+	happened struct {
+		mu   sync.Mutex
+		next chan struct{} // nil while nobody waits
+	}
 }
 
 // Open opens the index at Path, or creates it. A file that is not an index or

@@ -147,11 +147,23 @@ func (c *change) archive(ctx context.Context, a PackArchive) (bool, error) {
 			return false, err
 		}
 	}
-	return true, c.addCopy(ctx, p.id, a)
+	return true, c.addCopy(ctx, p, a)
 }
 
-func (c *change) addCopy(ctx context.Context, id int64, a PackArchive) error {
-	_, err := c.putCopy.ExecContext(ctx, id, a.Archive, a.Key, a.Size, int64(a.CRC32C), a.At)
+func (c *change) addCopy(ctx context.Context, p *packRow, a PackArchive) error {
+	var known bool
+	if err := c.hasCopy.QueryRowContext(ctx, p.id, a.Archive).Scan(&known); err != nil {
+		return err
+	}
+	if _, err := c.putCopy.ExecContext(ctx, p.id, a.Archive, a.Key, a.Size, int64(a.CRC32C), a.At); err != nil || known {
+		return err
+	}
+	e := Event{
+		Kind: EventArchived, StudyInstanceUID: p.study, SeriesInstanceUID: p.series,
+		Bytes: a.Size, First: a.At, Last: a.At, Archive: a.Archive, PackID: a.PackID,
+	}
+	err := c.packInstances.QueryRowContext(ctx, p.id).Scan(&e.Instances)
+	c.happened(e)
 	return err
 }
 

@@ -46,6 +46,7 @@ func (c *change) receive(ctx context.Context, came *Instance) (Outcome, error) {
 		e.unplanned++
 		e.bytes += in.Size
 		describe(e, in.Attributes, in.SOPClassUID)
+		c.cameIn(in, EventReceived)
 		return Outcome{Standing: StandingNew}, nil
 	}
 	row, err := c.row(ctx, in.Key.SOPInstanceUID)
@@ -203,6 +204,9 @@ func (c *change) insertConflict(ctx context.Context, in *Instance, why Why, pack
 		return false, err
 	}
 	n, err := res.RowsAffected()
+	if n > 0 {
+		c.cameIn(in, EventKeptAside)
+	}
 	return n > 0, err
 }
 

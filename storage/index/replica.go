@@ -159,6 +159,7 @@ func (x *Index) Replace(ctx context.Context, path string) error {
 	if err := x.open(ctx); err != nil {
 		return fmt.Errorf("replace the index: %w", err)
 	}
+	x.wakeReaders()
 	return nil
 }
 

@@ -109,3 +109,19 @@ CREATE TABLE raft (
   cluster TEXT NOT NULL,
   applied INTEGER NOT NULL
 );
+
+-- What happened, in the order in which it was applied: the feed, of which only
+-- the newest are kept.
+CREATE TABLE event (
+  sequence INTEGER PRIMARY KEY,
+  record   BLOB NOT NULL -- CBOR, Event
+);
+
+-- What happened to a series, in a bounded number of steps. It outlives the
+-- series.
+CREATE TABLE history (
+  study  TEXT NOT NULL,
+  series TEXT NOT NULL,
+  steps  BLOB NOT NULL, -- CBOR, of Step
+  PRIMARY KEY (study, series)
+) WITHOUT ROWID;

@@ -26,8 +26,11 @@ type statements struct {
 	moveConflict                   *sql.Stmt
 
 	members, putPack, pack, archivePack *sql.Stmt
-	putCopy                             *sql.Stmt
+	putCopy, hasCopy, packInstances     *sql.Stmt
 	deletedPack                         *sql.Stmt
+
+	lastEvent, putEvent, dropEvents *sql.Stmt
+	history, putHistory             *sql.Stmt
 
 	owner, putOwner, retireOthers    *sql.Stmt
 	anyLeaving                       *sql.Stmt
@@ -63,7 +66,7 @@ func (s *statements) ofJournals() []prepared {
 
 func prepare(ctx context.Context, c *sql.Conn) (*statements, error) {
 	s := &statements{}
-	for _, p := range append(s.ofJournals(), []prepared{
+	for _, p := range append(append(s.ofJournals(), s.ofEvents()...), []prepared{
 		{&s.watermark, `SELECT segment, position FROM journal WHERE name = ?`},
 		{&s.setWatermark, `INSERT INTO journal VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET segment = ?2, position = ?3`},
 		{&s.passLog, `UPDATE raft SET applied = ?`},

@@ -47,6 +47,11 @@ type Batch struct {
 	// deleted.
 	Deletions   []Deletion   `cbor:"7,keyasint,omitempty"`
 	Protections []Protection `cbor:"8,keyasint,omitempty"`
+	// Stamp is who proposed it, and when. What a batch without one does is in
+	// no feed.
+	Stamp *Stamp `cbor:"13,keyasint,omitempty"`
+	// Notes are things that happened and change nothing: EventRetrieved.
+	Notes []Event `cbor:"14,keyasint,omitempty"`
 }
 
 // Plan fixes which instances a pack will hold, before it is written: a crash

@@ -24,6 +24,70 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// StepKind says which step of an instance's life it is.
+type StepKind int32
+
+const (
+	StepKind_STEP_KIND_UNSPECIFIED StepKind = 0
+	// The last byte came.
+	StepKind_STEP_KIND_RECEIVED StepKind = 1
+	// They were on as many disks as was promised, and success was answered.
+	StepKind_STEP_KIND_DURABLE StepKind = 2
+	// They could be found.
+	StepKind_STEP_KIND_INDEXED StepKind = 3
+	// They were in an archive.
+	StepKind_STEP_KIND_ARCHIVED StepKind = 4
+	// They were sent to somebody.
+	StepKind_STEP_KIND_RETRIEVED StepKind = 5
+)
+
+// Enum value maps for StepKind.
+var (
+	StepKind_name = map[int32]string{
+		0: "STEP_KIND_UNSPECIFIED",
+		1: "STEP_KIND_RECEIVED",
+		2: "STEP_KIND_DURABLE",
+		3: "STEP_KIND_INDEXED",
+		4: "STEP_KIND_ARCHIVED",
+		5: "STEP_KIND_RETRIEVED",
+	}
+	StepKind_value = map[string]int32{
+		"STEP_KIND_UNSPECIFIED": 0,
+		"STEP_KIND_RECEIVED":    1,
+		"STEP_KIND_DURABLE":     2,
+		"STEP_KIND_INDEXED":     3,
+		"STEP_KIND_ARCHIVED":    4,
+		"STEP_KIND_RETRIEVED":   5,
+	}
+)
+
+func (x StepKind) Enum() *StepKind {
+	p := new(StepKind)
+	*p = x
+	return p
+}
+
+func (x StepKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (StepKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_cigogne_v1_studies_proto_enumTypes[0].Descriptor()
+}
+
+func (StepKind) Type() protoreflect.EnumType {
+	return &file_cigogne_v1_studies_proto_enumTypes[0]
+}
+
+func (x StepKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use StepKind.Descriptor instead.
+func (StepKind) EnumDescriptor() ([]byte, []int) {
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{0}
+}
+
 // Holding tells what the gateway has of an instance.
 type Holding int32
 
@@ -64,11 +128,11 @@ func (x Holding) String() string {
 }
 
 func (Holding) Descriptor() protoreflect.EnumDescriptor {
-	return file_cigogne_v1_studies_proto_enumTypes[0].Descriptor()
+	return file_cigogne_v1_studies_proto_enumTypes[1].Descriptor()
 }
 
 func (Holding) Type() protoreflect.EnumType {
-	return &file_cigogne_v1_studies_proto_enumTypes[0]
+	return &file_cigogne_v1_studies_proto_enumTypes[1]
 }
 
 func (x Holding) Number() protoreflect.EnumNumber {
@@ -77,7 +141,7 @@ func (x Holding) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Holding.Descriptor instead.
 func (Holding) EnumDescriptor() ([]byte, []int) {
-	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{0}
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{1}
 }
 
 type StudiesSearchRequest struct {
@@ -800,6 +864,389 @@ func (*StudiesRetrieveResponse_Instance) isStudiesRetrieveResponse_Part() {}
 
 func (*StudiesRetrieveResponse_Chunk) isStudiesRetrieveResponse_Part() {}
 
+type StudiesTimelineRequest struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	StudyInstanceUid string                 `protobuf:"bytes,1,opt,name=study_instance_uid,json=studyInstanceUid,proto3" json:"study_instance_uid,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *StudiesTimelineRequest) Reset() {
+	*x = StudiesTimelineRequest{}
+	mi := &file_cigogne_v1_studies_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StudiesTimelineRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StudiesTimelineRequest) ProtoMessage() {}
+
+func (x *StudiesTimelineRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_studies_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StudiesTimelineRequest.ProtoReflect.Descriptor instead.
+func (*StudiesTimelineRequest) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *StudiesTimelineRequest) GetStudyInstanceUid() string {
+	if x != nil {
+		return x.StudyInstanceUid
+	}
+	return ""
+}
+
+type StudiesTimelineResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of SeriesInstanceUID.
+	Series        []*SeriesTimeline `protobuf:"bytes,1,rep,name=series,proto3" json:"series,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StudiesTimelineResponse) Reset() {
+	*x = StudiesTimelineResponse{}
+	mi := &file_cigogne_v1_studies_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StudiesTimelineResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StudiesTimelineResponse) ProtoMessage() {}
+
+func (x *StudiesTimelineResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_studies_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StudiesTimelineResponse.ProtoReflect.Descriptor instead.
+func (*StudiesTimelineResponse) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *StudiesTimelineResponse) GetSeries() []*SeriesTimeline {
+	if x != nil {
+		return x.Series
+	}
+	return nil
+}
+
+type StudiesInstanceTimelineRequest struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	StudyInstanceUid  string                 `protobuf:"bytes,1,opt,name=study_instance_uid,json=studyInstanceUid,proto3" json:"study_instance_uid,omitempty"`
+	SeriesInstanceUid string                 `protobuf:"bytes,2,opt,name=series_instance_uid,json=seriesInstanceUid,proto3" json:"series_instance_uid,omitempty"`
+	SopInstanceUid    string                 `protobuf:"bytes,3,opt,name=sop_instance_uid,json=sopInstanceUid,proto3" json:"sop_instance_uid,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *StudiesInstanceTimelineRequest) Reset() {
+	*x = StudiesInstanceTimelineRequest{}
+	mi := &file_cigogne_v1_studies_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StudiesInstanceTimelineRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StudiesInstanceTimelineRequest) ProtoMessage() {}
+
+func (x *StudiesInstanceTimelineRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_studies_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StudiesInstanceTimelineRequest.ProtoReflect.Descriptor instead.
+func (*StudiesInstanceTimelineRequest) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *StudiesInstanceTimelineRequest) GetStudyInstanceUid() string {
+	if x != nil {
+		return x.StudyInstanceUid
+	}
+	return ""
+}
+
+func (x *StudiesInstanceTimelineRequest) GetSeriesInstanceUid() string {
+	if x != nil {
+		return x.SeriesInstanceUid
+	}
+	return ""
+}
+
+func (x *StudiesInstanceTimelineRequest) GetSopInstanceUid() string {
+	if x != nil {
+		return x.SopInstanceUid
+	}
+	return ""
+}
+
+type StudiesInstanceTimelineResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Instance *Instance              `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	// What happened to this instance, in the order of time; then what happened to
+	// its series without being noted for each instance.
+	Steps         []*Step `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StudiesInstanceTimelineResponse) Reset() {
+	*x = StudiesInstanceTimelineResponse{}
+	mi := &file_cigogne_v1_studies_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StudiesInstanceTimelineResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StudiesInstanceTimelineResponse) ProtoMessage() {}
+
+func (x *StudiesInstanceTimelineResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_studies_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StudiesInstanceTimelineResponse.ProtoReflect.Descriptor instead.
+func (*StudiesInstanceTimelineResponse) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *StudiesInstanceTimelineResponse) GetInstance() *Instance {
+	if x != nil {
+		return x.Instance
+	}
+	return nil
+}
+
+func (x *StudiesInstanceTimelineResponse) GetSteps() []*Step {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+// SeriesTimeline is what happened to a series.
+type SeriesTimeline struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty for what happened to the study as a whole.
+	SeriesInstanceUid string `protobuf:"bytes,1,opt,name=series_instance_uid,json=seriesInstanceUid,proto3" json:"series_instance_uid,omitempty"`
+	// In the order of time.
+	Steps         []*Step `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SeriesTimeline) Reset() {
+	*x = SeriesTimeline{}
+	mi := &file_cigogne_v1_studies_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SeriesTimeline) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SeriesTimeline) ProtoMessage() {}
+
+func (x *SeriesTimeline) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_studies_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SeriesTimeline.ProtoReflect.Descriptor instead.
+func (*SeriesTimeline) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SeriesTimeline) GetSeriesInstanceUid() string {
+	if x != nil {
+		return x.SeriesInstanceUid
+	}
+	return ""
+}
+
+func (x *SeriesTimeline) GetSteps() []*Step {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+// Step is what happened to instances in one way: from one sender over one
+// association, into one archive, to one receiver.
+type Step struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  StepKind               `protobuf:"varint,1,opt,name=kind,proto3,enum=cigogne.v1.StepKind" json:"kind,omitempty"`
+	// When it happened to the first of them, and to the last. For DURABLE and
+	// INDEXED, first is when the first was received.
+	First *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=first,proto3" json:"first,omitempty"`
+	Last  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=last,proto3" json:"last,omitempty"`
+	// Where it happened.
+	Node      string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
+	Instances int64  `protobuf:"varint,5,opt,name=instances,proto3" json:"instances,omitempty"`
+	Bytes     int64  `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// Bytes by the time from first to last; 0 when they are the same.
+	BytesPerSecond float64 `protobuf:"fixed64,7,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"`
+	// From whom they were received, or to whom they were sent.
+	Origin  *Origin `protobuf:"bytes,8,opt,name=origin,proto3" json:"origin,omitempty"`
+	Archive string  `protobuf:"bytes,9,opt,name=archive,proto3" json:"archive,omitempty"`
+	// Further senders, receivers or archives that are counted in this step,
+	// because there were too many to keep apart.
+	Others        int64 `protobuf:"varint,10,opt,name=others,proto3" json:"others,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Step) Reset() {
+	*x = Step{}
+	mi := &file_cigogne_v1_studies_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Step) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Step) ProtoMessage() {}
+
+func (x *Step) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_studies_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Step.ProtoReflect.Descriptor instead.
+func (*Step) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Step) GetKind() StepKind {
+	if x != nil {
+		return x.Kind
+	}
+	return StepKind_STEP_KIND_UNSPECIFIED
+}
+
+func (x *Step) GetFirst() *timestamppb.Timestamp {
+	if x != nil {
+		return x.First
+	}
+	return nil
+}
+
+func (x *Step) GetLast() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Last
+	}
+	return nil
+}
+
+func (x *Step) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Step) GetInstances() int64 {
+	if x != nil {
+		return x.Instances
+	}
+	return 0
+}
+
+func (x *Step) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Step) GetBytesPerSecond() float64 {
+	if x != nil {
+		return x.BytesPerSecond
+	}
+	return 0
+}
+
+func (x *Step) GetOrigin() *Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
+func (x *Step) GetArchive() string {
+	if x != nil {
+		return x.Archive
+	}
+	return ""
+}
+
+func (x *Step) GetOthers() int64 {
+	if x != nil {
+		return x.Others
+	}
+	return 0
+}
+
 // Study is a study with its patient.
 type Study struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
@@ -829,7 +1276,7 @@ type Study struct {
 
 func (x *Study) Reset() {
 	*x = Study{}
-	mi := &file_cigogne_v1_studies_proto_msgTypes[10]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -841,7 +1288,7 @@ func (x *Study) String() string {
 func (*Study) ProtoMessage() {}
 
 func (x *Study) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_studies_proto_msgTypes[10]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -854,7 +1301,7 @@ func (x *Study) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Study.ProtoReflect.Descriptor instead.
 func (*Study) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{10}
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Study) GetStudyInstanceUid() string {
@@ -992,7 +1439,7 @@ type Series struct {
 
 func (x *Series) Reset() {
 	*x = Series{}
-	mi := &file_cigogne_v1_studies_proto_msgTypes[11]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1451,7 @@ func (x *Series) String() string {
 func (*Series) ProtoMessage() {}
 
 func (x *Series) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_studies_proto_msgTypes[11]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1464,7 @@ func (x *Series) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Series.ProtoReflect.Descriptor instead.
 func (*Series) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{11}
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Series) GetSeriesInstanceUid() string {
@@ -1082,7 +1529,7 @@ type Attribute struct {
 
 func (x *Attribute) Reset() {
 	*x = Attribute{}
-	mi := &file_cigogne_v1_studies_proto_msgTypes[12]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +1541,7 @@ func (x *Attribute) String() string {
 func (*Attribute) ProtoMessage() {}
 
 func (x *Attribute) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_studies_proto_msgTypes[12]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +1554,7 @@ func (x *Attribute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attribute.ProtoReflect.Descriptor instead.
 func (*Attribute) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{12}
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Attribute) GetKeyword() string {
@@ -1146,7 +1593,7 @@ type InstanceName struct {
 
 func (x *InstanceName) Reset() {
 	*x = InstanceName{}
-	mi := &file_cigogne_v1_studies_proto_msgTypes[13]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1158,7 +1605,7 @@ func (x *InstanceName) String() string {
 func (*InstanceName) ProtoMessage() {}
 
 func (x *InstanceName) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_studies_proto_msgTypes[13]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1171,7 +1618,7 @@ func (x *InstanceName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstanceName.ProtoReflect.Descriptor instead.
 func (*InstanceName) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{13}
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *InstanceName) GetStudyInstanceUid() string {
@@ -1222,7 +1669,7 @@ type Instance struct {
 
 func (x *Instance) Reset() {
 	*x = Instance{}
-	mi := &file_cigogne_v1_studies_proto_msgTypes[14]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1234,7 +1681,7 @@ func (x *Instance) String() string {
 func (*Instance) ProtoMessage() {}
 
 func (x *Instance) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_studies_proto_msgTypes[14]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1247,7 +1694,7 @@ func (x *Instance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Instance.ProtoReflect.Descriptor instead.
 func (*Instance) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{14}
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Instance) GetName() *InstanceName {
@@ -1304,7 +1751,7 @@ var File_cigogne_v1_studies_proto protoreflect.FileDescriptor
 const file_cigogne_v1_studies_proto_rawDesc = "" +
 	"\n" +
 	"\x18cigogne/v1/studies.proto\x12\n" +
-	"cigogne.v1\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x05\n" +
+	"cigogne.v1\x1a\x17cigogne/v1/events.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x05\n" +
 	"\x14StudiesSearchRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
@@ -1361,7 +1808,33 @@ const file_cigogne_v1_studies_proto_rawDesc = "" +
 	"\x17StudiesRetrieveResponse\x122\n" +
 	"\binstance\x18\x01 \x01(\v2\x14.cigogne.v1.InstanceH\x00R\binstance\x12\x16\n" +
 	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunkB\x06\n" +
-	"\x04part\"\x83\x06\n" +
+	"\x04part\"F\n" +
+	"\x16StudiesTimelineRequest\x12,\n" +
+	"\x12study_instance_uid\x18\x01 \x01(\tR\x10studyInstanceUid\"M\n" +
+	"\x17StudiesTimelineResponse\x122\n" +
+	"\x06series\x18\x01 \x03(\v2\x1a.cigogne.v1.SeriesTimelineR\x06series\"\xa8\x01\n" +
+	"\x1eStudiesInstanceTimelineRequest\x12,\n" +
+	"\x12study_instance_uid\x18\x01 \x01(\tR\x10studyInstanceUid\x12.\n" +
+	"\x13series_instance_uid\x18\x02 \x01(\tR\x11seriesInstanceUid\x12(\n" +
+	"\x10sop_instance_uid\x18\x03 \x01(\tR\x0esopInstanceUid\"{\n" +
+	"\x1fStudiesInstanceTimelineResponse\x120\n" +
+	"\binstance\x18\x01 \x01(\v2\x14.cigogne.v1.InstanceR\binstance\x12&\n" +
+	"\x05steps\x18\x02 \x03(\v2\x10.cigogne.v1.StepR\x05steps\"h\n" +
+	"\x0eSeriesTimeline\x12.\n" +
+	"\x13series_instance_uid\x18\x01 \x01(\tR\x11seriesInstanceUid\x12&\n" +
+	"\x05steps\x18\x02 \x03(\v2\x10.cigogne.v1.StepR\x05steps\"\xe2\x02\n" +
+	"\x04Step\x12(\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x14.cigogne.v1.StepKindR\x04kind\x120\n" +
+	"\x05first\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05first\x12.\n" +
+	"\x04last\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04last\x12\x12\n" +
+	"\x04node\x18\x04 \x01(\tR\x04node\x12\x1c\n" +
+	"\tinstances\x18\x05 \x01(\x03R\tinstances\x12\x14\n" +
+	"\x05bytes\x18\x06 \x01(\x03R\x05bytes\x12(\n" +
+	"\x10bytes_per_second\x18\a \x01(\x01R\x0ebytesPerSecond\x12*\n" +
+	"\x06origin\x18\b \x01(\v2\x12.cigogne.v1.OriginR\x06origin\x12\x18\n" +
+	"\aarchive\x18\t \x01(\tR\aarchive\x12\x16\n" +
+	"\x06others\x18\n" +
+	" \x01(\x03R\x06others\"\x83\x06\n" +
 	"\x05Study\x12,\n" +
 	"\x12study_instance_uid\x18\x01 \x01(\tR\x10studyInstanceUid\x12\x1d\n" +
 	"\n" +
@@ -1413,17 +1886,26 @@ const file_cigogne_v1_studies_proto_rawDesc = "" +
 	"\x04size\x18\x04 \x01(\x03R\x04size\x12\x16\n" +
 	"\x06prefix\x18\x05 \x01(\x03R\x06prefix\x12\x14\n" +
 	"\x05crc32\x18\x06 \x01(\rR\x05crc32\x126\n" +
-	"\breceived\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\breceived*[\n" +
+	"\breceived\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\breceived*\x9c\x01\n" +
+	"\bStepKind\x12\x19\n" +
+	"\x15STEP_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12STEP_KIND_RECEIVED\x10\x01\x12\x15\n" +
+	"\x11STEP_KIND_DURABLE\x10\x02\x12\x15\n" +
+	"\x11STEP_KIND_INDEXED\x10\x03\x12\x16\n" +
+	"\x12STEP_KIND_ARCHIVED\x10\x04\x12\x17\n" +
+	"\x13STEP_KIND_RETRIEVED\x10\x05*[\n" +
 	"\aHolding\x12\x17\n" +
 	"\x13HOLDING_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eHOLDING_ABSENT\x10\x01\x12\x10\n" +
 	"\fHOLDING_HELD\x10\x02\x12\x11\n" +
-	"\rHOLDING_OTHER\x10\x032\xce\x04\n" +
+	"\rHOLDING_OTHER\x10\x032\xb2\a\n" +
 	"\aStudies\x12{\n" +
 	"\x06Search\x12 .cigogne.v1.StudiesSearchRequest\x1a!.cigogne.v1.StudiesSearchResponse\",\x82\xd3\xe4\x93\x02&Z\x17:\x01*\"\x12/v1/studies:search\x12\v/v1/studies\x12n\n" +
 	"\x03Get\x12\x1d.cigogne.v1.StudiesGetRequest\x1a\x1e.cigogne.v1.StudiesGetResponse\"(\x82\xd3\xe4\x93\x02\"\x12 /v1/studies/{study_instance_uid}\x12\x96\x01\n" +
 	"\rListInstances\x12'.cigogne.v1.StudiesListInstancesRequest\x1a(.cigogne.v1.StudiesListInstancesResponse\"2\x82\xd3\xe4\x93\x02,\x12*/v1/studies/{study_instance_uid}/instances\x12f\n" +
-	"\x04Have\x12\x1e.cigogne.v1.StudiesHaveRequest\x1a\x1f.cigogne.v1.StudiesHaveResponse\"\x1d\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/v1/instances:have\x12U\n" +
+	"\x04Have\x12\x1e.cigogne.v1.StudiesHaveRequest\x1a\x1f.cigogne.v1.StudiesHaveResponse\"\x1d\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/v1/instances:have\x12\x86\x01\n" +
+	"\bTimeline\x12\".cigogne.v1.StudiesTimelineRequest\x1a#.cigogne.v1.StudiesTimelineResponse\"1\x82\xd3\xe4\x93\x02+\x12)/v1/studies/{study_instance_uid}/timeline\x12\xd8\x01\n" +
+	"\x10InstanceTimeline\x12*.cigogne.v1.StudiesInstanceTimelineRequest\x1a+.cigogne.v1.StudiesInstanceTimelineResponse\"k\x82\xd3\xe4\x93\x02e\x12c/v1/studies/{study_instance_uid}/series/{series_instance_uid}/instances/{sop_instance_uid}/timeline\x12U\n" +
 	"\bRetrieve\x12\".cigogne.v1.StudiesRetrieveRequest\x1a#.cigogne.v1.StudiesRetrieveResponse0\x01BCZAgithub.com/esante-alsace/cigogne/gateway/rpc/cigogne/v1;cigognev1b\x06proto3"
 
 var (
@@ -1438,60 +1920,80 @@ func file_cigogne_v1_studies_proto_rawDescGZIP() []byte {
 	return file_cigogne_v1_studies_proto_rawDescData
 }
 
-var file_cigogne_v1_studies_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cigogne_v1_studies_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_cigogne_v1_studies_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_cigogne_v1_studies_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_cigogne_v1_studies_proto_goTypes = []any{
-	(Holding)(0),                         // 0: cigogne.v1.Holding
-	(*StudiesSearchRequest)(nil),         // 1: cigogne.v1.StudiesSearchRequest
-	(*StudiesSearchResponse)(nil),        // 2: cigogne.v1.StudiesSearchResponse
-	(*StudiesGetRequest)(nil),            // 3: cigogne.v1.StudiesGetRequest
-	(*StudiesGetResponse)(nil),           // 4: cigogne.v1.StudiesGetResponse
-	(*StudiesListInstancesRequest)(nil),  // 5: cigogne.v1.StudiesListInstancesRequest
-	(*StudiesListInstancesResponse)(nil), // 6: cigogne.v1.StudiesListInstancesResponse
-	(*StudiesHaveRequest)(nil),           // 7: cigogne.v1.StudiesHaveRequest
-	(*StudiesHaveResponse)(nil),          // 8: cigogne.v1.StudiesHaveResponse
-	(*StudiesRetrieveRequest)(nil),       // 9: cigogne.v1.StudiesRetrieveRequest
-	(*StudiesRetrieveResponse)(nil),      // 10: cigogne.v1.StudiesRetrieveResponse
-	(*Study)(nil),                        // 11: cigogne.v1.Study
-	(*Series)(nil),                       // 12: cigogne.v1.Series
-	(*Attribute)(nil),                    // 13: cigogne.v1.Attribute
-	(*InstanceName)(nil),                 // 14: cigogne.v1.InstanceName
-	(*Instance)(nil),                     // 15: cigogne.v1.Instance
-	nil,                                  // 16: cigogne.v1.StudiesSearchRequest.MatchEntry
-	(*fieldmaskpb.FieldMask)(nil),        // 17: google.protobuf.FieldMask
-	(*timestamppb.Timestamp)(nil),        // 18: google.protobuf.Timestamp
+	(StepKind)(0),                           // 0: cigogne.v1.StepKind
+	(Holding)(0),                            // 1: cigogne.v1.Holding
+	(*StudiesSearchRequest)(nil),            // 2: cigogne.v1.StudiesSearchRequest
+	(*StudiesSearchResponse)(nil),           // 3: cigogne.v1.StudiesSearchResponse
+	(*StudiesGetRequest)(nil),               // 4: cigogne.v1.StudiesGetRequest
+	(*StudiesGetResponse)(nil),              // 5: cigogne.v1.StudiesGetResponse
+	(*StudiesListInstancesRequest)(nil),     // 6: cigogne.v1.StudiesListInstancesRequest
+	(*StudiesListInstancesResponse)(nil),    // 7: cigogne.v1.StudiesListInstancesResponse
+	(*StudiesHaveRequest)(nil),              // 8: cigogne.v1.StudiesHaveRequest
+	(*StudiesHaveResponse)(nil),             // 9: cigogne.v1.StudiesHaveResponse
+	(*StudiesRetrieveRequest)(nil),          // 10: cigogne.v1.StudiesRetrieveRequest
+	(*StudiesRetrieveResponse)(nil),         // 11: cigogne.v1.StudiesRetrieveResponse
+	(*StudiesTimelineRequest)(nil),          // 12: cigogne.v1.StudiesTimelineRequest
+	(*StudiesTimelineResponse)(nil),         // 13: cigogne.v1.StudiesTimelineResponse
+	(*StudiesInstanceTimelineRequest)(nil),  // 14: cigogne.v1.StudiesInstanceTimelineRequest
+	(*StudiesInstanceTimelineResponse)(nil), // 15: cigogne.v1.StudiesInstanceTimelineResponse
+	(*SeriesTimeline)(nil),                  // 16: cigogne.v1.SeriesTimeline
+	(*Step)(nil),                            // 17: cigogne.v1.Step
+	(*Study)(nil),                           // 18: cigogne.v1.Study
+	(*Series)(nil),                          // 19: cigogne.v1.Series
+	(*Attribute)(nil),                       // 20: cigogne.v1.Attribute
+	(*InstanceName)(nil),                    // 21: cigogne.v1.InstanceName
+	(*Instance)(nil),                        // 22: cigogne.v1.Instance
+	nil,                                     // 23: cigogne.v1.StudiesSearchRequest.MatchEntry
+	(*fieldmaskpb.FieldMask)(nil),           // 24: google.protobuf.FieldMask
+	(*timestamppb.Timestamp)(nil),           // 25: google.protobuf.Timestamp
+	(*Origin)(nil),                          // 26: cigogne.v1.Origin
 }
 var file_cigogne_v1_studies_proto_depIdxs = []int32{
-	17, // 0: cigogne.v1.StudiesSearchRequest.read_mask:type_name -> google.protobuf.FieldMask
-	16, // 1: cigogne.v1.StudiesSearchRequest.match:type_name -> cigogne.v1.StudiesSearchRequest.MatchEntry
-	11, // 2: cigogne.v1.StudiesSearchResponse.studies:type_name -> cigogne.v1.Study
-	17, // 3: cigogne.v1.StudiesGetRequest.read_mask:type_name -> google.protobuf.FieldMask
-	11, // 4: cigogne.v1.StudiesGetResponse.study:type_name -> cigogne.v1.Study
-	17, // 5: cigogne.v1.StudiesListInstancesRequest.read_mask:type_name -> google.protobuf.FieldMask
-	15, // 6: cigogne.v1.StudiesListInstancesResponse.instances:type_name -> cigogne.v1.Instance
-	14, // 7: cigogne.v1.StudiesHaveRequest.instances:type_name -> cigogne.v1.InstanceName
-	0,  // 8: cigogne.v1.StudiesHaveResponse.holdings:type_name -> cigogne.v1.Holding
-	15, // 9: cigogne.v1.StudiesRetrieveResponse.instance:type_name -> cigogne.v1.Instance
-	12, // 10: cigogne.v1.Study.series:type_name -> cigogne.v1.Series
-	13, // 11: cigogne.v1.Study.attributes:type_name -> cigogne.v1.Attribute
-	13, // 12: cigogne.v1.Series.attributes:type_name -> cigogne.v1.Attribute
-	14, // 13: cigogne.v1.Instance.name:type_name -> cigogne.v1.InstanceName
-	18, // 14: cigogne.v1.Instance.received:type_name -> google.protobuf.Timestamp
-	1,  // 15: cigogne.v1.Studies.Search:input_type -> cigogne.v1.StudiesSearchRequest
-	3,  // 16: cigogne.v1.Studies.Get:input_type -> cigogne.v1.StudiesGetRequest
-	5,  // 17: cigogne.v1.Studies.ListInstances:input_type -> cigogne.v1.StudiesListInstancesRequest
-	7,  // 18: cigogne.v1.Studies.Have:input_type -> cigogne.v1.StudiesHaveRequest
-	9,  // 19: cigogne.v1.Studies.Retrieve:input_type -> cigogne.v1.StudiesRetrieveRequest
-	2,  // 20: cigogne.v1.Studies.Search:output_type -> cigogne.v1.StudiesSearchResponse
-	4,  // 21: cigogne.v1.Studies.Get:output_type -> cigogne.v1.StudiesGetResponse
-	6,  // 22: cigogne.v1.Studies.ListInstances:output_type -> cigogne.v1.StudiesListInstancesResponse
-	8,  // 23: cigogne.v1.Studies.Have:output_type -> cigogne.v1.StudiesHaveResponse
-	10, // 24: cigogne.v1.Studies.Retrieve:output_type -> cigogne.v1.StudiesRetrieveResponse
-	20, // [20:25] is the sub-list for method output_type
-	15, // [15:20] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	24, // 0: cigogne.v1.StudiesSearchRequest.read_mask:type_name -> google.protobuf.FieldMask
+	23, // 1: cigogne.v1.StudiesSearchRequest.match:type_name -> cigogne.v1.StudiesSearchRequest.MatchEntry
+	18, // 2: cigogne.v1.StudiesSearchResponse.studies:type_name -> cigogne.v1.Study
+	24, // 3: cigogne.v1.StudiesGetRequest.read_mask:type_name -> google.protobuf.FieldMask
+	18, // 4: cigogne.v1.StudiesGetResponse.study:type_name -> cigogne.v1.Study
+	24, // 5: cigogne.v1.StudiesListInstancesRequest.read_mask:type_name -> google.protobuf.FieldMask
+	22, // 6: cigogne.v1.StudiesListInstancesResponse.instances:type_name -> cigogne.v1.Instance
+	21, // 7: cigogne.v1.StudiesHaveRequest.instances:type_name -> cigogne.v1.InstanceName
+	1,  // 8: cigogne.v1.StudiesHaveResponse.holdings:type_name -> cigogne.v1.Holding
+	22, // 9: cigogne.v1.StudiesRetrieveResponse.instance:type_name -> cigogne.v1.Instance
+	16, // 10: cigogne.v1.StudiesTimelineResponse.series:type_name -> cigogne.v1.SeriesTimeline
+	22, // 11: cigogne.v1.StudiesInstanceTimelineResponse.instance:type_name -> cigogne.v1.Instance
+	17, // 12: cigogne.v1.StudiesInstanceTimelineResponse.steps:type_name -> cigogne.v1.Step
+	17, // 13: cigogne.v1.SeriesTimeline.steps:type_name -> cigogne.v1.Step
+	0,  // 14: cigogne.v1.Step.kind:type_name -> cigogne.v1.StepKind
+	25, // 15: cigogne.v1.Step.first:type_name -> google.protobuf.Timestamp
+	25, // 16: cigogne.v1.Step.last:type_name -> google.protobuf.Timestamp
+	26, // 17: cigogne.v1.Step.origin:type_name -> cigogne.v1.Origin
+	19, // 18: cigogne.v1.Study.series:type_name -> cigogne.v1.Series
+	20, // 19: cigogne.v1.Study.attributes:type_name -> cigogne.v1.Attribute
+	20, // 20: cigogne.v1.Series.attributes:type_name -> cigogne.v1.Attribute
+	21, // 21: cigogne.v1.Instance.name:type_name -> cigogne.v1.InstanceName
+	25, // 22: cigogne.v1.Instance.received:type_name -> google.protobuf.Timestamp
+	2,  // 23: cigogne.v1.Studies.Search:input_type -> cigogne.v1.StudiesSearchRequest
+	4,  // 24: cigogne.v1.Studies.Get:input_type -> cigogne.v1.StudiesGetRequest
+	6,  // 25: cigogne.v1.Studies.ListInstances:input_type -> cigogne.v1.StudiesListInstancesRequest
+	8,  // 26: cigogne.v1.Studies.Have:input_type -> cigogne.v1.StudiesHaveRequest
+	12, // 27: cigogne.v1.Studies.Timeline:input_type -> cigogne.v1.StudiesTimelineRequest
+	14, // 28: cigogne.v1.Studies.InstanceTimeline:input_type -> cigogne.v1.StudiesInstanceTimelineRequest
+	10, // 29: cigogne.v1.Studies.Retrieve:input_type -> cigogne.v1.StudiesRetrieveRequest
+	3,  // 30: cigogne.v1.Studies.Search:output_type -> cigogne.v1.StudiesSearchResponse
+	5,  // 31: cigogne.v1.Studies.Get:output_type -> cigogne.v1.StudiesGetResponse
+	7,  // 32: cigogne.v1.Studies.ListInstances:output_type -> cigogne.v1.StudiesListInstancesResponse
+	9,  // 33: cigogne.v1.Studies.Have:output_type -> cigogne.v1.StudiesHaveResponse
+	13, // 34: cigogne.v1.Studies.Timeline:output_type -> cigogne.v1.StudiesTimelineResponse
+	15, // 35: cigogne.v1.Studies.InstanceTimeline:output_type -> cigogne.v1.StudiesInstanceTimelineResponse
+	11, // 36: cigogne.v1.Studies.Retrieve:output_type -> cigogne.v1.StudiesRetrieveResponse
+	30, // [30:37] is the sub-list for method output_type
+	23, // [23:30] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_cigogne_v1_studies_proto_init() }
@@ -1499,6 +2001,7 @@ func file_cigogne_v1_studies_proto_init() {
 	if File_cigogne_v1_studies_proto != nil {
 		return
 	}
+	file_cigogne_v1_events_proto_init()
 	file_cigogne_v1_studies_proto_msgTypes[9].OneofWrappers = []any{
 		(*StudiesRetrieveResponse_Instance)(nil),
 		(*StudiesRetrieveResponse_Chunk)(nil),
@@ -1508,8 +2011,8 @@ func file_cigogne_v1_studies_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cigogne_v1_studies_proto_rawDesc), len(file_cigogne_v1_studies_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   16,
+			NumEnums:      2,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

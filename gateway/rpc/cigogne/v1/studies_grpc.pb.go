@@ -19,11 +19,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Studies_Search_FullMethodName        = "/cigogne.v1.Studies/Search"
-	Studies_Get_FullMethodName           = "/cigogne.v1.Studies/Get"
-	Studies_ListInstances_FullMethodName = "/cigogne.v1.Studies/ListInstances"
-	Studies_Have_FullMethodName          = "/cigogne.v1.Studies/Have"
-	Studies_Retrieve_FullMethodName      = "/cigogne.v1.Studies/Retrieve"
+	Studies_Search_FullMethodName           = "/cigogne.v1.Studies/Search"
+	Studies_Get_FullMethodName              = "/cigogne.v1.Studies/Get"
+	Studies_ListInstances_FullMethodName    = "/cigogne.v1.Studies/ListInstances"
+	Studies_Have_FullMethodName             = "/cigogne.v1.Studies/Have"
+	Studies_Timeline_FullMethodName         = "/cigogne.v1.Studies/Timeline"
+	Studies_InstanceTimeline_FullMethodName = "/cigogne.v1.Studies/InstanceTimeline"
+	Studies_Retrieve_FullMethodName         = "/cigogne.v1.Studies/Retrieve"
 )
 
 // StudiesClient is the client API for Studies service.
@@ -40,12 +42,20 @@ type StudiesClient interface {
 	Search(ctx context.Context, in *StudiesSearchRequest, opts ...grpc.CallOption) (*StudiesSearchResponse, error)
 	// Get describes one study with its series.
 	Get(ctx context.Context, in *StudiesGetRequest, opts ...grpc.CallOption) (*StudiesGetResponse, error)
-	// ListInstances lists the instances of a study, or of one of its series, in
-	// the order in which they are retrieved, with their digests.
+	// ListInstances lists the instances of a study, or of one of its series, with
+	// their digests: by SeriesInstanceUID, then by SOPInstanceUID, a shorter one
+	// first. That is the order in which they are retrieved.
 	ListInstances(ctx context.Context, in *StudiesListInstancesRequest, opts ...grpc.CallOption) (*StudiesListInstancesResponse, error)
 	// Have tells of each instance whether the gateway holds it, so that a sender
 	// need not send it. The answers are in the order of the questions.
 	Have(ctx context.Context, in *StudiesHaveRequest, opts ...grpc.CallOption) (*StudiesHaveResponse, error)
+	// Timeline tells what happened to the series of a study: when, from whom and
+	// over which association they were received, when they were durable and
+	// indexed, where and when archived, to whom sent. It is there also for what
+	// was deleted since.
+	Timeline(ctx context.Context, in *StudiesTimelineRequest, opts ...grpc.CallOption) (*StudiesTimelineResponse, error)
+	// InstanceTimeline tells the same of one instance.
+	InstanceTimeline(ctx context.Context, in *StudiesInstanceTimelineRequest, opts ...grpc.CallOption) (*StudiesInstanceTimelineResponse, error)
 	// Retrieve streams instances as they are stored: PS3.10 files, one after the
 	// other, each in chunks behind a head. It has no REST form: bulk over HTTP is
 	// WADO-RS.
@@ -100,6 +110,26 @@ func (c *studiesClient) Have(ctx context.Context, in *StudiesHaveRequest, opts .
 	return out, nil
 }
 
+func (c *studiesClient) Timeline(ctx context.Context, in *StudiesTimelineRequest, opts ...grpc.CallOption) (*StudiesTimelineResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StudiesTimelineResponse)
+	err := c.cc.Invoke(ctx, Studies_Timeline_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *studiesClient) InstanceTimeline(ctx context.Context, in *StudiesInstanceTimelineRequest, opts ...grpc.CallOption) (*StudiesInstanceTimelineResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StudiesInstanceTimelineResponse)
+	err := c.cc.Invoke(ctx, Studies_InstanceTimeline_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *studiesClient) Retrieve(ctx context.Context, in *StudiesRetrieveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StudiesRetrieveResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Studies_ServiceDesc.Streams[0], Studies_Retrieve_FullMethodName, cOpts...)
@@ -133,12 +163,20 @@ type StudiesServer interface {
 	Search(context.Context, *StudiesSearchRequest) (*StudiesSearchResponse, error)
 	// Get describes one study with its series.
 	Get(context.Context, *StudiesGetRequest) (*StudiesGetResponse, error)
-	// ListInstances lists the instances of a study, or of one of its series, in
-	// the order in which they are retrieved, with their digests.
+	// ListInstances lists the instances of a study, or of one of its series, with
+	// their digests: by SeriesInstanceUID, then by SOPInstanceUID, a shorter one
+	// first. That is the order in which they are retrieved.
 	ListInstances(context.Context, *StudiesListInstancesRequest) (*StudiesListInstancesResponse, error)
 	// Have tells of each instance whether the gateway holds it, so that a sender
 	// need not send it. The answers are in the order of the questions.
 	Have(context.Context, *StudiesHaveRequest) (*StudiesHaveResponse, error)
+	// Timeline tells what happened to the series of a study: when, from whom and
+	// over which association they were received, when they were durable and
+	// indexed, where and when archived, to whom sent. It is there also for what
+	// was deleted since.
+	Timeline(context.Context, *StudiesTimelineRequest) (*StudiesTimelineResponse, error)
+	// InstanceTimeline tells the same of one instance.
+	InstanceTimeline(context.Context, *StudiesInstanceTimelineRequest) (*StudiesInstanceTimelineResponse, error)
 	// Retrieve streams instances as they are stored: PS3.10 files, one after the
 	// other, each in chunks behind a head. It has no REST form: bulk over HTTP is
 	// WADO-RS.
@@ -164,6 +202,12 @@ func (UnimplementedStudiesServer) ListInstances(context.Context, *StudiesListIns
 }
 func (UnimplementedStudiesServer) Have(context.Context, *StudiesHaveRequest) (*StudiesHaveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Have not implemented")
+}
+func (UnimplementedStudiesServer) Timeline(context.Context, *StudiesTimelineRequest) (*StudiesTimelineResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Timeline not implemented")
+}
+func (UnimplementedStudiesServer) InstanceTimeline(context.Context, *StudiesInstanceTimelineRequest) (*StudiesInstanceTimelineResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method InstanceTimeline not implemented")
 }
 func (UnimplementedStudiesServer) Retrieve(*StudiesRetrieveRequest, grpc.ServerStreamingServer[StudiesRetrieveResponse]) error {
 	return status.Error(codes.Unimplemented, "method Retrieve not implemented")
@@ -261,6 +305,42 @@ func _Studies_Have_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Studies_Timeline_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StudiesTimelineRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StudiesServer).Timeline(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Studies_Timeline_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StudiesServer).Timeline(ctx, req.(*StudiesTimelineRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Studies_InstanceTimeline_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StudiesInstanceTimelineRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StudiesServer).InstanceTimeline(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Studies_InstanceTimeline_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StudiesServer).InstanceTimeline(ctx, req.(*StudiesInstanceTimelineRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Studies_Retrieve_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(StudiesRetrieveRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -294,6 +374,14 @@ var Studies_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Have",
 			Handler:    _Studies_Have_Handler,
+		},
+		{
+			MethodName: "Timeline",
+			Handler:    _Studies_Timeline_Handler,
+		},
+		{
+			MethodName: "InstanceTimeline",
+			Handler:    _Studies_InstanceTimeline_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -1,0 +1,92 @@
+package index
+
+import (
+	"fmt"
+
+	"github.com/esante-alsace/cigogne/storage"
+)
+
+// Stamp says who proposed a batch, and when: all that has a time in the index
+// has it from there.
+type Stamp struct {
+	Node string `cbor:"1,keyasint,omitempty"`
+	At   int64  `cbor:"2,keyasint"` // nanoseconds of Unix time
+	// Durable is when the last of Received became durable, or 0 when that is
+	// not known any more.
+	Durable int64 `cbor:"3,keyasint,omitempty"`
+	// Keep is how many events are kept; 0 leaves them as they are.
+	Keep int64 `cbor:"4,keyasint,omitempty"`
+}
+
+// EventKind says what happened.
+type EventKind int
+
+const (
+	// EventReceived means: instances are in the index that were not before.
+	EventReceived EventKind = iota + 1
+	// EventKeptAside means: instances are kept aside.
+	EventKeptAside
+	// EventArchived means: an archive has a pack that it did not have.
+	EventArchived
+	// EventRetrieved means: instances were sent to somebody.
+	EventRetrieved
+)
+
+// Event is something that happened to instances of one series, in one batch.
+type Event struct {
+	// Sequence is its place in the feed: each has the number after that of the
+	// one before.
+	Sequence          int64     `cbor:"-"`
+	Kind              EventKind `cbor:"1,keyasint"`
+	At                int64     `cbor:"2,keyasint"` // the batch's, nanoseconds of Unix time
+	Node              string    `cbor:"3,keyasint,omitempty"`
+	StudyInstanceUID  string    `cbor:"4,keyasint"`
+	SeriesInstanceUID string    `cbor:"5,keyasint,omitempty"`
+	Instances         int64     `cbor:"6,keyasint,omitempty"`
+	Bytes             int64     `cbor:"7,keyasint,omitempty"`
+	// First and Last are when it happened to the first and the last of the
+	// instances.
+	First int64 `cbor:"8,keyasint,omitempty"`
+	Last  int64 `cbor:"9,keyasint,omitempty"`
+	// Durable is when they were durable: see Stamp.
+	Durable int64 `cbor:"10,keyasint,omitempty"`
+	// Origin is from whom they were received, or to whom they were sent.
+	Origin  storage.Origin `cbor:"11,keyasint"`
+	Archive string         `cbor:"12,keyasint,omitempty"`
+	PackID  string         `cbor:"13,keyasint,omitempty"`
+}
+
+// noteTextBytes bounds each text of an Origin in a note.
+const noteTextBytes = 256
+
+// validateStamp bounds what came with a batch beside its mutations.
+func (b Batch) validateStamp() error {
+	if s := b.Stamp; s != nil && (len(s.Node) > nameBytes || s.At < 0 || s.Durable < 0 || s.Keep < 0) {
+		return fmt.Errorf("%w: the stamp of a batch", storage.ErrInvalid)
+	}
+	if len(b.Notes) > BatchRows {
+		return fmt.Errorf("%w: a batch of more than %d notes", storage.ErrInvalid, BatchRows)
+	}
+	for i := range b.Notes {
+		if err := b.Notes[i].validate(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// validate holds a note to what may be noted from outside: what follows from
+// mutations is not.
+func (e *Event) validate() error {
+	texts := len(e.Origin.Transport) > noteTextBytes || len(e.Origin.CallingAETitle) > noteTextBytes ||
+		len(e.Origin.CalledAETitle) > noteTextBytes || len(e.Origin.RemoteAddr) > noteTextBytes || len(e.Origin.ID) > noteTextBytes
+	switch {
+	case e.Kind != EventRetrieved:
+		return fmt.Errorf("%w: a note of kind %d", storage.ErrInvalid, e.Kind)
+	case !storage.ValidUID(e.StudyInstanceUID), e.SeriesInstanceUID != "" && !storage.ValidUID(e.SeriesInstanceUID):
+		return fmt.Errorf("%w: a note names no study", storage.ErrInvalid)
+	case texts, e.Instances < 0, e.Bytes < 0, e.First < 0, e.Last < e.First, len(e.Archive) > nameBytes, len(e.PackID) > nameBytes:
+		return fmt.Errorf("%w: a note", storage.ErrInvalid)
+	}
+	return nil
+}
