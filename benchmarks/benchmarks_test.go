@@ -20,7 +20,8 @@ import (
 func miniature() []string {
 	return []string{
 		"cstore-1", "cstore-window-16", "cstore-packing", "morning", "stow-1", "stow-tiny",
-		"wado-study-1", "wado-frame-1", "s3-store", "s3-study", "metadata", "far-frame-1", "qido-40", "line-1-in", "line-1-out",
+		"wado-study-1", "wado-frame-1", "s3-store", "s3-study", "metadata", "far-frame-1", "push", "pull",
+		"qido-40", "line-1-in", "line-1-out",
 	}
 }
 

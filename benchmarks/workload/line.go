@@ -91,6 +91,7 @@ func (s Settings) lineIn(ms int, rtt time.Duration) benchmarks.Workload {
 		Name: fmt.Sprintf("line-%d-in", ms), Title: fmt.Sprintf("a CT study in over 1 Gbit/s with a round trip of %d ms", ms),
 		Primary: result.Throughput, Unit: result.Instances, Amount: s.Instances, Material: ct, Open: far.open(rtt), LeastTarget: lineTarget,
 		Cases: []benchmarks.Case{
+			onLine(ours, "push", s.push(8, far.move)),
 			onLine(ours, "window 16", ourSCUOver(1, 16, far)),
 			onLine(ours, "window 16 x4", ourSCUOver(4, 16, far)),
 			onLine(ours, "storescu x1", stock(1)),
@@ -123,6 +124,7 @@ func (s Settings) lineOut(ms int, rtt time.Duration) benchmarks.Workload {
 		Name: fmt.Sprintf("line-%d-out", ms), Title: fmt.Sprintf("a CT study out over 1 Gbit/s with a round trip of %d ms", ms),
 		Primary: result.Throughput, Unit: result.Requests, Amount: s.Instances, Open: far.open(rtt), LeastTarget: lineTarget,
 		Cases: []benchmarks.Case{
+			filled(onLine(s.ours(), "pull", once(s.pull(h, 8, "", false, far.move)))),
 			filled(onLine(s.ours(), "study x1", once(study))),
 			filled(onLine(s.ours(), "instances x4", wado(4))),
 			filled(onLine(s.ours(), "instances x16", wado(16))),

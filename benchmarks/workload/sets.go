@@ -56,7 +56,7 @@ func All(s Settings) []benchmarks.Workload {
 	for _, n := range []int{1, 4, 16} {
 		all = append(all, s.stow(n))
 	}
-	all = append(all, s.tinyStow())
+	all = append(append(all, s.tinyStow()), s.clients()...)
 	for _, n := range []int{1, 4, 16} {
 		all = append(all, s.wado(s.series, n)...)
 	}
@@ -98,6 +98,34 @@ func Select(all []benchmarks.Workload, names []string) ([]benchmarks.Workload, e
 		}
 	}
 	return chosen, nil
+}
+
+// Only keeps the cases of subjects with these names, and the workloads that
+// have any; a name may end with '*'.
+func Only(all []benchmarks.Workload, subjects []string) ([]benchmarks.Workload, error) {
+	var kept []benchmarks.Workload
+	for _, w := range all {
+		var cases []benchmarks.Case
+		for _, c := range w.Cases {
+			for _, s := range subjects {
+				ok, err := filepath.Match(s, c.Subject.Name())
+				if err != nil {
+					return nil, err
+				}
+				if ok {
+					cases = append(cases, c)
+					break
+				}
+			}
+		}
+		if w.Cases = cases; len(cases) > 0 {
+			kept = append(kept, w)
+		}
+	}
+	if len(kept) == 0 {
+		return nil, fmt.Errorf("no workload has a subject %q", subjects)
+	}
+	return kept, nil
 }
 
 func ct(dir string, n int, seed uint64) (*material.Series, error) {

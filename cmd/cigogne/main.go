@@ -26,6 +26,7 @@ type cli struct {
 	Serve   serveCommand   `cmd:"" help:"Run a node."`
 	Push    pushCommand    `cmd:"" help:"Send DICOM files to a gateway."`
 	Pull    pullCommand    `cmd:"" help:"Fetch studies from a gateway."`
+	Find    findCommand    `cmd:"" help:"Search a gateway."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 
 	Delete    deleteCommand    `cmd:"" help:"Delete a study or a series; for some time it can be put back."`
@@ -38,6 +39,8 @@ type cli struct {
 	Certs   certsCommand   `cmd:"" help:"Make a cluster CA, and certificates of its nodes and operators."`
 	Fsck    fsckCommand    `cmd:"" help:"Check journal, packs and index against each other while the node is stopped."`
 	Archive archiveCommand `cmd:"" help:"Look after the packs in the archives."`
+
+	Completion completionCommand `cmd:"" help:"Print a script that completes commands and flags in a shell."`
 }
 
 func run(ctx context.Context, args, environ []string, out, errs io.Writer) int {

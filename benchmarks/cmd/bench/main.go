@@ -31,7 +31,7 @@ func main() {
 
 type flags struct {
 	quick, profile, list bool
-	set                  string
+	set, subjects        string
 	scratch, results     string
 	rounds               int
 	target               time.Duration
@@ -46,6 +46,7 @@ func parse(args []string) (flags, error) {
 	set.BoolVar(&f.profile, "profile", false, "leave CPU, allocation, mutex and block profiles of our node beside the results")
 	set.BoolVar(&f.list, "list", false, "list the workloads and end")
 	set.StringVar(&f.set, "set", "", "workloads `NAME,...`; a name may end with *")
+	set.StringVar(&f.subjects, "subjects", "", "only these subjects `NAME,...` of each workload; a name may end with *")
 	set.StringVar(&f.scratch, "scratch", os.TempDir(), "directory on the disk that is to be measured")
 	set.StringVar(&f.results, "results", "benchmarks/results", "directory for results and the report")
 	set.IntVar(&f.rounds, "rounds", 0, "rounds of each case (5; quick: 3)")
@@ -121,14 +122,17 @@ func (f flags) settings(memory string) workload.Settings {
 }
 
 func (f flags) workloads(s workload.Settings) ([]benchmarks.Workload, error) {
-	all := workload.All(s)
+	all, err := workload.All(s), error(nil)
 	switch {
 	case f.set != "":
-		return workload.Select(all, strings.Split(f.set, ","))
+		all, err = workload.Select(all, strings.Split(f.set, ","))
 	case f.quick:
-		return workload.Select(all, workload.Quick())
+		all, err = workload.Select(all, workload.Quick())
 	}
-	return all, nil
+	if err != nil || f.subjects == "" {
+		return all, err
+	}
+	return workload.Only(all, strings.Split(f.subjects, ","))
 }
 
 func (f flags) measure(ctx context.Context, work []benchmarks.Workload, scratch, memory string) error {
