@@ -302,12 +302,12 @@ type Copier interface {
 }
 
 // put puts a pack into the archive, or into as many as there must be copies.
-func (a *Archiver) put(ctx context.Context, key string, packed *pack.Pack) (set.Result, error) {
+func (a *Archiver) put(ctx context.Context, key string, src archive.Source) (set.Result, error) {
 	if several, ok := a.o.Archive.(Copier); ok {
-		return several.PutCopies(ctx, key, packed)
+		return several.PutCopies(ctx, key, src)
 	}
-	crc, err := a.o.Archive.Put(ctx, key, packed)
-	return set.Result{Size: packed.Size(), CRC32C: crc, Archives: []string{a.o.Archive.String()}}, err
+	crc, err := a.o.Archive.Put(ctx, key, src)
+	return set.Result{Size: src.Size(), CRC32C: crc, Archives: []string{a.o.Archive.String()}}, err
 }
 
 // copiesOf is what the index is told of the archives that have a pack.
@@ -320,36 +320,38 @@ func copiesOf(packID, key string, put set.Result, at time.Time) (copies []index.
 	return copies
 }
 
-// adopt takes a pack for written that lies in the archive already in other
-// bytes, when it is sound and holds the very same instances: another version
-// of the program, with another compressor, wrote it before a crash. Several
-// archives would hold different bytes under one key; that is left to a person.
+// adopt takes a pack that lies in the archive already in other bytes, when it
+// is sound and holds the very same instances: another version of the program,
+// with another compressor, wrote it before a crash. What is stored is then put
+// in place of what was built, so that further copies are of the same bytes.
+// Archives that hold different bytes already are left to a person.
 func (a *Archiver) adopt(ctx context.Context, key string, packed *pack.Pack, conflict error) (set.Result, error) {
-	if _, several := a.o.Archive.(Copier); several {
-		return set.Result{}, conflict
-	}
 	st, err := a.o.Archive.Stat(ctx, key)
 	if err != nil {
-		return set.Result{}, err
+		return set.Result{}, errors.Join(conflict, err)
 	}
 	blob := &packBlob{archive: a.o.Archive, key: key, size: st.Size}
 	directory, err := pack.ReadDirectory(ctx, blob)
 	if err != nil || !packed.Matches(directory) {
 		return set.Result{}, errors.Join(conflict, err)
 	}
-	crc, err := soundChecksum(ctx, blob)
-	if err != nil {
+	if err := sound(ctx, blob); err != nil {
 		return set.Result{}, errors.Join(conflict, err)
 	}
-	return set.Result{Size: st.Size, CRC32C: crc, Archives: []string{a.o.Archive.String()}}, nil
+	return a.put(ctx, key, blob)
 }
 
-// soundChecksum is the CRC-32C of a pack that was found sound to its last
-// byte; one that is not is storage.ErrCorrupt.
-func soundChecksum(ctx context.Context, blob *packBlob) (uint32, error) {
+// sound reads a pack to its last byte; one that is damaged is
+// storage.ErrCorrupt.
+func sound(ctx context.Context, blob *packBlob) error {
 	var damage error
 	err := pack.Verify(ctx, blob, func(problem string) { damage = fmt.Errorf("%w: %s", storage.ErrCorrupt, problem) })
-	if err = errors.Join(err, damage); err != nil {
+	return errors.Join(err, damage)
+}
+
+// soundChecksum is the CRC-32C of a pack that is sound.
+func soundChecksum(ctx context.Context, blob *packBlob) (uint32, error) {
+	if err := sound(ctx, blob); err != nil {
 		return 0, err
 	}
 	body, err := blob.Open(ctx, storage.Range{Length: blob.size})

@@ -2,6 +2,9 @@ package gateway_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
@@ -12,6 +15,7 @@ import (
 	"github.com/esante-alsace/cigogne/storage/archive"
 	"github.com/esante-alsace/cigogne/storage/archive/mem"
 	"github.com/esante-alsace/cigogne/storage/archive/set"
+	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/dicom/dicomtest"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/pack"
@@ -133,4 +137,83 @@ func TestCompressionIsPlanned(t *testing.T) {
 		n.expectCopies(first.String(), second.String())
 		n.expect(study.StudyInstanceUID, study.Instances...)
 	}
+}
+
+// TestOtherCompressorBeforeACrash: the pack of another version of the program,
+// in other bytes, is taken for what was planned, and is what is copied on.
+func TestOtherCompressorBeforeACrash(t *testing.T) {
+	study := dicomtest.NewStudy(dicomtest.Options{Seed: 9, Instances: 2})
+	for _, copies := range []int{1, 2} {
+		first := &otherCompressor{Archive: mem.New(), t: t}
+		second := &away{Archive: openDir(t), gone: true}
+		var all archive.Archive = first
+		want := []string{first.String()}
+		if copies == 2 {
+			var err error
+			if all, err = set.New([]archive.Archive{first, second}, set.Options{Copies: 2}); err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, second.String())
+		}
+		n := open(t, t.TempDir(), all)
+		n.compress(pack.Zstd)
+		n.mustStore(study.Instances...)
+		if err := n.indexer.Await(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		n.proposer.fail(func(b index.Batch) error { return ifThen(len(b.Archived) > 0, errors.New("cut off")) }, nil)
+		if err := n.archiver.Pass(t.Context()); err == nil {
+			t.Fatal("the pass was not cut off")
+		}
+		first.crashed, second.gone = true, false
+		before := n.packBytes()
+		n = n.again()
+		n.compress(pack.Zstd)
+		n.pass()
+		n.expectCopies(want...)
+		n.expect(study.StudyInstanceUID, study.Instances...)
+		if after := n.packBytes(); after != before {
+			t.Errorf("%d copies: the pack has %d bytes, %d before", copies, after, before)
+		}
+	}
+}
+
+// otherCompressor is an archive to which a program of another version writes
+// until that crashes.
+type otherCompressor struct {
+	archive.Archive
+	t       *testing.T
+	crashed bool
+}
+
+func (o *otherCompressor) Put(ctx context.Context, key string, src archive.Source) (uint32, error) {
+	if o.crashed {
+		return o.Archive.Put(ctx, key, src)
+	}
+	d, err := pack.ReadDirectory(ctx, src)
+	if err != nil {
+		return 0, err
+	}
+	var members []pack.Member
+	err = d.Details(ctx, src, 0, len(d.Entries), func(i int, l *dicom.Layout, metadata io.Reader) error {
+		text, err := io.ReadAll(metadata)
+		members = append(members, pack.Member{
+			Instance: d.Entries[i].Instance, Layout: l,
+			Open: func(ctx context.Context, r storage.Range) (io.ReadCloser, error) { return d.Open(ctx, src, i, r) },
+			WriteMetadata: func(_ context.Context, w io.Writer) error {
+				_, err := w.Write(text)
+				return err
+			},
+		})
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	other, err := pack.Build(ctx, pack.Options{Compression: pack.Deflate, SpoolDir: o.t.TempDir()}, members)
+	if err != nil {
+		return 0, err
+	}
+	defer other.Close()
+	return o.Archive.Put(ctx, key, other)
 }

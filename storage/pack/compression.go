@@ -80,12 +80,23 @@ func cut(m *Member) (c cuts, ok bool) {
 		target *= 2
 	}
 	c = cuts{first: target, block: target}
-	if l := m.Layout; l != nil && l.Frames != nil && l.Frames.FrameBits > 0 && l.Frames.FrameBits%8 == 0 {
-		c.block = blockOfFrames(l.Frames.FrameBits/8, target)
-		c.first = (m.Prefix+l.Frames.Native.Offset)%c.block + c.block
+	if frame, pixels, ok := nativeFrames(m); ok {
+		c.block = blockOfFrames(frame, target)
+		c.first = pixels%c.block + c.block
 	}
 	c.first = min(c.first, m.Size)
 	return c, c.count(m.Size) <= maxBlocks
+}
+
+// nativeFrames is the length of the frames of an instance, in whole bytes, and
+// where they begin in its stored form.
+func nativeFrames(m *Member) (frame, pixels int64, ok bool) {
+	if m.Layout == nil || m.Layout.Frames == nil {
+		return 0, 0, false
+	}
+	f := m.Layout.Frames
+	frame = f.FrameBits / 8
+	return frame, m.Prefix + f.Native.Offset, frame > 0 && frame <= m.Size && f.FrameBits%8 == 0
 }
 
 // blockOfFrames is the length of blocks for frames of a length: as many as the
