@@ -59,7 +59,7 @@ func TestDamagedBlockIsNotGivenAway(t *testing.T) {
 		d := directory(t, stored)
 		e := d.Entries[0]
 		rng := rand.New(rand.NewPCG(8, 8))
-		for range 30 {
+		for range 15 {
 			bad := slices.Clone(stored)
 			at := e.Offset + rng.Int64N(e.Stored().Length)
 			bad[at] ^= 1 << rng.IntN(8)

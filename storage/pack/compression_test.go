@@ -117,7 +117,7 @@ func TestCompressedRanges(t *testing.T) {
 		for _, room := range []int64{0, 1} {
 			p := build(t, pack.Options{Compression: c, SpoolInstances: room}, members)
 			stored := read(t, p)
-			for range 60 {
+			for range 30 {
 				from := rng.Int64N(p.Size() + 1)
 				r := storage.Range{Offset: from, Length: rng.Int64N(p.Size() - from + 1)}
 				got, err := readRange(p, r)
@@ -131,7 +131,7 @@ func TestCompressedRanges(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for range 40 {
+				for range 15 {
 					from := rng.Int64N(m.Size + 1)
 					r := storage.Range{Offset: from, Length: rng.Int64N(m.Size - from + 1)}
 					if got := readEntry(t, d, stored, i, r); !bytes.Equal(got, whole[r.Offset:r.End()]) {
