@@ -313,6 +313,7 @@ func (n *node) serve(ctx context.Context) error {
 	var back errgroup.Group
 	back.Go(func() error { return n.indexer.Run(stores) })
 	back.Go(func() error { return n.archiver.Run(stores) })
+	back.Go(func() error { return n.onDuty(stores, n.sweepUploads) })
 	back.Go(func() error { return n.onDuty(stores, n.sweeper.Run) })
 	if several, ok := n.archives.Archive.(gateway.Copier); ok {
 		r := gateway.NewRepairer(n.index, n.proposer, several, n.archives.each, n.log)
