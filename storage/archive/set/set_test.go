@@ -147,13 +147,36 @@ func two(t *testing.T, o set.Options, data archivetest.Bytes) (s *set.Set, a, b 
 	return s, a, b
 }
 
+func byRead(w io.Writer, r io.Reader) error { return byWriteTo(w, struct{ io.Reader }{r}) }
+
+func byWriteTo(w io.Writer, r io.Reader) error {
+	_, err := io.Copy(w, r)
+	return err
+}
+
+func byNext(w io.Writer, r io.Reader) error {
+	var buf []byte
+	for {
+		b, err := archive.Next(r, 100_000, &buf)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(b); err != nil {
+			return err
+		}
+	}
+}
+
 // TestReplacedMidStream breaks or silences the first archive at every kind of
-// place, and expects every byte, by Read and by WriteTo.
+// place, and expects every byte, by Read, by WriteTo, and by Next.
 func TestReplacedMidStream(t *testing.T) {
 	data := archivetest.Random(1, 3<<20)
 	for _, err := range []error{errDown, nil, io.EOF, storage.ErrCorrupt} {
 		for _, after := range []int64{0, 1, 32 << 10, 32<<10 + 1, 1 << 20, 3<<20 - 11} {
-			for _, plain := range []bool{true, false} {
+			for _, way := range []func(io.Writer, io.Reader) error{byRead, byWriteTo, byNext} {
 				damaged, patience := 0, time.Minute
 				if err == nil {
 					patience = 5 * time.Millisecond
@@ -168,11 +191,7 @@ func TestReplacedMidStream(t *testing.T) {
 					t.Fatal(openErr)
 				}
 				got := new(bytes.Buffer)
-				var from io.Reader = r
-				if plain {
-					from = struct{ io.Reader }{r}
-				}
-				if _, err := io.Copy(got, from); err != nil || !bytes.Equal(got.Bytes(), data[5:]) {
+				if err := way(got, r); err != nil || !bytes.Equal(got.Bytes(), data[5:]) {
 					t.Errorf("broken by %v after %d: %d bytes, %v", err, after, got.Len(), err)
 				}
 				if closeErr := r.Close(); closeErr != nil {
