@@ -4,7 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
+	"maps"
+	"sync"
 
 	"github.com/esante-alsace/cigogne/storage/archive"
 	"github.com/esante-alsace/cigogne/storage/dicom"
@@ -29,6 +30,8 @@ type RebuildOptions struct {
 // Rebuilt counts what a rebuild entered.
 type Rebuilt struct {
 	Packs, Packed, Journaled, Problems int
+	// Copies are those of the packs, on all archives.
+	Copies int
 	// Deletions are those that the archives tell of; what they cover is not
 	// among the packs and journal records, unless it can be undone.
 	Deletions int
@@ -46,6 +49,7 @@ func Rebuild(ctx context.Context, o RebuildOptions) (Rebuilt, error) {
 	}
 	for _, prefix := range []string{pack.StudiesPrefix, pack.ConflictsPrefix} {
 		for _, a := range o.Archives {
+			b.earlier = maps.Clone(b.seen)
 			if err := b.packs(ctx, a, prefix); err != nil {
 				return b.done, err
 			}
@@ -64,7 +68,10 @@ type rebuild struct {
 	RebuildOptions
 	done Rebuilt
 	seen map[string]bool // keys of the packs that were entered
-	told restored
+	// earlier are those that were entered from the archives before this one:
+	// unlike seen it does not change while an archive is read.
+	earlier map[string]bool
+	told    restored
 }
 
 func (b *rebuild) problem(format string, args ...any) {
@@ -81,46 +88,111 @@ func (b *rebuild) progress() {
 }
 
 // packs enters an archive's packs. Those that are not kept aside come first,
-// so that a conflict is one again.
+// so that a conflict is one again. Some are read ahead at the same time, and
+// entered in the order of their keys.
 func (b *rebuild) packs(ctx context.Context, a archive.Archive, prefix string) error {
-	for st, err := range a.List(ctx, prefix) {
-		if err != nil {
-			return err
+	ahead, stop := b.ahead(ctx, a, prefix)
+	defer stop()
+	for r := range ahead {
+		<-r.ready
+		if r.failed != nil {
+			return r.failed
 		}
-		if !strings.HasSuffix(st.Key, pack.Suffix) {
-			b.problem("%s: not a pack", st.Key)
+		if !isPack(r.Key) {
+			b.problem("%s: not a pack", r.Key)
 			continue
 		}
-		deleted, err := b.deletedPack(ctx, a, st)
+		deleted, err := b.deletedPack(ctx, a, r.Stat)
 		if !deleted && err == nil {
-			err = b.pack(ctx, a, st)
+			err = r.err
+			if err == nil {
+				err = b.enter(ctx, a, r.Stat, r.adopted)
+			}
 		}
-		if err := b.leaveOut(ctx, a, st.Key, err); err != nil {
+		if err := b.leaveOut(ctx, a, r.Key, err); err != nil {
 			return err
 		}
 	}
-	return nil
+	return ctx.Err()
 }
 
 // pack enters one pack, or another copy of it.
 func (b *rebuild) pack(ctx context.Context, a archive.Archive, st archive.Stat) error {
+	if b.seen[st.Key] {
+		return b.enter(ctx, a, st, nil)
+	}
 	adopted, err := b.read(ctx, a, st)
 	if err != nil {
 		return err
 	}
-	batch := index.Batch{Adopted: []index.AdoptedPack{*adopted}}
+	return b.enter(ctx, a, st, adopted)
+}
+
+// enter enters a pack that was read. Of another copy no more is looked at than
+// that it is there: verifying is to be done anyway.
+func (b *rebuild) enter(ctx context.Context, a archive.Archive, st archive.Stat, adopted *index.AdoptedPack) error {
+	b.done.Copies++
 	if b.seen[st.Key] {
-		batch = index.Batch{Archived: []index.PackArchive{adopted.Pack}}
-	}
-	if _, err := b.Index.Apply(ctx, batch); err != nil {
+		_, err := b.Index.Apply(ctx, index.Batch{Archived: []index.PackArchive{copyAt(a, st)}})
 		return err
 	}
-	if !b.seen[st.Key] {
-		b.seen[st.Key] = true
-		b.done.Packs++
-		b.done.Packed += len(adopted.Instances)
+	if _, err := b.Index.Apply(ctx, index.Batch{Adopted: []index.AdoptedPack{*adopted}}); err != nil {
+		return err
 	}
+	b.seen[st.Key] = true
+	b.done.Packs++
+	b.done.Packed += len(adopted.Instances)
 	return nil
+}
+
+func copyAt(a archive.Archive, st archive.Stat) index.PackArchive {
+	return index.PackArchive{
+		PackID: packIDOf(st.Key), Archive: a.String(), Key: st.Key, Size: st.Size, At: st.Modified.UnixNano(),
+	}
+}
+
+// readAhead is how many packs are read at the same time.
+const readAhead = 8
+
+// reading is a pack that is read ahead. What stands in it may be looked at
+// when ready is closed.
+type reading struct {
+	archive.Stat
+	ready   chan struct{}
+	adopted *index.AdoptedPack // nil for one that was entered before, or deleted
+	err     error              // why it cannot be read
+	failed  error              // of the listing: the last
+}
+
+// ahead lists an archive and begins to read what is not entered yet. stop
+// must be called.
+func (b *rebuild) ahead(ctx context.Context, a archive.Archive, prefix string) (_ <-chan *reading, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	listed := make(chan *reading, readAhead)
+	var all sync.WaitGroup
+	all.Go(func() {
+		defer close(listed)
+		for st, err := range a.List(ctx, prefix) {
+			r := &reading{Stat: st, ready: make(chan struct{}), failed: err}
+			select {
+			case listed <- r: // at most so many are under way
+			case <-ctx.Done():
+				return
+			}
+			if err != nil || !isPack(st.Key) || b.earlier[st.Key] || b.told.byPack[st.Key] != nil {
+				close(r.ready)
+				continue
+			}
+			all.Go(func() {
+				defer close(r.ready)
+				r.adopted, r.err = b.read(ctx, a, st)
+			})
+		}
+	})
+	return listed, func() {
+		cancel()
+		all.Wait()
+	}
 }
 
 func (b *rebuild) read(ctx context.Context, a archive.Archive, st archive.Stat) (*index.AdoptedPack, error) {
@@ -130,10 +202,7 @@ func (b *rebuild) read(ctx context.Context, a archive.Archive, st archive.Stat) 
 		return nil, err
 	}
 	adopted := &index.AdoptedPack{
-		Pack: index.PackArchive{
-			PackID: packIDOf(st.Key), Archive: a.String(), Key: st.Key,
-			Size: st.Size, At: st.Modified.UnixNano(),
-		},
+		Pack:     copyAt(a, st),
 		Conflict: directory.Conflict,
 	}
 	err = directory.Details(ctx, blob, 0, len(directory.Entries), func(i int, _ *dicom.Layout, metadata io.Reader) error {

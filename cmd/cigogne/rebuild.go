@@ -88,13 +88,21 @@ func (r *rebuildCommand) rebuild(ctx context.Context, c console, a *archives, j 
 		return gateway.Rebuilt{}, err
 	}
 	work := r.start(c)
-	work.Step("rebuild", progress.Amount{})
-	read := 0
+	copies, err := countPacks(ctx, a, work)
+	if err != nil {
+		work.End()
+		return gateway.Rebuilt{}, errors.Join(err, x.Close())
+	}
+	work.Step("enter packs", progress.Amount{Items: copies})
+	told := gateway.Rebuilt{}
 	done, err := gateway.Rebuild(ctx, gateway.RebuildOptions{
 		Index: x, Archives: a.each, Journal: j,
 		Progress: func(r gateway.Rebuilt) {
-			work.Add(int64(r.Packed+r.Journaled-read), 0)
-			read = r.Packed + r.Journaled
+			if r.Journaled > 0 && told.Journaled == 0 {
+				work.Step("enter the journal", progress.Amount{})
+			}
+			work.Add(int64(r.Copies-told.Copies+r.Journaled-told.Journaled), 0)
+			told = r
 		},
 		Problem: func(what string) {
 			work.Tell(progress.Event{Name: "problem", Text: what, Fields: []slog.Attr{slog.String("text", what)}})
@@ -108,6 +116,24 @@ func (r *rebuildCommand) rebuild(ctx context.Context, c console, a *archives, j 
 		return done, err
 	}
 	return done, r.replaceIndex(filepath.Dir(beside.indexPath()))
+}
+
+// countPacks counts the packs of all archives, so that what remains can be
+// told.
+func countPacks(ctx context.Context, a *archives, work *progress.Work) (n int64, err error) {
+	work.Step("count packs", progress.Amount{})
+	for _, one := range a.each {
+		for _, prefix := range []string{pack.StudiesPrefix, pack.ConflictsPrefix} {
+			for _, err := range one.List(ctx, prefix) {
+				if err != nil {
+					return n, err
+				}
+				n++
+				work.Add(1, 0)
+			}
+		}
+	}
+	return n, nil
 }
 
 // replaceIndex puts the folder of the new index in the place of the old one.
