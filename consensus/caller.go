@@ -159,6 +159,8 @@ func (c Client) ask(ctx context.Context, method, name string, body io.Reader, by
 	}
 	r, err := c.Dialer.Client(c.Node).Do(req)
 	if err != nil {
+		// Others that are kept may have died with it, and say nothing.
+		c.Dialer.Client(c.Node).CloseIdleConnections()
 		if errors.Is(err, storage.ErrForbidden) {
 			return nil, err
 		}
@@ -211,7 +213,7 @@ func (n *Node) toLeader(ctx context.Context, method, name string, in, out any) e
 	if !ok || l.ID == n.o.ID {
 		return errNoLeader
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
 	n.work.Go(func() {
 		select {

@@ -24,8 +24,9 @@ import (
 )
 
 const (
-	// ioTimeout bounds one message between nodes, of up to some entries.
-	ioTimeout = 10 * time.Second
+	// ioTimeout bounds one message between nodes, of at most entriesAtOnce.
+	ioTimeout     = 4 * time.Second
+	entriesAtOnce = 16
 	// pooledConns is how many connections raft keeps to a node.
 	pooledConns = 3
 	// handOver bounds how long a node that closes waits for another to lead.
@@ -57,6 +58,7 @@ type Node struct {
 	draining atomic.Bool
 	elected  *signal // fires when the leader changes
 	reads    reads
+	batch    atomic.Uint64 // an entry of the log that is known to be a batch
 	seen     sightings
 	slots    chan struct{} // proposals of others that are under way here
 }

@@ -82,7 +82,7 @@ func (o *Options) config(log *slog.Logger) *raft.Config {
 	c := raft.DefaultConfig()
 	c.LocalID = raft.ServerID(o.ID)
 	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = t.Election, t.Election, t.Election
-	c.CommitTimeout = t.Commit
+	c.CommitTimeout, c.MaxAppendEntries = t.Commit, entriesAtOnce
 	c.BatchApplyCh = true
 	c.SnapshotInterval, c.SnapshotThreshold, c.TrailingLogs = t.SnapshotEvery, t.Entries, t.Trailing
 	c.ShutdownOnRemove = false

@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -141,16 +142,16 @@ func (n *Node) committed(ctx context.Context) (uint64, error) {
 	return n.askCommitted(ctx)
 }
 
-// verified is the last entry that is committed and changed the index, as the
-// leader knows it. Who is answered a proposal is so once the leader's index
-// has it; that it still leads is asked afterwards, so that no later leader can
-// have answered anyone before.
+// verified is the last entry that is committed and changes the index, as the
+// leader knows it. That it still leads is asked afterwards, so that no later
+// leader can have committed any before. What the leader's own index has would
+// not do: a follower may be ahead of it, and have shown that already.
 func (n *Node) verified(ctx context.Context) (uint64, error) {
 	if !n.Leads() {
 		return 0, fmt.Errorf("%w: node %s does not lead yet", storage.ErrUnavailable, n.o.ID)
 	}
-	at := n.machine.position()
-	if err := n.machine.unsound(); err != nil {
+	at, err := n.lastBatch(n.raft.CommitIndex())
+	if err != nil {
 		return 0, err
 	}
 	f := n.raft.VerifyLeader()
@@ -165,6 +166,28 @@ func (n *Node) verified(ctx context.Context) (uint64, error) {
 	case <-ctx.Done():
 		return 0, fmt.Errorf("%w: the other nodes do not answer the leader: %w", storage.ErrUnavailable, ctx.Err())
 	}
+}
+
+// lastBatch is the last entry up to one that is committed that changes the
+// index: elections and members have entries, too, and no index waits for them.
+func (n *Node) lastBatch(committed uint64) (uint64, error) {
+	applied := n.machine.position()
+	for at := committed; at > applied; at-- {
+		if at == n.batch.Load() {
+			return at, nil
+		}
+		var l raft.Log
+		if err := n.wal.GetLog(at, &l); errors.Is(err, raft.ErrLogNotFound) {
+			break // cut off: the index has it, or it is being fetched
+		} else if err != nil {
+			return 0, fmt.Errorf("%w: raft: log: %w", storage.ErrUnavailable, err)
+		}
+		if l.Type == raft.LogCommand {
+			n.batch.Store(at)
+			return at, nil
+		}
+	}
+	return applied, n.machine.unsound()
 }
 
 // reads lets all who read at the same time ask once: who comes while a

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -320,4 +321,15 @@ func (c *Cluster) Addr(id string) string { return c.addrs[id] }
 func (c *Cluster) Client(id string) consensus.Client {
 	n := c.Node(id)
 	return consensus.Client{Dialer: n.dialer, Node: peer.Node{ID: id, Addr: c.addrs[id]}}
+}
+
+// Some is any node that runs, or nil.
+func (c *Cluster) Some(rng *rand.Rand) *Node {
+	ids := c.Running()
+	if len(ids) == 0 {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.nodes[ids[rng.IntN(len(ids))]]
 }

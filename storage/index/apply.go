@@ -17,7 +17,8 @@ import (
 //
 // Within a batch the order is: journals, adopted packs, received instances, plans,
 // archived packs, protections, deletions. An invalid batch is storage.ErrInvalid, no space
-// storage.ErrFull.
+// storage.ErrFull. The index of a node of a cluster is changed by ApplyAt
+// alone: here it is storage.ErrConflict.
 func (x *Index) Apply(ctx context.Context, b Batch) (Applied, error) {
 	return x.applyAt(ctx, 0, b)
 }
@@ -37,6 +38,9 @@ func (x *Index) applyAt(ctx context.Context, at uint64, b Batch) (Applied, error
 	defer x.apply.Unlock()
 	if x.closed {
 		return Applied{}, sql.ErrConnDone
+	}
+	if at == 0 && x.log.cluster != "" {
+		return Applied{}, fmt.Errorf("%w: the index follows the log of a cluster, which alone may change it", storage.ErrConflict)
 	}
 	if at != 0 && at <= x.log.applied {
 		return Applied{Skipped: true}, nil

@@ -40,6 +40,9 @@ func TestTheLogMovesWithItsBatches(t *testing.T) {
 	if err := x.Follow(t.Context(), "region"); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := x.Apply(t.Context(), batches[0]); !errors.Is(err, storage.ErrConflict) {
+		t.Errorf("a batch that is in no log was applied: %v", err)
+	}
 	bad := index.Batch{Received: []index.Instance{{}}}
 	for _, c := range []struct {
 		at      uint64
