@@ -174,19 +174,16 @@ type check struct {
 const readyTimeout = 3 * time.Second
 
 // ready checks that the node can take and give instances now.
-func (n *node) ready(ctx context.Context) []check {
+func (n *node) ready(ctx context.Context) []rpc.Check {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	checks := []check{{Name: "journal"}, {Name: "index"}, {Name: "archive"}}
+	checks := []rpc.Check{{Name: "journal"}, {Name: "index"}, {Name: "archive"}}
 	errs := []error{n.journal.Check(ctx), n.indexReady(ctx), n.archives.Check(ctx)}
 	if n.cluster != nil {
-		checks, errs = append(checks, check{Name: "cluster"}), append(errs, n.clusterReady(ctx))
+		checks, errs = append(checks, rpc.Check{Name: "cluster"}), append(errs, n.clusterReady(ctx))
 	}
 	for i, err := range errs {
-		checks[i].Ready = err == nil
-		if err != nil {
-			checks[i].Why = err.Error()
-		}
+		checks[i].Err = err
 	}
 	return checks
 }
@@ -199,12 +196,13 @@ func (n *node) indexReady(ctx context.Context) error {
 }
 
 func (n *node) readyz(w http.ResponseWriter, r *http.Request) {
-	checks := n.ready(r.Context())
-	status := http.StatusOK
-	for _, c := range checks {
-		if !c.Ready {
-			status = http.StatusServiceUnavailable
+	status, checks := http.StatusOK, []check{}
+	for _, c := range n.report.Checks(r.Context()) {
+		line := check{Name: c.Name, Ready: c.Err == nil}
+		if c.Err != nil {
+			status, line.Why = http.StatusServiceUnavailable, c.Err.Error()
 		}
+		checks = append(checks, line)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)

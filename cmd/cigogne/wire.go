@@ -51,6 +51,7 @@ type node struct {
 	custodian *gateway.Custodian
 	sweeper   *gateway.Sweeper
 	past      *gateway.Historian
+	report    *report
 	rpc       *rpc.Server
 
 	scp   *dimse.Server
@@ -107,6 +108,7 @@ func (n *node) open(ctx context.Context) (err error) {
 		return err
 	}
 	n.scp = n.newSCP()
+	n.report = newReport(n)
 	if n.rpc, err = n.newRPC(); err != nil {
 		return fmt.Errorf("API: %w", err)
 	}
@@ -315,6 +317,7 @@ func (n *node) serve(ctx context.Context) error {
 	back.Go(func() error { return n.archiver.Run(stores) })
 	back.Go(func() error { return n.onDuty(stores, n.sweepUploads) })
 	back.Go(func() error { return n.onDuty(stores, n.sweeper.Run) })
+	back.Go(func() error { return n.report.run(stores) })
 	if several, ok := n.archives.Archive.(gateway.Copier); ok {
 		r := gateway.NewRepairer(n.index, n.proposer, several, n.archives.each, n.log)
 		back.Go(func() error { return n.onDuty(stores, r.Run) })
@@ -360,7 +363,7 @@ func (n *node) dicomweb() http.Handler {
 func (n *node) newRPC() (*rpc.Server, error) {
 	c := n.config
 	return rpc.New(rpc.Options{
-		Search: n.finder, Retrieve: n.reader, History: n.past, Gatekeeper: n.keeper,
+		Search: n.finder, Retrieve: n.reader, History: n.past, Custody: n.custodian, Node: n.report, Gatekeeper: n.keeper,
 		Limits:    rpc.Limits{Stall: c.Stall, Rate: c.APIRate},
 		RequestID: requestID, Logger: n.log, Metrics: n.metrics,
 	})

@@ -145,6 +145,7 @@ func eventsOf(list []index.Event) []*pb.Event {
 			Origin:            originOf(e.Origin),
 			Archive:           e.Archive,
 			PackId:            e.PackID,
+			DeletionId:        e.DeletionID,
 		}
 	}
 	return out
@@ -160,6 +161,12 @@ func eventKind(k index.EventKind) pb.EventKind {
 		return pb.EventKind_EVENT_KIND_ARCHIVED
 	case index.EventRetrieved:
 		return pb.EventKind_EVENT_KIND_RETRIEVED
+	case index.EventDeleted:
+		return pb.EventKind_EVENT_KIND_DELETED
+	case index.EventRestored:
+		return pb.EventKind_EVENT_KIND_RESTORED
+	case index.EventRemoved:
+		return pb.EventKind_EVENT_KIND_REMOVED
 	}
 	return pb.EventKind_EVENT_KIND_UNSPECIFIED
 }

@@ -52,6 +52,7 @@ func kinds() []kind {
 		{storage.ErrUnavailable, codes.Unavailable, "UNAVAILABLE", true},
 		{storage.ErrTooLarge, codes.InvalidArgument, "TOO_LARGE", false},
 		{storage.ErrUnsupported, codes.Unimplemented, "NOT_SUPPORTED", false},
+		{storage.ErrProtected, codes.FailedPrecondition, "PROTECTED", false},
 		{storage.ErrConflict, codes.AlreadyExists, "CONFLICT", false},
 		{storage.ErrMismatch, codes.FailedPrecondition, "MISMATCH", false},
 		{storage.ErrCorrupt, codes.DataLoss, "CORRUPT", false},

@@ -66,6 +66,8 @@ type Options struct {
 	Search   Searcher
 	Retrieve Retriever
 	History  Historian
+	Custody  Custodian
+	Node     Node
 	// Gatekeeper is asked about every request, after it was read.
 	Gatekeeper access.Gatekeeper
 	Limits     Limits
@@ -106,6 +108,9 @@ func New(o Options) (*Server, error) {
 	newest := &tail{history: o.History}
 	for _, r := range []grpc.ServiceRegistrar{s.grpc, s.local} {
 		pb.RegisterStudiesServer(r, &studies{server: s})
+		pb.RegisterCustodyServer(r, &custody{custodian: o.Custody})
+		pb.RegisterNodesServer(r, &nodes{node: o.Node})
+		pb.RegisterArchivesServer(r, &archives{node: o.Node})
 		pb.RegisterEventsServer(r, &events{server: s, tail: newest})
 	}
 	healthpb.RegisterHealthServer(s.grpc, s.health)
@@ -129,6 +134,16 @@ func operations() map[string]access.Operation {
 		pb.Studies_Timeline_FullMethodName:         access.Search,
 		pb.Studies_InstanceTimeline_FullMethodName: access.Search,
 		pb.Studies_Retrieve_FullMethodName:         access.Retrieve,
+		pb.Custody_Delete_FullMethodName:           access.Delete,
+		pb.Custody_Undo_FullMethodName:             access.Undelete,
+		pb.Custody_Hold_FullMethodName:             access.Hold,
+		pb.Custody_Release_FullMethodName:          access.Release,
+		pb.Custody_GetDeletion_FullMethodName:      access.Oversee,
+		pb.Custody_ListDeletions_FullMethodName:    access.Oversee,
+		pb.Custody_SetRetention_FullMethodName:     access.Release,
+		pb.Custody_GetRetention_FullMethodName:     access.Oversee,
+		pb.Custody_GetKept_FullMethodName:          access.Oversee,
+		pb.Custody_ListHolds_FullMethodName:        access.Oversee,
 		pb.Events_Watch_FullMethodName:             access.Search,
 		pb.Events_List_FullMethodName:              access.Search,
 	}

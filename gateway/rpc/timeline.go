@@ -97,6 +97,12 @@ func stepsOf(steps []index.Step) []*pb.Step {
 			add(s, pb.StepKind_STEP_KIND_ARCHIVED, s.Last)
 		case index.EventRetrieved:
 			add(s, pb.StepKind_STEP_KIND_RETRIEVED, s.Last)
+		case index.EventDeleted:
+			add(s, pb.StepKind_STEP_KIND_DELETED, s.Last)
+		case index.EventRestored:
+			add(s, pb.StepKind_STEP_KIND_RESTORED, s.Last)
+		case index.EventRemoved:
+			add(s, pb.StepKind_STEP_KIND_REMOVED, s.Last)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b timed) int { return cmp.Compare(a.at, b.at) })

@@ -57,7 +57,7 @@ func (s *statements) ofEvents() []prepared {
 func (c *change) happened(e Event) {
 	of := Event{
 		Kind: e.Kind, StudyInstanceUID: e.StudyInstanceUID, SeriesInstanceUID: e.SeriesInstanceUID,
-		Origin: e.Origin, Archive: e.Archive, PackID: e.PackID,
+		Origin: e.Origin, Archive: e.Archive, PackID: e.PackID, DeletionID: e.DeletionID,
 	}
 	known, ok := c.events.by[of]
 	if !ok {
@@ -79,6 +79,23 @@ func (c *change) cameIn(in *Instance, kind EventKind) {
 		Kind: kind, StudyInstanceUID: in.Key.StudyInstanceUID, SeriesInstanceUID: in.Key.SeriesInstanceUID,
 		Instances: 1, Bytes: in.Size, First: in.Received, Last: in.Received, Origin: in.Origin,
 	})
+}
+
+// deletionCame notes that a deletion has come to its state.
+func (c *change) deletionCame(r *DeletionRecord) {
+	e := Event{StudyInstanceUID: r.StudyInstanceUID, SeriesInstanceUID: r.SeriesInstanceUID, Instances: r.Instances, DeletionID: r.ID}
+	switch r.State {
+	case DeletionMarked:
+		e.Kind, e.First = EventDeleted, r.Marked.At
+	case DeletionUndone:
+		e.Kind, e.First = EventRestored, r.Undone.At
+	case DeletionRemoved:
+		e.Kind, e.First = EventRemoved, r.Removed
+	default:
+		return
+	}
+	e.Last = e.First
+	c.happened(e)
 }
 
 // record writes what happened in the batch: into the history of the series

@@ -113,6 +113,7 @@ func (c *change) mark(ctx context.Context, d *Deletion) error {
 	if err := c.take(ctx, s, series, r); err != nil {
 		return err
 	}
+	c.deletionCame(r)
 	return c.writeDeletion(ctx, r)
 }
 

@@ -30,6 +30,12 @@ const (
 	EventArchived
 	// EventRetrieved means: instances were sent to somebody.
 	EventRetrieved
+	// EventDeleted means: a study, or a series of it, is out of sight.
+	EventDeleted
+	// EventRestored means: a deletion was undone.
+	EventRestored
+	// EventRemoved means: no archive has any more what was deleted.
+	EventRemoved
 )
 
 // Event is something that happened to instances of one series, in one batch.
@@ -54,6 +60,8 @@ type Event struct {
 	Origin  storage.Origin `cbor:"11,keyasint"`
 	Archive string         `cbor:"12,keyasint,omitempty"`
 	PackID  string         `cbor:"13,keyasint,omitempty"`
+	// DeletionID is of what was deleted, restored and removed.
+	DeletionID string `cbor:"14,keyasint,omitempty"`
 }
 
 // noteTextBytes bounds each text of an Origin in a note.
@@ -85,7 +93,7 @@ func (e *Event) validate() error {
 		return fmt.Errorf("%w: a note of kind %d", storage.ErrInvalid, e.Kind)
 	case !storage.ValidUID(e.StudyInstanceUID), e.SeriesInstanceUID != "" && !storage.ValidUID(e.SeriesInstanceUID):
 		return fmt.Errorf("%w: a note names no study", storage.ErrInvalid)
-	case texts, e.Instances < 0, e.Bytes < 0, e.First < 0, e.Last < e.First, len(e.Archive) > nameBytes, len(e.PackID) > nameBytes:
+	case texts, e.Instances < 0, e.Bytes < 0, e.First < 0, e.Last < e.First, len(e.Archive) > nameBytes, len(e.PackID) > nameBytes, e.DeletionID != "":
 		return fmt.Errorf("%w: a note", storage.ErrInvalid)
 	}
 	return nil

@@ -49,6 +49,7 @@ func (c *change) settleDeletion(ctx context.Context, id int64, r *DeletionRecord
 	if !left {
 		r.State, r.Removed = DeletionRemoved, at
 	}
+	c.deletionCame(r)
 	return c.putDeletion(ctx, r)
 }
 

@@ -42,6 +42,7 @@ func (c *change) undo(ctx context.Context, id int64, r *DeletionRecord, act Act)
 		}
 	}
 	r.State, r.Undone = DeletionUndone, act
+	c.deletionCame(r)
 	return c.putDeletion(ctx, r)
 }
 

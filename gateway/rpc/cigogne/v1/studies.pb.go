@@ -39,6 +39,12 @@ const (
 	StepKind_STEP_KIND_ARCHIVED StepKind = 4
 	// They were sent to somebody.
 	StepKind_STEP_KIND_RETRIEVED StepKind = 5
+	// They were put out of sight.
+	StepKind_STEP_KIND_DELETED StepKind = 6
+	// Their deletion was undone.
+	StepKind_STEP_KIND_RESTORED StepKind = 7
+	// No archive had them any more.
+	StepKind_STEP_KIND_REMOVED StepKind = 8
 )
 
 // Enum value maps for StepKind.
@@ -50,6 +56,9 @@ var (
 		3: "STEP_KIND_INDEXED",
 		4: "STEP_KIND_ARCHIVED",
 		5: "STEP_KIND_RETRIEVED",
+		6: "STEP_KIND_DELETED",
+		7: "STEP_KIND_RESTORED",
+		8: "STEP_KIND_REMOVED",
 	}
 	StepKind_value = map[string]int32{
 		"STEP_KIND_UNSPECIFIED": 0,
@@ -58,6 +67,9 @@ var (
 		"STEP_KIND_INDEXED":     3,
 		"STEP_KIND_ARCHIVED":    4,
 		"STEP_KIND_RETRIEVED":   5,
+		"STEP_KIND_DELETED":     6,
+		"STEP_KIND_RESTORED":    7,
+		"STEP_KIND_REMOVED":     8,
 	}
 )
 
@@ -1886,14 +1898,17 @@ const file_cigogne_v1_studies_proto_rawDesc = "" +
 	"\x04size\x18\x04 \x01(\x03R\x04size\x12\x16\n" +
 	"\x06prefix\x18\x05 \x01(\x03R\x06prefix\x12\x14\n" +
 	"\x05crc32\x18\x06 \x01(\rR\x05crc32\x126\n" +
-	"\breceived\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\breceived*\x9c\x01\n" +
+	"\breceived\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\breceived*\xe2\x01\n" +
 	"\bStepKind\x12\x19\n" +
 	"\x15STEP_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12STEP_KIND_RECEIVED\x10\x01\x12\x15\n" +
 	"\x11STEP_KIND_DURABLE\x10\x02\x12\x15\n" +
 	"\x11STEP_KIND_INDEXED\x10\x03\x12\x16\n" +
 	"\x12STEP_KIND_ARCHIVED\x10\x04\x12\x17\n" +
-	"\x13STEP_KIND_RETRIEVED\x10\x05*[\n" +
+	"\x13STEP_KIND_RETRIEVED\x10\x05\x12\x15\n" +
+	"\x11STEP_KIND_DELETED\x10\x06\x12\x16\n" +
+	"\x12STEP_KIND_RESTORED\x10\a\x12\x15\n" +
+	"\x11STEP_KIND_REMOVED\x10\b*[\n" +
 	"\aHolding\x12\x17\n" +
 	"\x13HOLDING_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eHOLDING_ABSENT\x10\x01\x12\x10\n" +
