@@ -10,11 +10,68 @@ import (
 	"github.com/esante-alsace/cigogne/storage/pack"
 )
 
-// Strays lists the archives and tells of packs that the index does not know.
-// One that is planned is no harm: it has just been written, or the next start
-// finds it written and goes on. Nor is one that was deleted and is still kept.
+// Knowledge is what the index knows of an object of an archive.
+type Knowledge string
+
+const (
+	// KnownIndexed is a pack that the index names.
+	KnownIndexed Knowledge = "indexed"
+	// KnownPlanned is a pack that has just been written, or was before a
+	// crash: the node finds it written and goes on.
+	KnownPlanned Knowledge = "planned"
+	// KnownDeleted is a pack that was deleted and is kept until its removal.
+	KnownDeleted Knowledge = "deleted"
+	// KnownRemoved is a pack that was deleted and should not be there.
+	KnownRemoved Knowledge = "removed"
+	// KnownStray is a pack that the index has never heard of, and KnownOther
+	// what is no pack.
+	KnownStray Knowledge = "stray"
+	KnownOther Knowledge = "other"
+)
+
+// Register tells what the index knows of the objects of archives.
+type Register struct {
+	index   *index.Index
+	deleted map[string]index.DeletionState
+}
+
+// NewRegister reads from the index what was deleted.
+func NewRegister(ctx context.Context, x *index.Index) (*Register, error) {
+	deleted, err := deletedKeys(ctx, x)
+	return &Register{index: x, deleted: deleted}, err
+}
+
+// Of tells what is known of an object that was listed. The index is asked now:
+// what was planned since then is known.
+func (r *Register) Of(ctx context.Context, st archive.Stat) (Knowledge, error) {
+	if !isPack(st.Key) {
+		return KnownOther, nil
+	}
+	p, state, err := r.index.PackNamed(ctx, packIDOf(st.Key))
+	if err != nil {
+		return "", err
+	}
+	if state == index.PackPlanned && pack.Key(p.StudyInstanceUID, p.SeriesInstanceUID, p.PackID, p.Conflict) == st.Key {
+		return KnownPlanned, nil
+	}
+	for _, c := range p.Copies {
+		if c.Key == st.Key {
+			return KnownIndexed, nil
+		}
+	}
+	switch deletion, was := r.deleted[st.Key]; {
+	case was && deletion == index.DeletionRemoved:
+		return KnownRemoved, nil
+	case was:
+		return KnownDeleted, nil
+	}
+	return KnownStray, nil
+}
+
+// Strays lists the archives and tells of packs that should not be there: the
+// index does not know them, or they were removed.
 func (v *Verifier) Strays(ctx context.Context) error {
-	deleted, err := deletedKeys(ctx, v.o.Index)
+	known, err := NewRegister(ctx, v.o.Index)
 	if err != nil {
 		return err
 	}
@@ -26,44 +83,22 @@ func (v *Verifier) Strays(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if err := v.stray(ctx, a, st, deleted); err != nil {
+			state, err := known.Of(ctx, st)
+			if err != nil {
 				return err
+			}
+			f := Finding{Fault: Stray, PackID: packIDOf(st.Key), Key: st.Key, Archive: a.String()}
+			switch state {
+			case KnownStray:
+				f.What = "it is not in the index; 'cigogne archive rebuild-index' would enter it"
+				v.tell(f)
+			case KnownRemoved:
+				f.What = "it was deleted and removed"
+				v.tell(f)
 			}
 		}
 	}
 	return nil
-}
-
-func (v *Verifier) stray(ctx context.Context, a archive.Archive, st archive.Stat, deleted map[string]index.DeletionState) error {
-	state, was := deleted[st.Key]
-	if !isPack(st.Key) || was && state != index.DeletionRemoved {
-		return nil
-	}
-	known, err := PackAt(ctx, v.o.Index, st)
-	if err != nil || known != index.PackUnknown {
-		return err
-	}
-	what := "it is not in the index; 'cigogne archive rebuild-index' would enter it"
-	if was {
-		what = "it was deleted and removed"
-	}
-	v.tell(Finding{Fault: Stray, PackID: packIDOf(st.Key), Key: st.Key, Archive: a.String(), What: what})
-	return nil
-}
-
-// PackAt tells what the index knows of the pack under an object's key. It is
-// asked after the object was listed, so what was planned in between is known.
-func PackAt(ctx context.Context, x *index.Index, st archive.Stat) (index.PackState, error) {
-	p, state, err := x.PackNamed(ctx, packIDOf(st.Key))
-	if state == index.PackPlanned && pack.Key(p.StudyInstanceUID, p.SeriesInstanceUID, p.PackID, p.Conflict) == st.Key {
-		return state, err
-	}
-	for _, c := range p.Copies {
-		if c.Key == st.Key {
-			return state, err
-		}
-	}
-	return index.PackUnknown, err
 }
 
 // packIDOf is the PackID of the pack under a key.

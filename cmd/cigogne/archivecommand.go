@@ -53,8 +53,12 @@ func (l *archiveListCommand) Run(ctx context.Context, c console) error {
 	if err != nil && !errors.Is(err, errPartly) { // archives are listed without it, too
 		return err
 	}
+	var known *gateway.Register
 	if x != nil {
 		defer x.Close()
+		if known, err = gateway.NewRegister(ctx, x); err != nil {
+			return err
+		}
 	}
 	a, err := l.openArchives(ctx)
 	if err != nil {
@@ -65,14 +69,14 @@ func (l *archiveListCommand) Run(ctx context.Context, c console) error {
 	defer work.End()
 	work.Step("list", progress.Amount{})
 	for _, one := range a.each {
-		if err := l.list(ctx, c, work, x, one); err != nil {
+		if err := l.list(ctx, c, work, known, one); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *archiveListCommand) list(ctx context.Context, c console, work *progress.Work, x *index.Index, a archive.Archive) error {
+func (l *archiveListCommand) list(ctx context.Context, c console, work *progress.Work, known *gateway.Register, a archive.Archive) error {
 	l.say(c, "%s\n", a)
 	for _, prefix := range []string{pack.StudiesPrefix, pack.ConflictsPrefix} {
 		if l.Study != "" {
@@ -82,34 +86,21 @@ func (l *archiveListCommand) list(ctx context.Context, c console, work *progress
 			if err != nil {
 				return err
 			}
-			state, err := known(ctx, x, st)
-			if err != nil {
-				return err
+			state := gateway.Knowledge("unknown") // there is no index
+			if known != nil {
+				if state, err = known.Of(ctx, st); err != nil {
+					return err
+				}
 			}
 			work.Add(1, st.Size)
 			l.say(c, "  %-8s  %s  %8s  %s\n", state, st.Modified.UTC().Format(time.DateTime), humanize.IBytes(uint64(st.Size)), st.Key) //nolint:gosec // not negative
 			work.Tell(progress.Event{Name: "pack", Fields: []slog.Attr{
 				slog.String("archive", a.String()), slog.String("key", st.Key), slog.Int64("bytes", st.Size),
-				slog.Time("modified", st.Modified), slog.String("state", state),
+				slog.Time("modified", st.Modified), slog.String("state", string(state)),
 			}})
 		}
 	}
 	return nil
-}
-
-// known is what the index knows of a pack, in one word.
-func known(ctx context.Context, x *index.Index, st archive.Stat) (string, error) {
-	if x == nil {
-		return "unknown", nil
-	}
-	state, err := gateway.PackAt(ctx, x, st)
-	switch state {
-	case index.PackArchived:
-		return "indexed", err
-	case index.PackPlanned:
-		return "planned", err
-	}
-	return "stray", err
 }
 
 // archiveReading is what reads all packs.
