@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -158,15 +159,33 @@ func (c *Cache) evict(id blockID) {
 	}
 }
 
-// block returns a block that is on the disk.
-func (c *Cache) block(id blockID, size int64) ([]byte, bool) {
+// readFile reads a block's file into buf, which grows as far as it must.
+func (c *Cache) readFile(id blockID, buf *[]byte) ([]byte, error) {
+	f, err := c.root.Open(id.file())
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	most := int(c.o.BlockBytes) + trailer + 512 // the longest key
+	if len(*buf) < most+1 {
+		*buf = make([]byte, most+1)
+	}
+	n, err := io.ReadFull(f, *buf)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil // what is longer is no block
+	}
+	return (*buf)[:n], err
+}
+
+// block returns a block that is on the disk, in buf.
+func (c *Cache) block(id blockID, size int64, buf *[]byte) ([]byte, bool) {
 	c.mu.Lock()
 	_, ok := c.blocks.Get(id)
 	c.mu.Unlock()
 	if !ok {
 		return nil, false
 	}
-	raw, err := c.root.ReadFile(id.file())
+	raw, err := c.readFile(id, buf)
 	if err == nil {
 		_ = c.root.Chtimes(id.file(), time.Time{}, time.Now()) // its age, for the next load
 		found, was, data, bad := decode(raw)

@@ -131,6 +131,7 @@ func TestBounded(t *testing.T) {
 	for range 3 {
 		expect(t, c, data, storage.Range{Length: size})
 	}
+	c.Close() // waits for what is read ahead
 	onDisk := int64(0)
 	entries, err := os.ReadDir(folder)
 	if err != nil {

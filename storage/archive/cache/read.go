@@ -31,7 +31,8 @@ type reader struct {
 	stream  bool // what is not here goes past the cache
 	rest    []byte
 	past    io.ReadCloser
-	buf     []byte // of Next
+	buf     []byte // of Next, past the cache
+	raw     []byte // of the file whose block rest is
 	closed  bool
 }
 
@@ -93,7 +94,7 @@ func (r *reader) next() error {
 	if err := r.ctx.Err(); err != nil {
 		return fmt.Errorf("read %q: %w", r.key, err)
 	}
-	data, err := r.cache.bring(r.ctx, blockID{r.key, r.at / r.cache.o.BlockBytes}, r.size, r.end, r.stream)
+	data, err := r.cache.bring(r.ctx, blockID{r.key, r.at / r.cache.o.BlockBytes}, r.size, r.end, r.stream, &r.raw)
 	if err != nil {
 		return err
 	}
@@ -118,9 +119,10 @@ func (r *reader) Close() error {
 }
 
 // bring returns a block; nil when it has to be read past the cache, as a
-// stream does with all that is not here. An error is the caller's own end.
-func (c *Cache) bring(ctx context.Context, id blockID, size, end int64, stream bool) ([]byte, error) {
-	if data, ok := c.block(id, size); ok {
+// stream does with all that is not here. It may lie in buf. An error is the
+// caller's own end.
+func (c *Cache) bring(ctx context.Context, id blockID, size, end int64, stream bool, buf *[]byte) ([]byte, error) {
+	if data, ok := c.block(id, size, buf); ok {
 		c.mu.Lock()
 		c.stats.Hits++
 		c.mu.Unlock()
@@ -136,7 +138,7 @@ func (c *Cache) bring(ctx context.Context, id blockID, size, end int64, stream b
 		if f.last != nil && f.at == id.at {
 			return f.last, nil
 		}
-		data, _ := c.block(id, size) // unless it was dropped or damaged at once
+		data, _ := c.block(id, size, buf) // unless it was dropped or damaged at once
 		return data, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("read %q: %w", id.key, context.Cause(ctx))
