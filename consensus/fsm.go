@@ -156,7 +156,11 @@ func (m *machine) install(ctx context.Context, path string) (content uint64, err
 	if own, applied := m.index.Log(); own == cluster && applied >= content && m.position() >= content {
 		return content, nil
 	}
-	return content, m.index.Replace(ctx, path)
+	if err := m.index.Replace(ctx, path); err != nil {
+		m.require(max(m.position(), content)) // what is here now may be anything
+		return content, err
+	}
+	return content, nil
 }
 
 // refresh takes over what the index says of itself.

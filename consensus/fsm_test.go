@@ -205,6 +205,30 @@ func TestInstall(t *testing.T) {
 	}
 }
 
+// broken is an index that cannot be exchanged.
+type broken struct{ *faulty }
+
+func (broken) Replace(context.Context, string) error { return storage.ErrFull }
+
+// An index of which the exchange failed is fetched, whatever is left of it.
+func TestInstallThatFails(t *testing.T) {
+	x, other := openFaulty(t), openFaulty(t)
+	if err := other.Follow(t.Context(), "elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "copy")
+	if _, err := other.CopyTo(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	m := newMachine(broken{x}, slog.New(slog.DiscardHandler))
+	if _, err := m.install(t.Context(), path); !errors.Is(err, storage.ErrFull) {
+		t.Fatalf("%v", err)
+	}
+	if err := m.unsound(); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("%v", err)
+	}
+}
+
 // Who reads at the same time asks once, and never hears what was asked before
 // it came.
 func TestReadsShareTheirQuestion(t *testing.T) {

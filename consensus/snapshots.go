@@ -55,7 +55,7 @@ func openSnapshots(ctx context.Context, dir string, m *machine) (*snapshots, err
 		return nil, fmt.Errorf("snapshots: %w", err)
 	}
 	for _, path := range left { // of a crash
-		if err := os.Remove(path); err != nil {
+		if err := os.RemoveAll(path); err != nil {
 			return nil, fmt.Errorf("snapshots: %w", err)
 		}
 	}

@@ -275,6 +275,10 @@ func TestWhoMayNotJoin(t *testing.T) {
 	if _, err := tryServe(t, alone, "--node-id", "n3", "--peer", freeAddr(t), "--peer-certs", filepath.Join(r.dir, "certs"), "--join", r.peers["n1"]); err == nil || !strings.Contains(err.Error(), "stood alone") {
 		t.Errorf("%v", err)
 	}
+	r.nodes["n1"].stop()
+	if _, err := tryServe(t, filepath.Join(r.dir, "n1")); err == nil || !strings.Contains(err.Error(), "of a cluster") {
+		t.Errorf("a node of a cluster stands alone: %v", err)
+	}
 	for _, flags := range [][]string{
 		{"--node-id", "n1"}, {"--bootstrap"}, {"--node-id", "N 1", "--peer", "127.0.0.1:7001"},
 		{"--node-id", "n1", "--peer", "0.0.0.0:7001", "--open"},

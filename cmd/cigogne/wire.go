@@ -172,6 +172,9 @@ func (n *node) openIndex(ctx context.Context) (err error) {
 	if n.index, err = n.config.openIndex(ctx, n.log); err != nil {
 		return err
 	}
+	if cluster, _ := n.index.Log(); cluster != "" {
+		return fmt.Errorf("%w: %s is of a node of a cluster: --node-id and --peer are missing", storage.ErrConflict, n.config.DataDir)
+	}
 	n.proposer = n.stamped(alone{n.index})
 	return n.refuseForgottenPacks(ctx)
 }

@@ -36,8 +36,8 @@ func (x *Index) applyAt(ctx context.Context, at uint64, b Batch) (Applied, error
 	}
 	x.apply.Lock()
 	defer x.apply.Unlock()
-	if x.closed {
-		return Applied{}, sql.ErrConnDone
+	if x.closed || x.conn == nil { // nil after a Replace that failed
+		return Applied{}, errClosed
 	}
 	if at == 0 && x.log.cluster != "" {
 		return Applied{}, fmt.Errorf("%w: the index follows the log of a cluster, which alone may change it", storage.ErrConflict)
