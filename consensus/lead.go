@@ -153,9 +153,10 @@ func (n *Node) promote() {
 	if !n.Leads() {
 		return
 	}
-	applied := n.machine.position()
+	// One that has less than the snapshot still waits for its copy.
+	least, applied := n.snapshots.content(), n.machine.position()
 	for _, m := range n.Members() {
-		if m.Voter || !n.seen.reached(m.ID, applied) {
+		if m.Voter || !n.seen.reached(m.ID, least, applied) {
 			continue
 		}
 		err := n.raft.AddVoter(raft.ServerID(m.ID), raft.ServerAddress(m.Addr), 0, ioTimeout).Error()
@@ -202,12 +203,13 @@ func (s *sightings) note(id string, applied uint64) {
 	s.at[id] = sighting{time.Now(), applied}
 }
 
-// reached tells whether the node was, a moment ago, near enough to applied.
-func (s *sightings) reached(id string, applied uint64) bool {
+// reached tells whether the node had, a moment ago, at least what it must and
+// was near enough to applied.
+func (s *sightings) reached(id string, least, applied uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	at, ok := s.at[id]
-	return ok && time.Since(at.when) < 2*lookTimeout && at.applied+caughtUp >= applied
+	return ok && time.Since(at.when) < 2*lookTimeout && at.applied >= least && at.applied+caughtUp >= applied
 }
 
 // ago begins to count when a node is asked for first.
