@@ -14,6 +14,7 @@ import (
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive"
 	"github.com/esante-alsace/cigogne/storage/archive/set"
+	"github.com/esante-alsace/cigogne/storage/failpoint"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/journal"
 	"github.com/esante-alsace/cigogne/storage/pack"
@@ -287,6 +288,7 @@ func (a *Archiver) write(ctx context.Context, p index.Plan) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Pass(failpoint.Put)
 	if err := a.o.Proposer.Propose(ctx, index.Batch{Archived: copiesOf(p.PackID, key, put, a.o.Now())}); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/failpoint"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/journal"
 )
@@ -271,6 +272,7 @@ func (x *Indexer) propose(ctx context.Context, batch []index.Instance, through j
 			Through: indexPosition(x.id, through), Received: batch, Stamp: &index.Stamp{Durable: durable},
 		})
 		if err == nil {
+			failpoint.Pass(failpoint.Committed)
 			x.advance(through)
 			return nil
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/dicom"
+	"github.com/esante-alsace/cigogne/storage/failpoint"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/journal"
 )
@@ -264,7 +265,9 @@ func (p *pending) Wait(ctx context.Context) (Receipt, error) {
 	}
 	e, err := p.pending.Wait(ctx)
 	if err == nil && p.storer.o.Copies != nil {
+		failpoint.Pass(failpoint.JournalSynced)
 		err = p.storer.o.Copies.Await(ctx, e.Position)
+		failpoint.Pass(failpoint.Copied)
 	}
 	if err != nil {
 		return p.Received(), err
@@ -274,6 +277,7 @@ func (p *pending) Wait(ctx context.Context) (Receipt, error) {
 	}
 	receipt := p.Received()
 	receipt.Digest, receipt.Standing = p.record.await().Digest, standing
+	failpoint.Pass(failpoint.Answering)
 	return receipt, nil
 }
 

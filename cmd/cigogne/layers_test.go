@@ -45,6 +45,7 @@ func allowed() map[string][]string {
 		"storage/archive/cache":       {"storage", "storage/archive"},
 		"storage/archive/paced":       {"storage", "storage/archive"},
 		"storage/archive/archivetest": {"storage", "storage/archive"},
+		"storage/failpoint":           {},
 		"storage/index":               {"storage", "storage/dicom"},
 		"storage/index/indextest":     {"storage", "storage/dicom", "storage/index"},
 		"consensus/peer":              {"storage"},

@@ -1,0 +1,200 @@
+package copies
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/index"
+)
+
+// tendEvery is how often segments are looked at that may be removed.
+const tendEvery = 5 * time.Second
+
+// Tend removes from the copies what nobody needs any more by the index, until
+// ctx ends.
+func (h *Holder) Tend(ctx context.Context, x *index.Index) error {
+	tick := time.NewTicker(tendEvery)
+	defer tick.Stop()
+	for {
+		for _, id := range h.Journals() {
+			if err := h.release(ctx, x, id); err != nil && ctx.Err() == nil {
+				h.o.Logger.Warn("the copy of a journal is not tidied", "journal", id, "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// release removes the whole segments of one copy that nothing refers to. What
+// the index says is made durable first: it is what allows the removal.
+func (h *Holder) release(ctx context.Context, x *index.Index, id string) error {
+	c := h.Copy(id)
+	if c == nil {
+		return nil
+	}
+	name := index.JournalID(id)
+	applied, err := x.Applied(ctx, name) // read before the segments in use: later rows are past it
+	if err != nil {
+		return err
+	}
+	used, err := x.SegmentsInUse(ctx, name)
+	if err != nil {
+		return err
+	}
+	synced := false
+	for _, s := range c.Segments() {
+		if !s.Sealed || s.Damaged || used[s.Number] || s.Last.Compare(position(applied)) > 0 {
+			continue
+		}
+		if !synced {
+			if err := x.Sync(ctx); err != nil {
+				return err
+			}
+			synced = true
+		}
+		if err := c.Remove(ctx, s.Number); err != nil && !errors.Is(err, storage.ErrInvalid) {
+			return err
+		}
+	}
+	return nil
+}
+
+// WatchOptions say when a node's journal is retired.
+type WatchOptions struct {
+	Index *index.Index
+	// Members names all nodes, and Unseen tells for how long the leader has
+	// heard nothing of each other one.
+	Members func() []string
+	Unseen  func() (map[string]time.Duration, error)
+	Propose func(ctx context.Context, b index.Batch) error
+	// After is how long a node may not be heard of.
+	After time.Duration
+}
+
+// Watch retires the journals of nodes that are gone or not heard of, until ctx
+// ends; it is the leader's to run.
+func Watch(ctx context.Context, o WatchOptions) error {
+	const looks = 10
+	tick := time.NewTicker(max(o.After/looks, time.Millisecond))
+	defer tick.Stop()
+	for {
+		if err := o.look(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, storage.ErrUnavailable) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+func (o *WatchOptions) look(ctx context.Context) error {
+	unseen, err := o.Unseen()
+	if err != nil {
+		return err
+	}
+	states, err := o.Index.Journals(ctx)
+	if err != nil {
+		return err
+	}
+	member := map[string]bool{}
+	for _, m := range o.Members() {
+		member[m] = true
+	}
+	var gone []index.JournalChange
+	for _, s := range states {
+		if !s.Retired && (unseen[s.Node] > o.After || !member[s.Node]) {
+			gone = append(gone, index.JournalChange{Journal: s.Journal, Retired: true})
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	return o.Propose(ctx, index.Batch{Journals: gone})
+}
+
+// Claim makes a journal the node's in the index, and tells whether it may be
+// used: not when it was retired.
+func Claim(ctx context.Context, x *index.Index, propose func(context.Context, index.Batch) error, node, id string) (retired bool, err error) {
+	change := index.JournalChange{Journal: index.JournalID(id), Node: node}
+	if err := propose(ctx, index.Batch{Journals: []index.JournalChange{change}}); err != nil {
+		return false, fmt.Errorf("claim the journal: %w", err)
+	}
+	return Retired(ctx, x, id)
+}
+
+// Retired tells whether a journal is retired by what the index here knows.
+func Retired(ctx context.Context, x *index.Index, id string) (bool, error) {
+	states, err := x.Journals(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, s := range states {
+		if string(s.Journal) == id {
+			return s.Retired, nil
+		}
+	}
+	return false, nil
+}
+
+// KeeperStatus is how the copies of this node's journal are.
+type KeeperStatus struct {
+	// Wanted is how many other nodes must have an instance.
+	Wanted  int            `json:"wanted"`
+	Targets []TargetStatus `json:"targets"`
+	// Waiting counts the entries that are durable here and not held yet.
+	Waiting int `json:"waiting"`
+	// Filled counts the bytes that were sent to fill in, Switches how often a
+	// node that took copies did so no more.
+	Filled   uint64 `json:"filledBytes"`
+	Switches uint64 `json:"switches"`
+}
+
+// TargetStatus is how one node is that is sent the journal.
+type TargetStatus struct {
+	Node string `json:"node"`
+	Live bool   `json:"live"`
+	// LackingSegments and LackingBytes are what it has yet to be filled in.
+	LackingSegments int    `json:"lackingSegments"`
+	LackingBytes    int64  `json:"lackingBytes"`
+	Error           string `json:"error,omitempty"`
+}
+
+// Status tells how the copies are.
+func (k *Keeper) Status() KeeperStatus {
+	k.mu.Lock()
+	s := KeeperStatus{Wanted: k.o.Copies(), Waiting: len(k.queue), Filled: k.filled, Switches: k.switches}
+	for _, t := range k.targets {
+		one := TargetStatus{Node: t.node, Live: t.live}
+		if t.err != nil {
+			one.Error = t.err.Error()
+		}
+		s.Targets = append(s.Targets, one)
+	}
+	k.mu.Unlock()
+	for i := range s.Targets {
+		for _, l := range k.lacking(s.Targets[i].Node, k.liveFrom(s.Targets[i].Node)) {
+			s.Targets[i].LackingSegments++
+			s.Targets[i].LackingBytes += l.Bytes
+		}
+	}
+	return s
+}
+
+// liveFrom is the segment from which on a node is sent all as it is written.
+func (k *Keeper) liveFrom(node string) uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if t := k.targets[node]; t != nil {
+		return t.since
+	}
+	return 0
+}
