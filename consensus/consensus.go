@@ -177,6 +177,9 @@ func (n *Node) newTransport() *raft.NetworkTransport {
 	s := &stream{Listener: listenAddr{l, advertised(n.o.Advertise)}, ctx: n.ctx, dialer: n.o.Dialer, id: n.idOf}
 	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: s, MaxPool: pooledConns, Timeout: ioTimeout, Logger: newRaftLogger(n.log),
+		// Pipelines gain nothing where entries are batches, and one that is full
+		// when a leader steps down is never given up: closing would hang.
+		MaxRPCsInFlight: 1,
 		MsgpackUseNewTimeFormat: true,
 	})
 }

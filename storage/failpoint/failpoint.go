@@ -19,4 +19,4 @@ const (
 
 // Variable is the environment variable that names the gap at which the process
 // kills itself, as NAME or NAME=COUNT for the time that it is passed.
-const Variable = "CIGOGNE_FAILPOINT"
+const Variable = "FAILPOINT"
