@@ -179,7 +179,7 @@ func (n *Node) newTransport() *raft.NetworkTransport {
 		Stream: s, MaxPool: pooledConns, Timeout: ioTimeout, Logger: newRaftLogger(n.log),
 		// Pipelines gain nothing where entries are batches, and one that is full
 		// when a leader steps down is never given up: closing would hang.
-		MaxRPCsInFlight: 1,
+		MaxRPCsInFlight:         1,
 		MsgpackUseNewTimeFormat: true,
 	})
 }

@@ -367,7 +367,7 @@ func soundChecksum(ctx context.Context, blob *packBlob) (uint32, error) {
 }
 
 // errUnplanned: what the plan is of was deleted meanwhile, and the plan with
-// it.
+// it, or another node of the cluster has finished it.
 var errUnplanned = errors.New("no longer planned")
 
 // members are the plan's instances in the plan's order, as they lie in the

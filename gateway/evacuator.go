@@ -208,6 +208,11 @@ func (m *move) unknown(ctx context.Context, e journal.Entry) error {
 	if err != nil {
 		return err
 	}
+	key := r.Instance.Key
+	gone, err := m.o.Index.DeletedAt(ctx, key.StudyInstanceUID, key.SeriesInstanceUID, indexPosition(index.JournalID(m.from.ID()), e.Position))
+	if err != nil || gone {
+		return err
+	}
 	has, err := m.o.Index.Has(ctx, r.indexed("", journal.Position{}))
 	if err != nil || has == index.StandingDuplicate {
 		return err

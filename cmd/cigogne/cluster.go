@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/esante-alsace/cigogne/consensus"
+	"github.com/esante-alsace/cigogne/consensus/copies"
 	"github.com/esante-alsace/cigogne/consensus/peer"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/index"
@@ -25,6 +26,8 @@ type clustering struct {
 	Bootstrap     bool          `help:"Be the first node of a new cluster; of no account once there is one."`
 	Join          []string      `placeholder:"ADDR" help:"Ask the node at ADDR to be let into its cluster; repeatable, and of no account afterwards."`
 	MaxStaleness  time.Duration `default:"5s" help:"How far behind the cluster an answer may be when the leader cannot be asked (${default})."`
+	WriteCopies   int           `default:"0" placeholder:"N" help:"On how many nodes an instance must lie before its sender is told; 0 is 2 in a cluster of three nodes or more, else 1."`
+	TakeoverAfter time.Duration `default:"5s" help:"For how long nothing may be heard of a node before the others take over what lies in its journal (${default})."`
 	Election      time.Duration `default:"500ms" help:"How long nothing may be heard of the leader before another is elected (${default})."`
 }
 
@@ -54,6 +57,9 @@ func (c *clustering) check() error {
 	}
 	if c.MaxStaleness <= 0 || c.Election < 50*time.Millisecond || c.Election > time.Minute {
 		return fmt.Errorf("%w: --max-staleness: more than 0; --election: 50ms to 1m", errUsage)
+	}
+	if c.WriteCopies < 0 || c.TakeoverAfter < time.Second {
+		return fmt.Errorf("%w: --write-copies: 0 or more; --takeover-after: 1s or more", errUsage)
 	}
 	return c.checkAddresses()
 }
@@ -112,6 +118,7 @@ func (n *node) openCluster(ctx context.Context) error {
 		return fmt.Errorf("cluster: %w", err)
 	}
 	n.cluster.calls.Handle(consensus.Path, n.cluster.Handler())
+	n.serveCopies()
 	n.cluster.port.HandleHTTP(n.cluster.calls)
 	n.cluster.run(ctx)
 	return n.cluster.Sound(ctx)
@@ -153,8 +160,10 @@ func (n *node) resign(ctx context.Context) error {
 // detail is what a node's status says of its other parts.
 func (n *node) detail() any {
 	d := struct {
-		Associations int `json:"associations"`
-	}{}
+		Associations int                 `json:"associations"`
+		Copies       copies.KeeperStatus `json:"copies"`
+		Holds        []string            `json:"holds"` // journals of which a copy lies here
+	}{Copies: n.copying.keeper.Status(), Holds: n.copying.holder.Journals()}
 	if n.scp != nil {
 		d.Associations = n.scp.Established()
 	}

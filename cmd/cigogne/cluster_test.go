@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -23,6 +24,19 @@ type cohort struct {
 	dir   string
 	peers map[string]string
 	nodes map[string]*process
+	// failpoints is a program built with the tag of that name, in whose
+	// environment there is at; "" is the test's own.
+	failpoints, at string
+}
+
+func (r *cohort) command(dir string, args []string) *exec.Cmd {
+	args = serveArgs(dir, args)
+	if r.failpoints == "" {
+		return command(context.Background(), args...)
+	}
+	cmd := exec.CommandContext(context.Background(), r.failpoints, args...)
+	cmd.Env = append(os.Environ(), r.at)
+	return cmd
 }
 
 func newRegion(t *testing.T) *cohort {
@@ -54,8 +68,12 @@ func (r *cohort) start(id string, flags ...string) *process {
 	}
 	args := append([]string{"--node-id", id, "--peer", r.peers[id], "--peer-certs", filepath.Join(r.dir, "certs"),
 		"--archive", "dir://" + filepath.Join(r.dir, "archive"), "--settle", "1h"}, append(how, flags...)...)
-	r.nodes[id] = serve(r.t, filepath.Join(r.dir, id), args...)
-	return r.nodes[id]
+	p, err := listening(r.t, r.command(filepath.Join(r.dir, id), args))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.nodes[id] = p
+	return p
 }
 
 // cluster runs 'cigogne cluster' through the node and returns what it prints.
@@ -99,7 +117,8 @@ func (r *cohort) leader(asked string) (id string) {
 	return id
 }
 
-func (r *cohort) voting(n int) {
+func (r *cohort) voting() {
+	const n = 3
 	r.t.Helper()
 	for id, p := range r.nodes {
 		p.eventually(fmt.Sprintf("%d nodes vote", n), func() bool {
@@ -180,7 +199,7 @@ func TestAClusterInThreeCommands(t *testing.T) {
 	for _, id := range ids {
 		r.start(id)
 	}
-	r.voting(3)
+	r.voting()
 	files := synthesized(t, 12)
 	for i, f := range files[:6] {
 		if code := stowFile(t, r.nodes[ids[i%3]], f); code != http.StatusOK {

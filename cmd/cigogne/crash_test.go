@@ -202,9 +202,9 @@ func checkOne(t *testing.T, node *process, k storage.InstanceKey, want storage.D
 }
 
 // fsck checks the stores of a stopped node.
-func fsck(t *testing.T, dir string) {
+func fsck(t *testing.T, dir string, flags ...string) {
 	t.Helper()
-	out, err := command(t.Context(), "fsck", "--data-dir", dir).CombinedOutput()
+	out, err := command(t.Context(), append([]string{"fsck", "--data-dir", dir}, flags...)...).CombinedOutput()
 	if err != nil {
 		t.Errorf("fsck: %v\n%s", err, out)
 	}

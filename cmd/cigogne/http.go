@@ -180,7 +180,8 @@ func (n *node) ready(ctx context.Context) []rpc.Check {
 	checks := []rpc.Check{{Name: "journal"}, {Name: "index"}, {Name: "archive"}}
 	errs := []error{n.journal.Check(ctx), n.indexReady(ctx), n.archives.Check(ctx)}
 	if n.cluster != nil {
-		checks, errs = append(checks, rpc.Check{Name: "cluster"}), append(errs, n.clusterReady(ctx))
+		checks = append(checks, rpc.Check{Name: "cluster"}, rpc.Check{Name: "copies"})
+		errs = append(errs, n.clusterReady(ctx), n.copying.keeper.Failing())
 	}
 	for i, err := range errs {
 		checks[i].Err = err

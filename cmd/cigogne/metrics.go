@@ -73,6 +73,7 @@ func (m *metrics) stores(n *node) {
 	gauge("cigogne_journal_segments", "Segments of the journal.", func() float64 { return float64(n.journal.Stats().Segments) })
 	if n.cluster != nil {
 		m.cluster(n.cluster, gauge)
+		m.copying(n.copying, n.writeCopies, gauge)
 	}
 	failing := func(name, help string, why func() error) {
 		gauge(name, help, func() float64 {
@@ -148,6 +149,38 @@ func (m *metrics) cluster(c *cluster, gauge func(name, help string, value func()
 	})
 	gauge("cigogne_cluster_draining", "1 while the node takes nothing new.", func() float64 {
 		if c.Draining() {
+			return 1
+		}
+		return 0
+	})
+}
+
+// copying adds how the copies of the node's journal are.
+func (m *metrics) copying(c *copying, writeCopies func() int, gauge func(name, help string, value func() float64)) {
+	gauge("cigogne_copies_wanted", "On how many nodes an instance must lie before its sender is told.", func() float64 { return float64(writeCopies()) })
+	gauge("cigogne_copies_live", "Other nodes to which the journal is copied as it is written.", func() float64 {
+		live := 0
+		for _, t := range c.keeper.Status().Targets {
+			if t.Live {
+				live++
+			}
+		}
+		return float64(live)
+	})
+	gauge("cigogne_copies_waiting", "Instances that are durable here and have not all their copies.", func() float64 { return float64(c.keeper.Status().Waiting) })
+	gauge("cigogne_copies_lacking_bytes", "Bytes of the journal that have yet to be copied to nodes that take copies.", func() float64 {
+		var n int64
+		for _, t := range c.keeper.Status().Targets {
+			n += t.LackingBytes
+		}
+		return float64(n)
+	})
+	gauge("cigogne_copies_filled_bytes", "Bytes that were sent to nodes which lacked them.", func() float64 { return float64(c.keeper.Status().Filled) })
+	gauge("cigogne_copies_switches", "How often a node that took copies did so no more.", func() float64 { return float64(c.keeper.Status().Switches) })
+	gauge("cigogne_copies_held", "Other nodes' journals of which a copy lies here.", func() float64 { return float64(len(c.holder.Journals())) })
+	gauge("cigogne_retired_journals", "Retired journals that are not emptied here yet.", func() float64 { return float64(len(c.evacuator.Left())) })
+	gauge("cigogne_copies_failing", "1 while too few nodes take copies for anything to be acknowledged.", func() float64 {
+		if c.keeper.Failing() != nil {
 			return 1
 		}
 		return 0

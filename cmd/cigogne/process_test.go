@@ -57,8 +57,16 @@ func serve(t *testing.T, dir string, flags ...string) *process {
 }
 
 func tryServe(t *testing.T, dir string, flags ...string) (*process, error) {
-	args := append([]string{"serve", "--data-dir", dir, "--dimse", "127.0.0.1:0", "--http", "127.0.0.1:0"}, flags...)
-	p := &process{t: t, cmd: command(context.Background(), args...), log: &lockedBuffer{}, done: make(chan struct{})}
+	return listening(t, command(context.Background(), serveArgs(dir, flags)...))
+}
+
+func serveArgs(dir string, flags []string) []string {
+	return append([]string{"serve", "--data-dir", dir, "--dimse", "127.0.0.1:0", "--http", "127.0.0.1:0"}, flags...)
+}
+
+// listening starts a node and returns when it listens.
+func listening(t *testing.T, cmd *exec.Cmd) (*process, error) {
+	p := &process{t: t, cmd: cmd, log: &lockedBuffer{}, done: make(chan struct{})}
 	p.cmd.Stderr = p.log
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -68,10 +76,10 @@ func tryServe(t *testing.T, dir string, flags ...string) (*process, error) {
 		return nil, err
 	}
 	t.Cleanup(p.kill)
-	listening := regexp.MustCompile(`(?m)^\s+(DIMSE|HTTP)\s+(?:http://)?(127\.0\.0\.1:\d+)`)
+	address := regexp.MustCompile(`(?m)^\s+(DIMSE|HTTP)\s+(?:http://)?(127\.0\.0\.1:\d+)`)
 	scanner := bufio.NewScanner(out)
 	for scanner.Scan() && p.web == "" {
-		if m := listening.FindStringSubmatch(scanner.Text()); m != nil && m[1] == "DIMSE" {
+		if m := address.FindStringSubmatch(scanner.Text()); m != nil && m[1] == "DIMSE" {
 			p.dimse = m[2]
 		} else if m != nil {
 			p.web = "http://" + m[2]

@@ -63,12 +63,29 @@ func (s *serveCommand) Validate() error {
 // Run runs a node until ctx ends.
 func (s *serveCommand) Run(ctx context.Context, c console) error {
 	log := logger(c, s.LogLevel)
+	var greeted bool
+	for {
+		err := s.runOnce(ctx, c, log, &greeted)
+		if !errors.Is(err, errRetired) || ctx.Err() != nil {
+			return err
+		}
+		log.Warn("the node begins anew", "error", err)
+	}
+}
+
+// runOnce runs a node until ctx ends, or its journal is retired: errRetired.
+func (s *serveCommand) runOnce(ctx context.Context, c console, log *slog.Logger, greeted *bool) error {
 	n, err := openNode(ctx, s, log)
 	if err != nil {
 		return err
 	}
 	defer n.close()
-	s.greet(c, n.dimse.Addr(), n.http.Addr(), n.archives.String())
+	if !*greeted {
+		s.greet(c, n.dimse.Addr(), n.http.Addr(), n.archives.String())
+		*greeted = true
+	}
+	// Should it begin anew, it is found where it was.
+	s.DIMSE, s.HTTP = n.dimse.Addr().String(), n.http.Addr().String()
 	return n.serve(ctx)
 }
 

@@ -34,6 +34,7 @@ type node struct {
 	keeper  access.Gatekeeper
 
 	cluster  *cluster // nil for a node that stands alone
+	copying  *copying // likewise
 	proposer gateway.Proposer
 
 	index    *index.Index
@@ -89,6 +90,9 @@ func (n *node) name() string {
 // openNode opens the stores and the listeners; serve sets it to work.
 func openNode(ctx context.Context, c *serveCommand, log *slog.Logger) (*node, error) {
 	n := &node{config: c, log: log, metrics: newMetrics(), keeper: c.gatekeeper()}
+	if c.clustered() {
+		n.copying = n.newCopying()
+	}
 	if err := n.open(ctx); err != nil {
 		n.close()
 		return nil, err
@@ -129,13 +133,8 @@ func (n *node) openStores(ctx context.Context) error {
 	if n.config.UnsafeNoFsync {
 		n.log.Warn("nothing is fsynced: a power cut loses what is acknowledged")
 	}
-	var err error
 	// The journal comes first: its lock keeps two processes apart.
-	n.journal, err = s.openJournal(ctx, journal.Options{
-		MaxBytes: int64(s.JournalMax), SegmentBytes: s.segmentBytes(), Logger: n.log, AllowDamage: n.config.AllowDamage,
-		Durable: func(e []journal.Entry) { n.indexer.Durable(e) }, // nothing is before there is an indexer
-		Synced:  n.metrics.synced, NoSync: n.config.UnsafeNoFsync,
-	})
+	err := n.openJournal(ctx)
 	if err != nil {
 		return err
 	}
@@ -158,6 +157,21 @@ func (n *node) openStores(ctx context.Context) error {
 	return n.attachIndexer(ctx)
 }
 
+// openJournal opens the node's own journal. Nothing becomes durable in it
+// before there is an indexer.
+func (n *node) openJournal(ctx context.Context) (err error) {
+	o := journal.Options{
+		MaxBytes: int64(n.config.JournalMax), SegmentBytes: n.config.segmentBytes(), Logger: n.log, AllowDamage: n.config.AllowDamage,
+		Durable: func(e []journal.Entry) { n.indexer.Durable(e) },
+		Synced:  n.metrics.synced, NoSync: n.config.UnsafeNoFsync,
+	}
+	if n.copying != nil {
+		o.Durable = n.copying.keeper.Durable // the indexer is told when the copies are
+	}
+	n.journal, err = n.config.openJournal(ctx, o)
+	return err
+}
+
 // openIndex opens the index and finds who changes it: this node alone, or the
 // cluster that it is of.
 func (n *node) openIndex(ctx context.Context) (err error) {
@@ -165,9 +179,14 @@ func (n *node) openIndex(ctx context.Context) (err error) {
 		if n.index, err = n.openClusterIndex(ctx); err != nil {
 			return err
 		}
-		err = n.openCluster(ctx)
+		if err := n.openCopies(ctx); err != nil {
+			return err
+		}
+		if err := n.openCluster(ctx); err != nil {
+			return err
+		}
 		n.proposer = n.stamped(n.cluster)
-		return err
+		return n.claim(ctx)
 	}
 	if n.index, err = n.config.openIndex(ctx, n.log); err != nil {
 		return err
@@ -267,22 +286,35 @@ func (n *node) attachIndexer(ctx context.Context) error {
 		return fmt.Errorf("%w: the index knows the journal up to segment %d, but the journal ends with %d: files of it are gone, or are of an older copy: run 'cigogne archive rebuild-index --data-dir %s'",
 			storage.ErrCorrupt, applied.Segment, highest, n.config.DataDir)
 	}
-	n.indexer.Attach(n.journal, journal.Position{Segment: applied.Segment, Offset: applied.Offset}, last)
+	at := journal.Position{Segment: applied.Segment, Offset: applied.Offset}
+	if n.copying != nil {
+		n.indexer.Attach(n.journal, at, at) // the keeper tells of the rest
+		return n.copying.keeper.Attach(n.journal, at)
+	}
+	n.indexer.Attach(n.journal, at, last)
 	return nil
 }
 
 func (n *node) wireUseCases() {
 	c := n.config
+	var held gateway.Copies
+	var journals gateway.Journals
+	if n.copying != nil {
+		held, journals = n.copying.keeper, n.copying.reader
+		n.copying.evacuator = gateway.NewEvacuator(gateway.EvacuatorOptions{
+			Index: n.index, Journal: n.journal, Indexer: n.indexer, Copies: held, Held: n.copying.holder, Logger: n.log,
+		})
+	}
 	n.storer = gateway.NewStorer(gateway.StoreOptions{
-		Journal: n.journal, Index: n.index, Indexer: n.indexer, MaxDataSet: int64(c.MaxDataSet), Sites: n.sites, Logger: n.log,
+		Journal: n.journal, Index: n.index, Indexer: n.indexer, Copies: held, MaxDataSet: int64(c.MaxDataSet), Sites: n.sites, Logger: n.log,
 	})
 	n.reader = gateway.NewRetriever(gateway.RetrieverOptions{
-		Index: n.index, Indexer: n.indexer, Journal: n.journal, Archive: n.archives.read, Far: n.archives.far,
+		Index: n.index, Indexer: n.indexer, Journal: n.journal, Journals: journals, Archive: n.archives.read, Far: n.archives.far,
 	})
 	n.finder = gateway.NewSearcher(n.index, n.indexer, n.reader)
 	n.past = gateway.NewHistorian(n.index, n.indexer, n.reader)
 	n.archiver = gateway.NewArchiver(gateway.ArchiverOptions{
-		Index: n.index, Proposer: n.proposer, Journal: n.journal, Indexer: n.indexer,
+		Index: n.index, Proposer: n.proposer, Journal: n.journal, Journals: journals, Indexer: n.indexer,
 		Archive: n.archives.Archive, SpoolDir: c.spoolDir(), Compression: c.PackCompression,
 		Settle: c.Settle, Pressed: n.pressed, Logger: n.log,
 	})
@@ -321,6 +353,9 @@ func (n *node) serve(ctx context.Context) error {
 	back.Go(func() error { return n.onDuty(stores, n.sweepUploads) })
 	back.Go(func() error { return n.onDuty(stores, n.sweeper.Run) })
 	back.Go(func() error { return n.report.run(stores) })
+	if n.copying != nil {
+		n.runCopies(stores, &back)
+	}
 	if several, ok := n.archives.Archive.(gateway.Copier); ok {
 		r := gateway.NewRepairer(n.index, n.proposer, several, n.archives.each, n.log)
 		back.Go(func() error { return n.onDuty(stores, r.Run) })
@@ -334,6 +369,9 @@ func (n *node) serve(ctx context.Context) error {
 	front.Go(func() error { return n.serveDIMSE(fctx) })
 	front.Go(func() error { return n.serveWeb(fctx) })
 	front.Go(func() error { return n.resign(fctx) })
+	if n.copying != nil {
+		front.Go(func() error { return n.watchJournal(fctx) })
+	}
 	if n.config.Pprof != "" {
 		front.Go(func() error { return serveProfiles(fctx, n.config.Pprof, n.log) })
 	}
@@ -401,6 +439,9 @@ func (n *node) close() {
 	}
 	if n.cluster != nil {
 		errs = append(errs, n.cluster.close())
+	}
+	if n.copying != nil {
+		errs = append(errs, n.copying.close())
 	}
 	if n.journal != nil {
 		errs = append(errs, n.journal.Close())
