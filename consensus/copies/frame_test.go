@@ -3,7 +3,9 @@ package copies
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"io"
+	"os"
 	"reflect"
 	"testing"
 
@@ -93,4 +95,33 @@ func FuzzFrame(f *testing.F) {
 			}
 		}
 	})
+}
+
+var update = flag.Bool("update", false, "write the files in testdata anew: only with a new version of the protocol")
+
+// TestFixture reads the frames of version 1 as they were first written: nodes
+// of all versions speak to each other while a cluster is upgraded.
+func TestFixture(t *testing.T) {
+	const name = "testdata/frames-v1.bin"
+	var wire []byte
+	for _, f := range someFrames() {
+		if len(f.bytes) < 1000 {
+			wire = f.append(wire)
+		}
+	}
+	if *update {
+		if err := os.WriteFile(name, wire, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kept, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(kept, wire) {
+		t.Error("frames are written in another way than version 1 does")
+	}
+	if err := readAll(kept); err != nil {
+		t.Error(err)
+	}
 }
