@@ -20,7 +20,7 @@ func (h *Holder) Tend(ctx context.Context, x *index.Index) error {
 	defer tick.Stop()
 	for {
 		for _, id := range h.Journals() {
-			if err := h.release(ctx, x, id); err != nil && ctx.Err() == nil {
+			if err := h.Release(ctx, x, id); err != nil && ctx.Err() == nil {
 				h.o.Logger.Warn("the copy of a journal is not tidied", "journal", id, "error", err)
 			}
 		}
@@ -32,9 +32,11 @@ func (h *Holder) Tend(ctx context.Context, x *index.Index) error {
 	}
 }
 
-// release removes the whole segments of one copy that nothing refers to. What
-// the index says is made durable first: it is what allows the removal.
-func (h *Holder) release(ctx context.Context, x *index.Index, id string) error {
+// Release removes the segments of one copy that nothing refers to. What the
+// index says is made durable first: it is what allows the removal. One that did
+// not come whole goes when the index is past it: who sent it may have removed
+// it since, and begins at its beginning if not.
+func (h *Holder) Release(ctx context.Context, x *index.Index, id string) error {
 	c := h.Copy(id)
 	if c == nil {
 		return nil
@@ -50,7 +52,8 @@ func (h *Holder) release(ctx context.Context, x *index.Index, id string) error {
 	}
 	synced := false
 	for _, s := range c.Segments() {
-		if !s.Sealed || s.Damaged || used[s.Number] || s.Last.Compare(position(applied)) > 0 {
+		passed := s.Sealed && !s.Damaged && s.Last.Compare(position(applied)) <= 0 || !s.Sealed && s.Number < applied.Segment
+		if used[s.Number] || !passed {
 			continue
 		}
 		if !synced {
@@ -85,7 +88,7 @@ func Watch(ctx context.Context, o WatchOptions) error {
 	tick := time.NewTicker(max(o.After/looks, time.Millisecond))
 	defer tick.Stop()
 	for {
-		if err := o.look(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, storage.ErrUnavailable) {
+		if err := o.Look(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, storage.ErrUnavailable) {
 			return err
 		}
 		select {
@@ -96,7 +99,8 @@ func Watch(ctx context.Context, o WatchOptions) error {
 	}
 }
 
-func (o *WatchOptions) look(ctx context.Context) error {
+// Look looks once.
+func (o *WatchOptions) Look(ctx context.Context) error {
 	unseen, err := o.Unseen()
 	if err != nil {
 		return err
