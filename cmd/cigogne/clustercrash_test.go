@@ -29,7 +29,7 @@ var (
 )
 
 // TestClusterCrash takes one node of three away at random moments, killed or
-// merely stopped, while all are pushed to. With that node still away the others
+// merely stopped, and in the end all at once, while all are pushed to. With that node still away the others
 // give all that was ever acknowledged by any, bit for bit, and list nothing
 // that cannot be read. When it is back nothing is there twice, and nothing is
 // left of what was taken over.
@@ -84,10 +84,23 @@ func TestClusterCrash(t *testing.T) {
 	if len(all) < kills {
 		t.Errorf("only %d instances were acknowledged: the test shows little", len(all))
 	}
+	last := r.disturb(kills, func() { // all at once
+		for _, id := range ids {
+			r.nodes[id].kill()
+		}
+	})
+	maps.Copy(all, last.acknowledged)
+	for _, id := range ids {
+		r.start(id, flags...)
+	}
+	for _, id := range ids {
+		r.gives(id, last.acknowledged)
+	}
 	r.settled()
 	for _, id := range ids {
-		checkSome(t, r.nodes[id], all, len(all), nil)
+		r.gives(id, all)
 	}
+	checkRound(t, r.nodes[ids[0]], last)
 	for _, id := range ids {
 		r.nodes[id].stop()
 		fsck(t, filepath.Join(r.dir, id), "--archive", "dir://"+filepath.Join(r.dir, "archive"))

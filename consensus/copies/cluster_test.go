@@ -27,8 +27,9 @@ type nodes struct {
 	mu  sync.Mutex
 	all map[string]*node
 	cut map[string]bool // nodes nobody reaches
-	// lost counts bytes between nodes that are swallowed when frozen.
-	frozen map[string]chan struct{}
+	// frozen nodes stand still; deaf ones show that they are there, and take
+	// nothing in.
+	frozen, deaf map[string]chan struct{}
 }
 
 type node struct {
@@ -50,7 +51,7 @@ func timing() copies.Timing {
 }
 
 func newNodes(t *testing.T, count int) *nodes {
-	c := &nodes{t: t, all: map[string]*node{}, cut: map[string]bool{}, frozen: map[string]chan struct{}{}}
+	c := &nodes{t: t, all: map[string]*node{}, cut: map[string]bool{}, frozen: map[string]chan struct{}{}, deaf: map[string]chan struct{}{}}
 	for i := range count {
 		c.start(fmt.Sprintf("n%d", i+1), t.TempDir())
 	}
@@ -177,10 +178,10 @@ type gated struct {
 	nodes   [2]string
 }
 
-func (g *gated) wait() {
+func (g *gated) wait(how map[string]chan struct{}) {
 	for _, n := range g.nodes {
 		g.cluster.mu.Lock()
-		thaw := g.cluster.frozen[n]
+		thaw := how[n]
 		g.cluster.mu.Unlock()
 		if thaw != nil {
 			<-thaw
@@ -190,21 +191,26 @@ func (g *gated) wait() {
 
 func (g *gated) Read(p []byte) (int, error) {
 	n, err := g.Conn.Read(p)
-	g.wait()
+	g.wait(g.cluster.frozen)
+	g.wait(g.cluster.deaf)
 	return n, err
 }
 
-func (g *gated) Write(p []byte) (int, error) { g.wait(); return g.Conn.Write(p) }
+func (g *gated) Write(p []byte) (int, error) {
+	g.wait(g.cluster.frozen)
+	return g.Conn.Write(p)
+}
 
-// freeze stops a node's connections until the function it returns is called.
-func (c *nodes) freeze(id string) (thaw func()) {
+// freeze stops a node's connections until the function it returns is called,
+// or what they take in alone.
+func (c *nodes) freeze(id string, how map[string]chan struct{}) (thaw func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	stood := make(chan struct{})
-	c.frozen[id], c.cut[id] = stood, true
+	how[id], c.cut[id] = stood, true
 	return sync.OnceFunc(func() {
 		c.mu.Lock()
-		delete(c.frozen, id)
+		delete(how, id)
 		delete(c.cut, id)
 		c.mu.Unlock()
 		close(stood)

@@ -62,7 +62,8 @@ func TestAcknowledgedIsHeld(t *testing.T) {
 func TestTargetLost(t *testing.T) {
 	for name, lose := range map[string]func(*nodes) func(){
 		"gone":  func(c *nodes) func() { c.all["n2"].stop(); return func() {} },
-		"still": func(c *nodes) func() { return c.freeze("n2") },
+		"still": func(c *nodes) func() { return c.freeze("n2", c.frozen) },
+		"deaf":  func(c *nodes) func() { return c.freeze("n2", c.deaf) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newNodes(t, 3)
@@ -175,7 +176,7 @@ func TestRestarts(t *testing.T) {
 		count := len(all)
 		mu.Unlock()
 		if rnd.IntN(2) == 0 {
-			c.freeze(id)()
+			c.freeze(id, c.frozen)()
 		} else {
 			dir := c.all[id].dir
 			c.all[id].stop()
