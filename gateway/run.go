@@ -24,6 +24,9 @@ const (
 	runGap = 4 << 10
 	// runAhead is how much of a run is left when the next one begins.
 	runAhead = 32 << 20
+	// missesMost is how many streams may be begun in vain, each of which reads
+	// ahead, before the order is taken for none.
+	missesMost = 2
 )
 
 // runs are the packs of one request that reads all of several instances. What
@@ -32,8 +35,10 @@ const (
 type runs struct {
 	ctx    context.Context //nolint:containedctx // the request's, with which all ends
 	cancel context.CancelFunc
-	all    sync.WaitGroup // of the runs that are begun ahead
 	each   []*run
+
+	mu  sync.Mutex     // ends and begins exclude each other
+	all sync.WaitGroup // of the runs that are begun ahead
 }
 
 // newRuns returns runs that end with ctx.
@@ -46,7 +51,9 @@ func newRuns(ctx context.Context) *runs {
 // end ends what was begun ahead, and waits for it. What is being read ends
 // with its reader.
 func (r *runs) end() {
+	r.mu.Lock()
 	r.cancel()
+	r.mu.Unlock()
 	r.all.Wait()
 	for _, one := range r.each {
 		one.mu.Lock()
@@ -68,6 +75,7 @@ type run struct {
 	stream io.ReadCloser // nil while there is none
 	at     int64         // of its next byte
 	busy   bool          // it is being read
+	missed int           // how often what came next was not asked for
 	buf    []byte        // of its stream's bytes, where they must be copied
 	ahead  chan begun    // capacity 1, when the run was begun ahead
 }
@@ -83,7 +91,7 @@ type begun struct {
 func (r *run) open(ctx context.Context, want storage.Range) (io.ReadCloser, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.busy || !r.instance(want) {
+	if r.busy || r.missed > missesMost || !r.instance(want) {
 		return r.blob.Open(ctx, want)
 	}
 	if err := r.join(ctx); err != nil {
@@ -112,6 +120,9 @@ func (r *run) end() int64 { return r.whole[len(r.whole)-1].End() }
 
 // begin opens a stream from an offset to the end of the run.
 func (r *run) begin(from int64) error {
+	if r.stream != nil {
+		r.missed++
+	}
 	r.drop()
 	stream, err := r.openFrom(from)
 	if err != nil {
@@ -133,6 +144,8 @@ func (r *run) openFrom(from int64) (io.ReadCloser, error) {
 func (r *run) start() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.of.mu.Lock()
+	defer r.of.mu.Unlock()
 	if r.ahead != nil || r.stream != nil || r.of.ctx.Err() != nil {
 		return
 	}
