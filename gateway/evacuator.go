@@ -93,11 +93,6 @@ func (e *Evacuator) Left() map[string]Evacuation {
 // Pass does once what can be done now, and returns what failed. One goroutine
 // calls it.
 func (e *Evacuator) Pass(ctx context.Context) error {
-	if e.o.Copies != nil {
-		if err := e.o.Copies.Failing(); err != nil {
-			return err
-		}
-	}
 	states, err := e.o.Index.Journals(ctx)
 	if err != nil {
 		return err
@@ -107,6 +102,11 @@ func (e *Evacuator) Pass(ctx context.Context) error {
 		c := e.o.Held.Copy(string(s.Journal))
 		if !s.Retired || c == nil {
 			continue
+		}
+		if e.o.Copies != nil {
+			if err := e.o.Copies.Failing(); err != nil {
+				return err // it would lie in one place alone
+			}
 		}
 		if err := e.empty(ctx, s, c); err != nil {
 			failed = append(failed, fmt.Errorf("journal %s: %w", s.Journal, err))
