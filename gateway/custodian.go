@@ -115,7 +115,7 @@ func (c *Custodian) Delete(ctx context.Context, q Request) (Deleted, error) {
 	if err != nil {
 		return Deleted{}, err
 	}
-	audit(c.o.Logger, "deleted", &r, q.Why)
+	audit(c.o.Logger, "deleted", &r, r.Marked)
 	c.note(ctx)
 	return Deleted{DeletionRecord: r}, nil
 }
@@ -135,7 +135,9 @@ func (c *Custodian) refused(ctx context.Context, q Request, at int64) error {
 	}
 	kept, err := c.o.Index.Kept(ctx, q.StudyInstanceUID)
 	if err == nil && kept.At(at) {
-		return &ProtectedError{kept}
+		err = &ProtectedError{kept}
+		c.o.Logger.Info("audit", "what", "deletion refused", "study", q.StudyInstanceUID, "series", q.SeriesInstanceUID,
+			"by", q.By, "why", q.Why, "kept by", err)
 	}
 	return err
 }
@@ -202,7 +204,7 @@ func (c *Custodian) Undo(ctx context.Context, id, by, why string) (index.Deletio
 	}
 	switch r.State {
 	case index.DeletionUndone:
-		audit(c.o.Logger, "deletion undone", &r, why)
+		audit(c.o.Logger, "deletion undone", &r, r.Undone)
 		c.note(ctx)
 		return r, nil
 	case index.DeletionMarked:
@@ -370,7 +372,7 @@ func (c *Custodian) protect(ctx context.Context, what string, p index.Protection
 	if err := c.propose(ctx, index.Batch{Protections: []index.Protection{p}}); err != nil {
 		return index.Kept{}, err
 	}
-	c.o.Logger.Info("audit", "what", what, "study", q.StudyInstanceUID, "hold", p.Hold, "years", p.Years, "asked by", q.By, "why", q.Why)
+	c.o.Logger.Info("audit", "what", what, "study", q.StudyInstanceUID, "hold", p.Hold, "years", p.Years, "by", q.By, "why", q.Why)
 	c.note(ctx)
 	if q.StudyInstanceUID == "" {
 		return index.Kept{}, nil

@@ -203,7 +203,7 @@ func (s *Sweeper) decide(ctx context.Context, r *index.DeletionRecord, now int64
 	}
 	done, err := s.o.Index.Deletion(ctx, r.ID)
 	if err == nil && done.State != index.DeletionMarked {
-		audit(s.o.Logger, "deletion decided", &done, "grace has passed and nothing keeps it")
+		audit(s.o.Logger, "deletion decided", &done, done.Marked)
 	}
 	return err
 }
@@ -303,7 +303,7 @@ func (s *sweep) ended(ctx context.Context, r *index.DeletionRecord) error {
 		}
 	}
 	s.mu.Unlock()
-	audit(s.o.Logger, "deletion ended", &done, "no archive has any of it")
+	audit(s.o.Logger, "deletion ended", &done, done.Marked)
 	return nil
 }
 
@@ -365,9 +365,9 @@ func (s *sweep) removeFrom(ctx context.Context, a archive.Archive, r *index.Dele
 	return a.Remove(ctx, key)
 }
 
-// audit writes the line of who did what, when and why. It names the study, and
-// no patient.
-func audit(log *slog.Logger, what string, r *index.DeletionRecord, why string) {
+// audit writes the line of what was done, when, by whom and why. It names the
+// study, and no patient.
+func audit(log *slog.Logger, what string, r *index.DeletionRecord, a index.Act) {
 	log.Info("audit", "what", what, "deletion", r.ID, "study", r.StudyInstanceUID, "series", r.SeriesInstanceUID,
-		"instances", r.Instances, "state", r.State.String(), "asked by", r.Marked.By, "because", r.Marked.Why, "why", why)
+		"instances", r.Instances, "by", a.By, "why", a.Why)
 }

@@ -135,9 +135,10 @@ func (c custodyCollector) Collect(to chan<- prometheus.Metric) {
 	troubles, first := c.sweeper.Troubles()
 	gauge(c.failing(), float64(troubles))
 	if troubles == 0 {
-		first = time.Now()
+		gauge(c.failingFor(), 0)
+	} else {
+		gauge(c.failingFor(), since(first.UnixNano()))
 	}
-	gauge(c.failingFor(), max(0, time.Since(first).Seconds()))
 	gauge(c.live(), float64(s.LiveBytes))
 	gauge(c.holds(), float64(s.Holds))
 }
