@@ -115,6 +115,9 @@ func TestDelete(t *testing.T) {
 	if status, body := send(t, http.MethodDelete, resource); status != http.StatusForbidden || !strings.Contains(body, "--allow-delete") {
 		t.Errorf("not allowed: %d %s", status, body)
 	}
+	if status, _ := send(t, http.MethodDelete, resource+"/series/"+files[0].key.SeriesInstanceUID); status != http.StatusForbidden {
+		t.Errorf("a series: %d", status)
+	}
 	node.cigogne(exitFailure, "retention", "set", "0", "-r", "a try")
 	node.cigogne(exitOK, "holds", "set", study, "case 7", "-r", "a court asks") // keeping is always allowed
 	node.stop()

@@ -132,22 +132,29 @@ func identify(next http.Handler) http.Handler {
 
 // operation is what a request wants to do.
 func operation(r *http.Request) access.Operation {
-	if path, ok := strings.CutPrefix(r.URL.Path, custodyRoot); ok && strings.HasPrefix(path, "/") {
+	if path, ok := strings.CutPrefix(r.URL.EscapedPath(), custodyRoot); ok && strings.HasPrefix(path, "/") {
 		return custody.Operation(r, path)
 	}
 	resource, ok := strings.CutPrefix(r.URL.Path, "/dicom-web/")
 	switch {
-	case r.Method == http.MethodDelete:
-		return access.Delete
 	case !ok:
 		return access.Observe
 	case r.Method == http.MethodPost:
 		return access.Store
+	case r.Method == http.MethodDelete && deletable(resource):
+		return access.Delete
 	case searches(strings.Split(strings.Trim(resource, "/"), "/")):
 		return access.Search
 	default:
 		return access.Retrieve
 	}
+}
+
+// deletable tells whether the resource is a study or a series; no other can be
+// deleted, whoever asks.
+func deletable(resource string) bool {
+	path := strings.Split(strings.Trim(resource, "/"), "/")
+	return path[0] == "studies" && (len(path) == 2 || len(path) == 4 && path[2] == "series")
 }
 
 // searches tells whether the resource is a collection: studies, series,

@@ -64,7 +64,7 @@ func New(c Custodian, log *slog.Logger) http.Handler {
 	return mux
 }
 
-// Operation is what a request to one of the paths wants to do.
+// Operation is what a request to one of the paths, escaped, wants to do.
 func Operation(r *http.Request, path string) access.Operation {
 	switch {
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:

@@ -104,6 +104,7 @@ func TestHandler(t *testing.T) {
 		{"GET", "/studies/1.2", nil, "kept 1.2", 200, `"until":"2044-01-01T00:00:00Z"`, access.Oversee},
 		{"GET", "/studies/x", nil, "", 400, "", access.Oversee},
 		{"PUT", "/studies/1.2/holds/case%207?reason=court", nil, "hold case 7 of 1.2: court", 200, "", access.Hold},
+		{"PUT", "/studies/1.2/holds/7%2F2026", nil, "hold 7/2026 of 1.2: ", 200, "", access.Hold},
 		{"PUT", "/studies/1.2/holds/a%00b", nil, "", 400, "", access.Hold},
 		{"PUT", "/studies/1.2/holds/a?reason=%ff", nil, "", 400, "", access.Hold},
 		{"DELETE", "/studies/1.2/holds/case%207", nil, "release case 7 of 1.2: ", 200, "", access.Release},
@@ -126,7 +127,7 @@ func TestHandler(t *testing.T) {
 			if err != nil || w.Code != c.status || !strings.Contains(string(body), c.body) || to.asked != c.asked {
 				t.Errorf("%d %s (%v), asked %q; want %d %s, %q", w.Code, body, err, to.asked, c.status, c.body, c.asked)
 			}
-			if got := custody.Operation(r, r.URL.Path); got != c.operation {
+			if got := custody.Operation(r, r.URL.EscapedPath()); got != c.operation {
 				t.Errorf("operation %s, want %s", got, c.operation)
 			}
 			if c.method == http.MethodGet && strings.Contains(string(body), "secret") {

@@ -55,6 +55,7 @@ func kinds() []kind {
 		{storage.ErrProtected, codes.FailedPrecondition, "PROTECTED", false},
 		{storage.ErrConflict, codes.AlreadyExists, "CONFLICT", false},
 		{storage.ErrMismatch, codes.FailedPrecondition, "MISMATCH", false},
+		{storage.ErrProtected, codes.FailedPrecondition, "PROTECTED", false},
 		{storage.ErrCorrupt, codes.DataLoss, "CORRUPT", false},
 		{storage.ErrInvalid, codes.InvalidArgument, "INVALID", false},
 		{context.DeadlineExceeded, codes.DeadlineExceeded, "TIMEOUT", true},
