@@ -292,6 +292,13 @@ func (a *Archiver) write(ctx context.Context, p index.Plan) error {
 	if err := a.o.Proposer.Propose(ctx, index.Batch{Archived: copiesOf(p.PackID, key, put, a.o.Now())}); err != nil {
 		return err
 	}
+	removed, err := removedMeanwhile(ctx, a.o.Index, p.PackID, key)
+	if err != nil {
+		return err
+	}
+	if removed {
+		return a.o.Archive.Remove(ctx, key)
+	}
 	a.o.Logger.Info("archived", "pack", p.PackID, "key", key, "instances", len(members), "bytes", put.Size, "copies", len(put.Archives))
 	return nil
 }

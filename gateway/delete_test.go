@@ -698,3 +698,86 @@ func TestDeleteSharedPack(t *testing.T) {
 		}
 	}
 }
+
+// TestWrittenTooLate: a pack whose writer was so slow that all of it was
+// deleted and removed meanwhile does not stay.
+func TestWrittenTooLate(t *testing.T) {
+	a := &slow{Archive: mem.New(), putting: make(chan struct{}), resume: make(chan struct{})}
+	k := keep(t, open(t, t.TempDir(), a), a)
+	study := tiny(1, 2)
+	k.mustStore(study.Instances...)
+	if err := k.indexer.Await(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	passed := make(chan error)
+	go func() { passed <- k.archiver.Pass(context.WithoutCancel(t.Context())) }()
+	<-a.putting
+	d := k.delete(study.StudyInstanceUID)
+	k.end()
+	k.expectState(d.ID, index.DeletionRemoved)
+	close(a.resume)
+	if err := <-passed; err != nil {
+		t.Fatal(err)
+	}
+	if got := objects(t, a, "studies/"); len(got) != 0 {
+		t.Errorf("still there: %v", got)
+	}
+	k.pass()
+	k.checked()
+}
+
+// slow is an archive whose Put of a pack waits until it is told to go on.
+type slow struct {
+	archive.Archive
+	putting, resume chan struct{}
+}
+
+func (s *slow) Put(ctx context.Context, key string, src archive.Source) (uint32, error) {
+	if strings.HasSuffix(key, ".zip") {
+		close(s.putting)
+		<-s.resume
+	}
+	return s.Archive.Put(ctx, key, src)
+}
+
+// TestDamagedNote: a note that one archive cannot give is read from another;
+// one that none can give ends a rebuild, which would show what it hides.
+func TestDamagedNote(t *testing.T) {
+	first, second := openDir(t), openDir(t)
+	all, err := set.New([]archive.Archive{first, second}, set.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := keep(t, open(t, t.TempDir(), all), first, second)
+	study := tiny(1, 2)
+	k.mustStore(study.Instances...)
+	k.pass()
+	k.delete(study.StudyInstanceUID)
+	for i, a := range k.each {
+		key := objects(t, a, "deleted/")[0]
+		if err := a.Remove(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.Put(t.Context(), key, text("{")); err != nil {
+			t.Fatal(err)
+		}
+		fresh, err := index.Open(t.Context(), index.Options{Path: filepath.Join(t.TempDir(), "index.db")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer fresh.Close()
+		done, err := gateway.Rebuild(t.Context(), gateway.RebuildOptions{Index: fresh, Archives: k.each, Journal: k.journal})
+		if i == 0 && (err != nil || done.Problems != 1 || done.Deletions != 1) || i == 1 && !errors.Is(err, storage.ErrCorrupt) {
+			t.Errorf("with %d damaged: %+v, %v", i+1, done, err)
+		}
+	}
+}
+
+// text is a source of an object.
+type text string
+
+func (s text) Size() int64 { return int64(len(s)) }
+
+func (s text) Open(_ context.Context, r storage.Range) (io.ReadCloser, error) {
+	return io.NopCloser(strings.NewReader(string(s[r.Offset:r.End()]))), nil
+}

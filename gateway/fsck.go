@@ -163,23 +163,3 @@ func (c *check) packs(ctx context.Context) error {
 	c.done.Packs, c.done.Packed = done.Copies, done.Instances
 	return err
 }
-
-// deletedKeys are the keys of all packs that were deleted, with what is to
-// become of them.
-func deletedKeys(ctx context.Context, x *index.Index) (map[string]index.DeletionState, error) {
-	keys := map[string]index.DeletionState{}
-	for after := int64(0); ; {
-		records, err := x.Deletions(ctx, after, sweepList)
-		if err != nil || len(records) == 0 {
-			return keys, err
-		}
-		for _, r := range records {
-			for _, p := range r.Packs {
-				if r.State != index.DeletionUndone {
-					keys[packKey(r.StudyInstanceUID, p)] = r.State
-				}
-			}
-			after = r.Revision
-		}
-	}
-}

@@ -22,6 +22,8 @@ type restored struct {
 	byStudy     map[string][]*deletedBefore
 	byPack      map[string]*deletedBefore // by the key of a pack that must not be shown
 	protections map[string]*index.ProtectionRecord
+	read        map[string]bool  // keys of the notes
+	unread      map[string]error // why one could not be
 }
 
 // deletedBefore is a deletion of before, and what of it is found.
@@ -37,6 +39,7 @@ func (b *rebuild) notes(ctx context.Context) error {
 	b.told = restored{
 		deletions: map[string]*deletedBefore{}, byStudy: map[string][]*deletedBefore{},
 		byPack: map[string]*deletedBefore{}, protections: map[string]*index.ProtectionRecord{},
+		read: map[string]bool{}, unread: map[string]error{},
 	}
 	for _, a := range b.Archives {
 		for prefix, take := range map[string]func([]byte) error{deletedPrefix: b.tellDeletion, protectedPrefix: b.tellProtection} {
@@ -44,6 +47,14 @@ func (b *rebuild) notes(ctx context.Context) error {
 				return err
 			}
 		}
+	}
+	// One that no archive can give ends the rebuild: what it says must not be
+	// shown would be.
+	for key, err := range b.told.unread {
+		if !b.told.read[key] {
+			return err
+		}
+		b.problem("%v; another archive has it", err)
 	}
 	for _, d := range b.inOrder() {
 		b.told.byStudy[d.StudyInstanceUID] = append(b.told.byStudy[d.StudyInstanceUID], d)
@@ -56,8 +67,7 @@ func (b *rebuild) notes(ctx context.Context) error {
 	return b.restoreProtections(ctx)
 }
 
-// notesIn reads those of one archive. One that cannot be read is as bad as an
-// archive that does not answer: what it says must not be shown would be.
+// notesIn reads those of one archive.
 func (b *rebuild) notesIn(ctx context.Context, a archive.Archive, prefix string, take func([]byte) error) error {
 	for st, err := range a.List(ctx, prefix) {
 		if err != nil {
@@ -67,8 +77,13 @@ func (b *rebuild) notesIn(ctx context.Context, a archive.Archive, prefix string,
 		if err == nil {
 			err = take(body)
 		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		if err != nil {
-			return fmt.Errorf("%s in %s: %w", st.Key, a, err)
+			b.told.unread[st.Key] = fmt.Errorf("%s in %s: %w", st.Key, a, err)
+		} else {
+			b.told.read[st.Key] = true
 		}
 	}
 	return nil

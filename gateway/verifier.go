@@ -201,12 +201,12 @@ func (v *Verifier) repair(ctx context.Context, p index.Pack, sound index.PackArc
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	_, state, err := v.o.Index.PackNamed(ctx, p.PackID)
+	removed, err := removedMeanwhile(ctx, v.o.Index, p.PackID, sound.Key)
 	if err != nil {
 		return err
 	}
-	if state == index.PackUnknown {
-		return v.undo(ctx, sound.Key)
+	if removed {
+		return v.o.Repair.Remove(ctx, sound.Key)
 	}
 	lies := map[string]bool{}
 	for _, a := range done.Archives {
@@ -220,16 +220,6 @@ func (v *Verifier) repair(ctx context.Context, p index.Pack, sound index.PackArc
 		}
 	}
 	return v.record(ctx, v.brought(p, sound.Key, done))
-}
-
-// undo removes what a repair brought back of a pack that was removed meanwhile.
-// What was deleted and is still kept stays.
-func (v *Verifier) undo(ctx context.Context, key string) error {
-	deleted, err := deletedKeys(ctx, v.o.Index)
-	if err != nil || deleted[key] != index.DeletionRemoved {
-		return err
-	}
-	return v.o.Repair.Remove(ctx, key)
 }
 
 // brought are the copies of a pack that the index does not know.

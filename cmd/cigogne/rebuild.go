@@ -50,6 +50,9 @@ func (r *rebuildCommand) Run(ctx context.Context, c console) error {
 		return err
 	}
 	r.say(c, "rebuilt the index from %d packs with %d instances and %d journal records\n", done.Packs, done.Packed, done.Journaled)
+	if done.Deletions > 0 {
+		r.say(c, "left out what %d deletions took, or keep it for an undo\n", done.Deletions)
+	}
 	if done.Problems > 0 {
 		return fmt.Errorf("%w: %d things could not be read and were left out", errPartly, done.Problems)
 	}
