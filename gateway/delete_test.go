@@ -81,7 +81,7 @@ func (k *keeping) undo(id string) {
 
 func (k *keeping) sweep() {
 	k.t.Helper()
-	if err := k.sweeper.Pass(k.t.Context()); err != nil {
+	if err := errors.Join(k.sweeper.Forget(k.t.Context()), k.sweeper.Pass(k.t.Context())); err != nil {
 		k.t.Fatal(err)
 	}
 }

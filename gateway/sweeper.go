@@ -26,9 +26,6 @@ type SweeperOptions struct {
 	// Forget drops objects from the node's caches; nil means that there are
 	// none.
 	Forget func(keys ...string)
-	// Duty tells whether this node is the one that decides and removes; nil
-	// means that it is. Caches are swept on every node.
-	Duty func() bool
 	// Every is the time between two passes; 0 means 30 s.
 	Every time.Duration
 	// Confirm is how long after the decision a pack is removed once more: who
@@ -69,7 +66,8 @@ type Trouble struct {
 	Err   error
 }
 
-// NewSweeper returns a Sweeper; Run sets it to work.
+// NewSweeper returns a Sweeper; Run sets it to work on one node of a cluster at
+// a time, Watch on every node.
 func NewSweeper(o SweeperOptions) *Sweeper {
 	o.Every = cmp.Or(o.Every, defaultSweep)
 	if o.Now == nil {
@@ -102,6 +100,19 @@ func (s *Sweeper) Run(ctx context.Context) error {
 	}
 }
 
+// Watch sweeps the node's caches of what was deleted, until ctx ends. What
+// fails is tried again.
+func (s *Sweeper) Watch(ctx context.Context) error {
+	for {
+		if err := s.Forget(ctx); err != nil && ctx.Err() == nil {
+			s.o.Logger.Warn("what was deleted may still lie in this node's caches, will try again", "error", err)
+		}
+		if err := pause(ctx, s.o.Every); err != nil {
+			return err
+		}
+	}
+}
+
 // Note brings the notes of what was just changed to the archives. What fails
 // is tried again by Run.
 func (s *Sweeper) Note(ctx context.Context) error {
@@ -111,16 +122,12 @@ func (s *Sweeper) Note(ctx context.Context) error {
 
 // Pass does what is due now. It does what it can and returns what failed.
 func (s *Sweeper) Pass(ctx context.Context) error {
-	errs := []error{s.forget(ctx)}
-	if s.o.Duty == nil || s.o.Duty() {
-		errs = append(errs, s.decideAll(ctx))
-		// The archives are told before the removal begins, and how it went.
-		if err := s.notes.pass(ctx); err != nil && ctx.Err() == nil {
-			s.o.Logger.Debug("notes before the removal", "error", err) // an archive without them is left alone
-		}
-		errs = append(errs, s.removeAll(ctx), s.notes.pass(ctx))
+	decided := s.decideAll(ctx)
+	// The archives are told before the removal begins, and how it went.
+	if err := s.notes.pass(ctx); err != nil && ctx.Err() == nil {
+		s.o.Logger.Debug("notes before the removal", "error", err) // an archive without them is left alone
 	}
-	err := errors.Join(errs...)
+	err := errors.Join(decided, s.removeAll(ctx), s.notes.pass(ctx))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failing = err
@@ -154,8 +161,10 @@ func (s *Sweeper) Troubles() (n int, since time.Time) {
 	return len(s.troubles), since
 }
 
-// forget sweeps the node's caches of what was deleted since the last time.
-func (s *Sweeper) forget(ctx context.Context) error {
+// Forget sweeps the node's caches once of what was deleted, or went on to be
+// removed, since the last time: whoever reads while it is marked may bring it
+// back into them. One goroutine calls it.
+func (s *Sweeper) Forget(ctx context.Context) error {
 	for {
 		records, err := s.o.Index.Deletions(ctx, s.forgotten, sweepList)
 		if err != nil || len(records) == 0 {

@@ -352,6 +352,7 @@ func (n *node) serve(ctx context.Context) error {
 	back.Go(func() error { return n.archiver.Run(stores) })
 	back.Go(func() error { return n.onDuty(stores, n.sweepUploads) })
 	back.Go(func() error { return n.onDuty(stores, n.sweeper.Run) })
+	back.Go(func() error { return n.sweeper.Watch(stores) })
 	back.Go(func() error { return n.report.run(stores) })
 	if n.copying != nil {
 		n.runCopies(stores, &back)
