@@ -260,3 +260,65 @@ func TestDeleteKilled(t *testing.T) {
 	node.stop()
 	fsck(t, dir)
 }
+
+// TestDeleteInACluster: what is deleted, put back and held at one node is so at
+// all; the removal is done by whoever leads, also when the one that led dies.
+func TestDeleteInACluster(t *testing.T) {
+	r := newRegion(t)
+	ids := []string{"n1", "n2", "n3"}
+	grace := map[string]string{"n1": "1h", "n2": "1h", "n3": "0s"} // counts where somebody deletes
+	flags := func(id string) []string {
+		return []string{"--settle", "50ms", "--allow-delete", "--delete-grace", grace[id], "--log-level", "error"}
+	}
+	for _, id := range ids {
+		r.start(id, flags(id)...)
+	}
+	r.voting(3)
+	study := dicomtest.NewStudy(dicomtest.Options{Seed: 77, Modality: "CR", Instances: 3})
+	uid, l := study.StudyInstanceUID, newLedger()
+	if !pushSTOW(t.Context(), r.nodes["n1"], l, study.Instances) {
+		t.Fatal("push failed")
+	}
+	packs := func() int { return len(filesBelow(t, filepath.Join(r.dir, "archive"), "studies/"+uid)) }
+	r.nodes["n1"].eventually("archived", func() bool { return packs() == 1 })
+
+	r.nodes["n1"].cigogne(exitOK, "retention", "set", "0", "-r", "a test")
+	r.nodes["n2"].cigogne(exitOK, "holds", "set", uid, "case 7", "-r", "a test")
+	if status, body := send(t, http.MethodDelete, r.nodes["n3"].web+"/dicom-web/studies/"+uid); status != http.StatusConflict {
+		t.Fatalf("deleted under a hold: %d %s", status, body)
+	}
+	r.nodes["n3"].cigogne(exitOK, "holds", "clear", uid, "case 7", "-r", "a test")
+	r.nodes["n2"].cigogne(exitOK, "delete", uid, "-r", "a test")
+	for _, id := range ids {
+		r.nodes[id].expectGone(uid)
+	}
+	r.nodes["n3"].cigogne(exitOK, "deletions", "undo", r.nodes["n3"].deletions()[uid].ID, "-r", "a test")
+	for _, id := range ids {
+		checkSome(t, r.nodes[id], l.acknowledged, len(l.acknowledged), nil)
+	}
+
+	led := r.leader("n1")
+	asked := "n3" // its time of grace is over at once
+	if led == asked {
+		if out, code := r.cluster("n1", "transfer-leader"); code != exitOK {
+			t.Fatal(out)
+		}
+		led = r.leader("n1")
+	}
+	r.nodes[asked].cigogne(exitOK, "delete", uid, "-r", "a test")
+	if led != asked {
+		r.nodes[led].kill()
+	}
+	r.nodes[asked].eventually("removed", func() bool {
+		return r.nodes[asked].deletions()[uid].State == "removed" && packs() == 0
+	})
+	if led != asked {
+		r.start(led, flags(led)...).ready()
+	}
+	for _, id := range ids {
+		r.nodes[id].expectGone(uid)
+		if d := r.nodes[id].deletions()[uid]; d.State != "removed" {
+			t.Errorf("%s says %+v", id, d)
+		}
+	}
+}
