@@ -159,7 +159,7 @@ func (k *keeping) rebuilt() *keeping {
 // TestDelete: what is deleted is gone at once, can be put back, and is removed
 // at the end from every archive, also from one that was away.
 func TestDelete(t *testing.T) {
-	first, second := openDir(t), &away{Archive: openDir(t)}
+	first, second := openDir(t), &shut{away{Archive: openDir(t)}}
 	all, err := set.New([]archive.Archive{first, second}, set.Options{Copies: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -234,18 +234,21 @@ func TestDelete(t *testing.T) {
 	k.checked()
 }
 
-func (a *away) Remove(ctx context.Context, key string) error {
-	if a.gone {
+// shut is an archive that does nothing at all while it is told so.
+type shut struct{ away }
+
+func (s *shut) Remove(ctx context.Context, key string) error {
+	if s.gone {
 		return storage.ErrUnavailable
 	}
-	return a.Archive.Remove(ctx, key)
+	return s.away.Remove(ctx, key)
 }
 
-func (a *away) Check(ctx context.Context) error {
-	if a.gone {
+func (s *shut) Check(ctx context.Context) error {
+	if s.gone {
 		return storage.ErrUnavailable
 	}
-	return a.Archive.Check(ctx)
+	return s.away.Check(ctx)
 }
 
 // checked fails the test when the stores do not fit each other.
