@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/gateway/dmp/ins"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive"
 	"github.com/esante-alsace/cigogne/storage/archive/mem"
@@ -108,7 +109,7 @@ func (n *node) rebuild() {
 		n.t.Fatalf("%+v, %v", done, err)
 	}
 	n.reader = gateway.NewRetriever(gateway.RetrieverOptions{Index: fresh, Indexer: n.indexer, Journal: n.journal, Archive: n.archive})
-	n.finder = gateway.NewSearcher(fresh, n.indexer, n.reader)
+	n.finder = gateway.NewSearcher(fresh, n.indexer, n.reader, ins.Production)
 }
 
 // TestCompressionIsPlanned changes the setting between the first copy of a

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/gateway/dmp/ins"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive"
 	"github.com/esante-alsace/cigogne/storage/archive/mem"
@@ -150,7 +151,7 @@ func (k *keeping) rebuilt() *keeping {
 	n := *k.node
 	n.index, n.proposer = fresh, &proposer{index: fresh}
 	n.reader = gateway.NewRetriever(gateway.RetrieverOptions{Index: fresh, Indexer: n.indexer, Journal: n.journal, Archive: n.archive})
-	n.finder = gateway.NewSearcher(fresh, n.indexer, n.reader)
+	n.finder = gateway.NewSearcher(fresh, n.indexer, n.reader, ins.Production)
 	other := &keeping{node: &n, each: k.each, at: k.at, forgotten: map[string]bool{}}
 	other.wire()
 	return other

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/gateway/dmp/ins"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive"
 	"github.com/esante-alsace/cigogne/storage/archive/mem"
@@ -86,7 +87,7 @@ func open(t testing.TB, dir string, a archive.Archive) *node {
 	n.attach(ctx)
 	n.storer = gateway.NewStorer(gateway.StoreOptions{Journal: n.journal, Index: n.index, Indexer: n.indexer, MaxDataSet: 4 << 20, Logger: log})
 	n.reader = gateway.NewRetriever(gateway.RetrieverOptions{Index: n.index, Indexer: n.indexer, Journal: n.journal, Archive: a})
-	n.finder = gateway.NewSearcher(n.index, n.indexer, n.reader)
+	n.finder = gateway.NewSearcher(n.index, n.indexer, n.reader, ins.Production)
 	n.archiver = gateway.NewArchiver(gateway.ArchiverOptions{
 		Index: n.index, Proposer: n.proposer, Journal: n.journal, Indexer: n.indexer, Archive: a,
 		SpoolDir: t.TempDir(), PackBytes: 1 << 20, Logger: log,

@@ -37,8 +37,8 @@ type Rebuilt struct {
 	Deletions int
 }
 
-// Rebuild makes the index anew from the archive's packs and notes and the
-// journal alone. What was deleted does not come back.
+// Rebuild makes the index anew from the archives' objects and the journal
+// alone. What was deleted does not come back.
 func Rebuild(ctx context.Context, o RebuildOptions) (Rebuilt, error) {
 	b := &rebuild{RebuildOptions: o, seen: map[string]bool{}}
 	if err := b.notes(ctx); err != nil {
@@ -56,6 +56,9 @@ func Rebuild(ctx context.Context, o RebuildOptions) (Rebuilt, error) {
 		}
 	}
 	if err := b.restoreOthers(ctx); err != nil {
+		return b.done, err
+	}
+	if err := b.identities(ctx); err != nil {
 		return b.done, err
 	}
 	if err := b.journal(ctx); err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 
+	"github.com/esante-alsace/cigogne/gateway/dmp/ins"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/index"
@@ -21,11 +22,12 @@ type Searcher struct {
 	index   *index.Index
 	indexer *Indexer
 	reader  *Retriever
+	realm   ins.Realm
 }
 
-// NewSearcher returns a Searcher.
-func NewSearcher(x *index.Index, i *Indexer, r *Retriever) *Searcher {
-	return &Searcher{index: x, indexer: i, reader: r}
+// NewSearcher returns a Searcher that knows the national identities of a realm.
+func NewSearcher(x *index.Index, i *Indexer, r *Retriever, realm ins.Realm) *Searcher {
+	return &Searcher{index: x, indexer: i, reader: r, realm: realm}
 }
 
 // Search yields the answers of Find, each as one DICOM JSON object (PS3.18

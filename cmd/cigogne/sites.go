@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/gateway/dmp/ins"
 	"github.com/esante-alsace/cigogne/storage"
 )
 
@@ -21,6 +22,15 @@ import (
 type senders struct {
 	Sites          string `placeholder:"FILE" type:"path" help:"YAML file of the sites that send, each with the issuer of its PatientIDs; see README."`
 	UnknownSenders string `enum:"own,refuse" default:"own" help:"Senders of no site: 'own' takes each for an issuer of its own, 'refuse' takes nothing from them (${default})."`
+	INS            string `name:"ins" enum:"production,test" default:"production" help:"National identities that are taken: 'production' refuses those for tests and demonstrations, 'test' the others (${default})."`
+}
+
+// realm is whose national identities the node deals in.
+func (s *senders) realm() ins.Realm {
+	if s.INS == "test" {
+		return ins.Trial
+	}
+	return ins.Production
 }
 
 // siteEntry is a site in the file.

@@ -41,6 +41,7 @@ type node struct {
 	journal  *journal.Journal
 	archives *archives
 	sites    *gateway.Sites
+	people
 
 	indexer  *gateway.Indexer
 	archiver *gateway.Archiver
@@ -305,13 +306,14 @@ func (n *node) wireUseCases() {
 			Index: n.index, Journal: n.journal, Indexer: n.indexer, Copies: held, Held: n.copying.holder, Logger: n.log,
 		})
 	}
+	n.wirePeople()
 	n.storer = gateway.NewStorer(gateway.StoreOptions{
 		Journal: n.journal, Index: n.index, Indexer: n.indexer, Copies: held, MaxDataSet: int64(c.MaxDataSet), Sites: n.sites, Logger: n.log,
 	})
 	n.reader = gateway.NewRetriever(gateway.RetrieverOptions{
 		Index: n.index, Indexer: n.indexer, Journal: n.journal, Journals: journals, Archive: n.archives.read, Far: n.archives.far,
 	})
-	n.finder = gateway.NewSearcher(n.index, n.indexer, n.reader)
+	n.finder = gateway.NewSearcher(n.index, n.indexer, n.reader, c.realm())
 	n.past = gateway.NewHistorian(n.index, n.indexer, n.reader)
 	n.archiver = gateway.NewArchiver(gateway.ArchiverOptions{
 		Index: n.index, Proposer: n.proposer, Journal: n.journal, Journals: journals, Indexer: n.indexer,
@@ -349,6 +351,7 @@ func (n *node) serve(ctx context.Context) error {
 	defer stop()
 	var back errgroup.Group
 	back.Go(func() error { return n.indexer.Run(stores) })
+	back.Go(func() error { return n.identities.Run(stores) })
 	back.Go(func() error { return n.archiver.Run(stores) })
 	back.Go(func() error { return n.onDuty(stores, n.sweepUploads) })
 	back.Go(func() error { return n.onDuty(stores, n.sweeper.Run) })

@@ -120,6 +120,9 @@ func (c *change) apply(ctx context.Context, b Batch) (Applied, error) {
 			return a, err
 		}
 	}
+	if err := c.identities(ctx, b.Identities); err != nil {
+		return a, err
+	}
 	skip, err := c.advance(ctx, b.Through)
 	if err != nil {
 		return a, err

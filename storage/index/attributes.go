@@ -22,6 +22,8 @@ const (
 	tagPatientID             dicom.Tag = 0x00100020
 	tagIssuerOfPatientID     dicom.Tag = 0x00100021
 	tagIssuerQualifiers      dicom.Tag = 0x00100024
+	tagTypeOfPatientID       dicom.Tag = 0x00100022
+	tagOtherPatientIDs       dicom.Tag = 0x00101002 // OtherPatientIDsSequence
 	tagUniversalEntityID     dicom.Tag = 0x00400032
 	tagUniversalEntityIDType dicom.Tag = 0x00400033
 	tagStudyInstanceUID      dicom.Tag = 0x0020000D
@@ -99,7 +101,7 @@ func attributes() []attribute {
 		{0x00100040, "CS", Study, usual}, // PatientSex
 		{0x00101000, "LO", Study, kept},  // OtherPatientIDs
 		{0x00101001, "PN", Study, kept},  // OtherPatientNames
-		{0x00101002, "SQ", Study, kept},  // OtherPatientIDsSequence
+		{tagOtherPatientIDs, "SQ", Study, kept},
 		{0x00101010, "AS", Study, kept},  // PatientAge
 		{0x00101020, "DS", Study, kept},  // PatientSize
 		{0x00101030, "DS", Study, kept},  // PatientWeight

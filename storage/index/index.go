@@ -191,6 +191,9 @@ func (x *Index) prepareSchema(ctx context.Context) error {
 	case version == 0:
 		return x.change(ctx, schema+schema2)
 	case version == 1:
+		if err := x.nameIssuers(ctx); err != nil {
+			return err
+		}
 		return x.change(ctx, schema2)
 	}
 	return nil

@@ -64,6 +64,7 @@ func TestAgainstTheModel(t *testing.T) {
 			compareCounts(t, x, y, model)
 			compareLying(t, x, model)
 			compareLying(t, y, model)
+			compareIdentities(t, model, indextest.Population{Seed: seed}, x, y)
 			for range 150 {
 				q := randomQuery(rng, seed)
 				want, err := model.Search(q)
@@ -240,6 +241,7 @@ func jsons(all []dicom.DataSet) []string {
 func randomBatches(rng *rand.Rand, seed uint64) []index.Batch {
 	p := indextest.Population{Seed: seed}
 	var batches []index.Batch
+	decisions := 0
 	for n := 0; n < 120; {
 		var b index.Batch
 		for range 1 + rng.IntN(10) {
@@ -265,6 +267,9 @@ func randomBatches(rng *rand.Rand, seed uint64) []index.Batch {
 		}
 		if rng.IntN(4) == 0 { // late instances of before
 			b.Received = append(b.Received, p.Study(rng.IntN(n))...)
+		}
+		if rng.IntN(3) > 0 {
+			b.Identities = randomIdentities(rng, p, &decisions)
 		}
 		batches = append(batches, b)
 		if rng.IntN(5) == 0 {
@@ -348,6 +353,8 @@ func randomQuery(rng *rand.Rand, seed uint64) index.Query {
 		{Path: []dicom.Tag{0x00100020}, Value: first(some.Attributes, 0x00100020)},
 		{Path: []dicom.Tag{0x00100020}, Value: first(some.Attributes, 0x00100020)[:2] + "*"},
 		{Path: []dicom.Tag{0x00100021}, Value: []string{"HUS", "GHR", "unknown:*"}[rng.IntN(3)]},
+		{Path: []dicom.Tag{0x00101002, 0x00100020}, Value: fmt.Sprint("N", rng.IntN(5))},
+		{Path: []dicom.Tag{0x00101002, 0x00100024, 0x00400032}, Value: "1.2.250.1.213.1.4.10"},
 		{Path: []dicom.Tag{0x00080020}, Value: date + "-"},
 		{Path: []dicom.Tag{0x00080020}, Value: "-" + date},
 		{Path: []dicom.Tag{0x00080020}, Value: "20160101-20180101"},

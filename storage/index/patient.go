@@ -13,9 +13,9 @@ import (
 // nobody: every issuer counts from 1.
 type PatientKey struct {
 	// Issuer is storage.Issuer's Key, "" where nobody said who it is.
-	Issuer string `cbor:"1,keyasint,omitempty"`
+	Issuer string `cbor:"1,keyasint,omitempty" json:"issuer"`
 	// PatientID is compared whole, without spaces around it.
-	PatientID string `cbor:"2,keyasint,omitempty"`
+	PatientID string `cbor:"2,keyasint,omitempty" json:"patientID"`
 }
 
 // PatientOf is whose the attributes say that they are.

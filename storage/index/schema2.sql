@@ -125,3 +125,37 @@ CREATE TABLE history (
   steps  BLOB NOT NULL, -- CBOR, of Step
   PRIMARY KEY (study, series)
 ) WITHOUT ROWID;
+
+-- A patient is an identifier of an issuer.
+DROP INDEX study_patient;
+CREATE INDEX study_patient ON study (patient, issuer);
+
+-- What was decided about identities, in the order of applying.
+CREATE TABLE identity_change (
+  id        INTEGER PRIMARY KEY,
+  name      TEXT NOT NULL UNIQUE,
+  issuer    TEXT NOT NULL, -- of the local identity
+  patient   TEXT NOT NULL,
+  authority TEXT NOT NULL, -- of the number
+  number    TEXT NOT NULL,
+  open      INTEGER NOT NULL, -- 1 while a person must decide
+  kept      INTEGER NOT NULL DEFAULT 0, -- 1 when it lies in an archive
+  record    BLOB NOT NULL -- CBOR, IdentityChange
+);
+CREATE INDEX identity_change_local ON identity_change (patient, issuer);
+CREATE INDEX identity_change_number ON identity_change (number, authority);
+CREATE INDEX identity_change_open ON identity_change (id) WHERE open = 1;
+CREATE INDEX identity_change_unkept ON identity_change (id) WHERE kept = 0;
+
+-- The links that stand.
+CREATE TABLE identity_link (
+  patient   TEXT NOT NULL,
+  issuer    TEXT NOT NULL,
+  authority TEXT NOT NULL,
+  number    TEXT NOT NULL,
+  name      TEXT NOT NULL, -- of the authority
+  change    INTEGER NOT NULL, -- that made it
+  PRIMARY KEY (patient, issuer)
+) WITHOUT ROWID;
+CREATE INDEX identity_link_number ON identity_link (number, authority);
+CREATE INDEX identity_link_change ON identity_link (change);

@@ -103,7 +103,9 @@ func (x *Index) candidates(ctx context.Context, m *Matcher, l Level, few, skip i
 }
 
 const (
-	studyColumns  = `s.date, s.uid, s.modalities, s.classes, s.series, s.instances, s.attributes`
+	studyColumns = `s.date, s.uid, s.modalities, s.classes, s.series, s.instances, s.attributes,
+		coalesce(l.authority, ''), coalesce(l.number, ''), coalesce(l.name, '')`
+	linkOfStudy   = ` LEFT JOIN identity_link l ON l.patient = s.patient AND l.issuer = s.issuer `
 	seriesColumns = `, e.uid, e.instances, e.attributes`
 )
 
@@ -122,9 +124,9 @@ func (x *Index) chunkWithin(ctx context.Context, left time.Duration, n *narrow, 
 
 func (x *Index) chunk(ctx context.Context, n *narrow, l Level, after cursor, limit, skip int) ([]found, error) {
 	inner, args := n.ids(l, after, limit, skip)
-	query := `SELECT ` + studyColumns + ` FROM study s WHERE s.id IN (` + inner + `) ORDER BY s.date DESC, s.uid`
+	query := `SELECT ` + studyColumns + ` FROM study s` + linkOfStudy + `WHERE s.id IN (` + inner + `) ORDER BY s.date DESC, s.uid`
 	if l > Study {
-		query = `SELECT ` + studyColumns + seriesColumns + ` FROM series e CROSS JOIN study s ON s.id = e.study
+		query = `SELECT ` + studyColumns + seriesColumns + ` FROM series e CROSS JOIN study s ON s.id = e.study` + linkOfStudy + `
 			WHERE e.id IN (` + inner + `) ORDER BY s.date DESC, s.uid, e.uid`
 	}
 	out := make([]found, 0, min(limit, 256))
@@ -148,7 +150,8 @@ func (x *Index) scan(rows *sql.Rows, l Level, last *studyRow) (found, error) {
 	var modalities, classes string
 	var seriesCount, instances int64
 	var blob, seriesBlob sql.RawBytes
-	to := []any{&f.date, &f.study, &modalities, &classes, &seriesCount, &instances, &blob}
+	var link nationalLink
+	to := []any{&f.date, &f.study, &modalities, &classes, &seriesCount, &instances, &blob, &link.authority, &link.number, &link.name}
 	if l > Study {
 		to = append(to, &f.series, &f.instances, &seriesBlob)
 	}
@@ -167,7 +170,7 @@ func (x *Index) scan(rows *sql.Rows, l Level, last *studyRow) (found, error) {
 			element(tagStudyInstanceUID, "UI", f.study),
 			element(tagSeriesInStudy, "IS", strconv.FormatInt(seriesCount, 10)),
 			element(tagInstancesInStudy, "IS", strconv.FormatInt(instances, 10)),
-		}, own)
+		}, link.over(own))
 	}
 	f.attributes = last.attributes
 	if l == Study {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // statements are those of applying, prepared once.
@@ -29,8 +30,12 @@ type statements struct {
 	putCopy, hasCopy, packInstances     *sql.Stmt
 	deletedPack                         *sql.Stmt
 
-	lastEvent, putEvent, dropEvents *sql.Stmt
-	history, putHistory             *sql.Stmt
+	lastEvent, putEvent, dropEvents          *sql.Stmt
+	history, putHistory                      *sql.Stmt
+	hasIdentity, lastOfIdentity, putIdentity *sql.Stmt
+	nextIdentity                             *sql.Stmt
+	settleIdentity, keepIdentity             *sql.Stmt
+	putLink, dropLink                        *sql.Stmt
 
 	owner, putOwner, retireOthers    *sql.Stmt
 	anyLeaving                       *sql.Stmt
@@ -64,9 +69,23 @@ func (s *statements) ofJournals() []prepared {
 	}
 }
 
+func (s *statements) ofIdentities() []prepared {
+	return []prepared{
+		{&s.hasIdentity, `SELECT EXISTS (SELECT 1 FROM identity_change WHERE name = ?)`},
+		{&s.lastOfIdentity, lastOfIdentity},
+		{&s.nextIdentity, `SELECT max(coalesce((SELECT max(id) FROM identity_change), 0) + 1, ?)`},
+		{&s.putIdentity, `INSERT INTO identity_change (id, name, issuer, patient, authority, number, open, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`},
+		{&s.settleIdentity, `UPDATE identity_change SET open = 0 WHERE name = ?`},
+		{&s.keepIdentity, `UPDATE identity_change SET kept = 1 WHERE name = ?`},
+		{&s.putLink, `INSERT INTO identity_link VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+			ON CONFLICT DO UPDATE SET authority = ?3, number = ?4, name = ?5, change = ?6`},
+		{&s.dropLink, `DELETE FROM identity_link WHERE patient = ? AND issuer = ?`},
+	}
+}
+
 func prepare(ctx context.Context, c *sql.Conn) (*statements, error) {
 	s := &statements{}
-	for _, p := range append(append(s.ofJournals(), s.ofEvents()...), []prepared{
+	for _, p := range slices.Concat(s.ofJournals(), s.ofEvents(), s.ofIdentities(), []prepared{
 		{&s.watermark, `SELECT segment, position FROM journal WHERE name = ?`},
 		{&s.setWatermark, `INSERT INTO journal VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET segment = ?2, position = ?3`},
 		{&s.passLog, `UPDATE raft SET applied = ?`},
@@ -112,7 +131,7 @@ func prepare(ctx context.Context, c *sql.Conn) (*statements, error) {
 		{&s.deletedPack, `SELECT EXISTS (SELECT 1 FROM deleted_pack WHERE name = ?)`},
 		{&s.putCopy, `INSERT INTO copy VALUES (?1, ?2, ?3, ?4, ?5, ?6)
 			ON CONFLICT DO UPDATE SET crc32c = ?5 WHERE crc32c = 0`},
-	}...) {
+	}) {
 		stmt, err := c.PrepareContext(ctx, p.sql) //nolint:sqlclosecheck // close closes all
 		if err != nil {
 			_ = s.close() // the first error is the one to tell
@@ -131,3 +150,8 @@ func (s *statements) close() error {
 	}
 	return errors.Join(errs...)
 }
+
+// lastOfIdentity is the last change of a local identity or of a number.
+const lastOfIdentity = `SELECT max(
+	coalesce((SELECT max(id) FROM identity_change WHERE patient = ?1 AND issuer = ?2), 0),
+	coalesce((SELECT max(id) FROM identity_change WHERE number = ?3 AND authority = ?4), 0))`

@@ -47,6 +47,8 @@ type Batch struct {
 	// deleted.
 	Deletions   []Deletion   `cbor:"7,keyasint,omitempty"`
 	Protections []Protection `cbor:"8,keyasint,omitempty"`
+	// Identities tells which identifiers are one person's; nil for nothing new.
+	Identities *Identities `cbor:"9,keyasint,omitempty"`
 	// Stamp is who proposed it, and when. What a batch without one does is in
 	// no feed.
 	Stamp *Stamp `cbor:"13,keyasint,omitempty"`

@@ -28,6 +28,7 @@ type Model struct {
 	deleted   map[string][]*index.Instance // by deletion, as long as it can be undone
 	left      map[string]*index.Instance   // where those lay that were never archived, as at has it
 	leftOf    map[string]storage.Issuer    // by deletion, the issuer of its study
+	people    identities
 }
 
 // NewModel is an empty Model.
@@ -36,11 +37,13 @@ func NewModel() *Model {
 		watermark: map[index.JournalID]index.Position{}, at: map[string]*index.Instance{},
 		plans: map[string]index.Plan{}, owner: map[index.JournalID]string{}, retired: map[index.JournalID]bool{},
 		issuers: map[string]storage.Issuer{},
-		deleted: map[string][]*index.Instance{}, left: map[string]*index.Instance{}, leftOf: map[string]storage.Issuer{}}
+		deleted: map[string][]*index.Instance{}, left: map[string]*index.Instance{}, leftOf: map[string]storage.Issuer{},
+		people: identities{links: map[index.PatientKey]index.IdentityChange{}, open: map[string]bool{}}}
 }
 
 // Receive applies the received instances of a batch, and tells what they are.
 func (m *Model) Receive(b index.Batch) []index.Outcome {
+	m.people.apply(b.Identities)
 	for _, j := range b.Journals {
 		m.change(j)
 	}
@@ -230,7 +233,7 @@ func (m *Model) Search(q index.Query) ([]dicom.DataSet, error) {
 				if is := m.issuers[in[0].Key.StudyInstanceUID]; is.Name != "" {
 					ds = ds.With(text(0x00100021, "LO", is.Name))
 				}
-				all = append(all, ds)
+				all = append(all, m.identified(ds))
 			}
 		}
 	}
