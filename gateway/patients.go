@@ -149,7 +149,7 @@ func checkLocal(local *index.PatientKey, by string) error {
 	return nil
 }
 
-const mostKey = 256
+const mostKey = 512
 
 func clipped(s string) string {
 	const most = 900

@@ -16,6 +16,7 @@ import (
 
 	"github.com/esante-alsace/cigogne/gateway/access"
 	"github.com/esante-alsace/cigogne/gateway/custody"
+	"github.com/esante-alsace/cigogne/gateway/dmp"
 	"github.com/esante-alsace/cigogne/gateway/rpc"
 	"github.com/esante-alsace/cigogne/gateway/web"
 )
@@ -48,6 +49,7 @@ func (n *node) handler(dicomweb http.Handler) http.Handler {
 	mux.HandleFunc("GET /readyz", n.readyz)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{}))
 	mux.Handle(custodyRoot+"/", n.custody())
+	mux.Handle(identitiesRoot+"/", http.StripPrefix(identitiesRoot, dmp.New(n.patients, n.log)))
 	mux.Handle("/", web.Handler())
 	api, guarded := compressAPI(n.rpc), access.Guard(n.keeper, operation, mux)
 	return identify(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -134,6 +136,9 @@ func identify(next http.Handler) http.Handler {
 func operation(r *http.Request) access.Operation {
 	if path, ok := strings.CutPrefix(r.URL.EscapedPath(), custodyRoot); ok && strings.HasPrefix(path, "/") {
 		return custody.Operation(r, path)
+	}
+	if strings.HasPrefix(r.URL.Path, identitiesRoot+"/") {
+		return dmp.Operation(r)
 	}
 	resource, ok := strings.CutPrefix(r.URL.Path, "/dicom-web/")
 	switch {

@@ -23,6 +23,7 @@ func allowed() map[string][]string {
 		"cmd/cigogne/pusher":          {"storage", "storage/dicom", "gateway/dicomweb", "cmd/cigogne/client", "cmd/cigogne/progress"},
 		"gateway":                     {"storage/...", "gateway/dmp/ins"},
 		"gateway/access":              {"storage"},
+		"gateway/dmp":                 {"gateway", "gateway/access", "gateway/dmp/ins", "storage", "storage/dicom", "storage/index"},
 		"gateway/dmp/ins":             {"storage"},
 		"gateway/dimse":               {"gateway", "gateway/access", "gateway/dimse/...", "storage", "storage/dicom"},
 		"gateway/dimse/pdu":           {"storage"},

@@ -31,7 +31,9 @@ const (
 	// and changes for how long studies are kept.
 	Hold    Operation = "hold"
 	Release Operation = "release"
-	// Oversee looks at deletions, holds and retention.
+	// Identify says whose an identity is, and settles what is in doubt.
+	Identify Operation = "identify"
+	// Oversee looks at deletions, holds and retention, and at identities.
 	Oversee Operation = "oversee"
 )
 
