@@ -33,6 +33,8 @@ const (
 	Release Operation = "release"
 	// Identify says whose an identity is, and settles what is in doubt.
 	Identify Operation = "identify"
+	// Operate changes how nodes work together: drains one, moves the lead.
+	Operate Operation = "operate"
 	// Oversee looks at deletions, holds and retention, and at identities.
 	Oversee Operation = "oversee"
 )

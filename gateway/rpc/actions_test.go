@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -17,7 +18,7 @@ func TestActions(t *testing.T) {
 		}
 		err := a.when
 		if err == nil {
-			err = fmt.Errorf("something")
+			err = errors.New("something")
 		}
 		for language, want := range map[string]string{"en": a.en, "fr": a.fr, "de": a.de, "xx": a.en, "": a.en} {
 			if got := action(a.check, fmt.Errorf("wrapped: %w", err), language); got != want {

@@ -16,6 +16,12 @@ type Node interface {
 	// Checks are made anew, or are some seconds old.
 	Checks(ctx context.Context) []Check
 	Status(ctx context.Context) (*pb.NodeStatus, error)
+	// Nodes describes those of the cluster.
+	Nodes(ctx context.Context) ([]*pb.Node, error)
+	// Drain lets a node take nothing new, or again.
+	Drain(ctx context.Context, node string, on bool) error
+	// TransferLeadership makes another node lead: the one named, or any.
+	TransferLeadership(ctx context.Context, node string) error
 	// Archives describes them in the order of preference.
 	Archives(ctx context.Context) []*pb.Archive
 }
@@ -32,6 +38,31 @@ type Check struct {
 type nodes struct {
 	pb.UnimplementedNodesServer
 	node Node
+}
+
+// List implements pb.NodesServer.
+func (n *nodes) List(ctx context.Context, _ *pb.NodesListRequest) (*pb.NodesListResponse, error) {
+	all, err := n.node.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.NodesListResponse{Nodes: all}, nil
+}
+
+// Drain implements pb.NodesServer.
+func (n *nodes) Drain(ctx context.Context, req *pb.NodesDrainRequest) (*pb.NodesDrainResponse, error) {
+	if err := n.node.Drain(ctx, req.NodeId, !req.End); err != nil {
+		return nil, err
+	}
+	return &pb.NodesDrainResponse{}, nil
+}
+
+// TransferLeadership implements pb.NodesServer.
+func (n *nodes) TransferLeadership(ctx context.Context, req *pb.NodesTransferLeadershipRequest) (*pb.NodesTransferLeadershipResponse, error) {
+	if err := n.node.TransferLeadership(ctx, req.NodeId); err != nil {
+		return nil, err
+	}
+	return &pb.NodesTransferLeadershipResponse{}, nil
 }
 
 // Health implements pb.NodesServer.

@@ -134,6 +134,8 @@ func operations() map[string]access.Operation {
 		pb.Studies_Timeline_FullMethodName:         access.Search,
 		pb.Studies_InstanceTimeline_FullMethodName: access.Search,
 		pb.Studies_Retrieve_FullMethodName:         access.Retrieve,
+		pb.Nodes_Drain_FullMethodName:              access.Operate,
+		pb.Nodes_TransferLeadership_FullMethodName: access.Operate,
 		pb.Custody_Delete_FullMethodName:           access.Delete,
 		pb.Custody_Undo_FullMethodName:             access.Undelete,
 		pb.Custody_Hold_FullMethodName:             access.Hold,

@@ -73,6 +73,398 @@ func (CheckState) EnumDescriptor() ([]byte, []int) {
 	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{0}
 }
 
+type NodesListRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodesListRequest) Reset() {
+	*x = NodesListRequest{}
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodesListRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodesListRequest) ProtoMessage() {}
+
+func (x *NodesListRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodesListRequest.ProtoReflect.Descriptor instead.
+func (*NodesListRequest) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{0}
+}
+
+type NodesListResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of their ids.
+	Nodes         []*Node `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodesListResponse) Reset() {
+	*x = NodesListResponse{}
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodesListResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodesListResponse) ProtoMessage() {}
+
+func (x *NodesListResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodesListResponse.ProtoReflect.Descriptor instead.
+func (*NodesListResponse) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *NodesListResponse) GetNodes() []*Node {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+type NodesDrainRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	NodeId string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// It takes again.
+	End           bool `protobuf:"varint,2,opt,name=end,proto3" json:"end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodesDrainRequest) Reset() {
+	*x = NodesDrainRequest{}
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodesDrainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodesDrainRequest) ProtoMessage() {}
+
+func (x *NodesDrainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodesDrainRequest.ProtoReflect.Descriptor instead.
+func (*NodesDrainRequest) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *NodesDrainRequest) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *NodesDrainRequest) GetEnd() bool {
+	if x != nil {
+		return x.End
+	}
+	return false
+}
+
+type NodesDrainResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodesDrainResponse) Reset() {
+	*x = NodesDrainResponse{}
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodesDrainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodesDrainResponse) ProtoMessage() {}
+
+func (x *NodesDrainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodesDrainResponse.ProtoReflect.Descriptor instead.
+func (*NodesDrainResponse) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{3}
+}
+
+type NodesTransferLeadershipRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node that is to lead; any other when it is empty.
+	NodeId        string `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodesTransferLeadershipRequest) Reset() {
+	*x = NodesTransferLeadershipRequest{}
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodesTransferLeadershipRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodesTransferLeadershipRequest) ProtoMessage() {}
+
+func (x *NodesTransferLeadershipRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodesTransferLeadershipRequest.ProtoReflect.Descriptor instead.
+func (*NodesTransferLeadershipRequest) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *NodesTransferLeadershipRequest) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+type NodesTransferLeadershipResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodesTransferLeadershipResponse) Reset() {
+	*x = NodesTransferLeadershipResponse{}
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodesTransferLeadershipResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodesTransferLeadershipResponse) ProtoMessage() {}
+
+func (x *NodesTransferLeadershipResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodesTransferLeadershipResponse.ProtoReflect.Descriptor instead.
+func (*NodesTransferLeadershipResponse) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{5}
+}
+
+// Node is a node of a cluster, as the node that is asked sees it.
+type Node struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	NodeId string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// Where the other nodes reach it.
+	Address string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// It answered.
+	Reachable bool `protobuf:"varint,3,opt,name=reachable,proto3" json:"reachable,omitempty"`
+	// Why it did not, or why its index does not take what the cluster decides.
+	Why   string `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
+	Leads bool   `protobuf:"varint,5,opt,name=leads,proto3" json:"leads,omitempty"`
+	// The node of which it believes that it leads.
+	Leader string `protobuf:"bytes,6,opt,name=leader,proto3" json:"leader,omitempty"`
+	Term   uint64 `protobuf:"varint,7,opt,name=term,proto3" json:"term,omitempty"`
+	// The last entry of the log that it knows to be committed, and the last that
+	// its index has. What lies between is its lag.
+	Committed uint64 `protobuf:"varint,8,opt,name=committed,proto3" json:"committed,omitempty"`
+	Applied   uint64 `protobuf:"varint,9,opt,name=applied,proto3" json:"applied,omitempty"`
+	// How long ago it heard of the leader.
+	SecondsSinceLeader float64 `protobuf:"fixed64,10,opt,name=seconds_since_leader,json=secondsSinceLeader,proto3" json:"seconds_since_leader,omitempty"`
+	Draining           bool    `protobuf:"varint,11,opt,name=draining,proto3" json:"draining,omitempty"`
+	// It has caught up, and counts.
+	Voter         bool `protobuf:"varint,12,opt,name=voter,proto3" json:"voter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Node) Reset() {
+	*x = Node{}
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Node) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Node) ProtoMessage() {}
+
+func (x *Node) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Node.ProtoReflect.Descriptor instead.
+func (*Node) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Node) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *Node) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Node) GetReachable() bool {
+	if x != nil {
+		return x.Reachable
+	}
+	return false
+}
+
+func (x *Node) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *Node) GetLeads() bool {
+	if x != nil {
+		return x.Leads
+	}
+	return false
+}
+
+func (x *Node) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *Node) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *Node) GetCommitted() uint64 {
+	if x != nil {
+		return x.Committed
+	}
+	return 0
+}
+
+func (x *Node) GetApplied() uint64 {
+	if x != nil {
+		return x.Applied
+	}
+	return 0
+}
+
+func (x *Node) GetSecondsSinceLeader() float64 {
+	if x != nil {
+		return x.SecondsSinceLeader
+	}
+	return 0
+}
+
+func (x *Node) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
+func (x *Node) GetVoter() bool {
+	if x != nil {
+		return x.Voter
+	}
+	return false
+}
+
 type NodesHealthRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The language of Check.action: "en", "fr" or "de"; another one is English.
@@ -83,7 +475,7 @@ type NodesHealthRequest struct {
 
 func (x *NodesHealthRequest) Reset() {
 	*x = NodesHealthRequest{}
-	mi := &file_cigogne_v1_nodes_proto_msgTypes[0]
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -95,7 +487,7 @@ func (x *NodesHealthRequest) String() string {
 func (*NodesHealthRequest) ProtoMessage() {}
 
 func (x *NodesHealthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_nodes_proto_msgTypes[0]
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -108,7 +500,7 @@ func (x *NodesHealthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesHealthRequest.ProtoReflect.Descriptor instead.
 func (*NodesHealthRequest) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{0}
+	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *NodesHealthRequest) GetLanguage() string {
@@ -129,7 +521,7 @@ type NodesHealthResponse struct {
 
 func (x *NodesHealthResponse) Reset() {
 	*x = NodesHealthResponse{}
-	mi := &file_cigogne_v1_nodes_proto_msgTypes[1]
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -141,7 +533,7 @@ func (x *NodesHealthResponse) String() string {
 func (*NodesHealthResponse) ProtoMessage() {}
 
 func (x *NodesHealthResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_nodes_proto_msgTypes[1]
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -154,7 +546,7 @@ func (x *NodesHealthResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesHealthResponse.ProtoReflect.Descriptor instead.
 func (*NodesHealthResponse) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{1}
+	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *NodesHealthResponse) GetReady() bool {
@@ -191,7 +583,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_cigogne_v1_nodes_proto_msgTypes[2]
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -203,7 +595,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_nodes_proto_msgTypes[2]
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -216,7 +608,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{2}
+	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Check) GetName() string {
@@ -269,7 +661,7 @@ type NodesStatusRequest struct {
 
 func (x *NodesStatusRequest) Reset() {
 	*x = NodesStatusRequest{}
-	mi := &file_cigogne_v1_nodes_proto_msgTypes[3]
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -281,7 +673,7 @@ func (x *NodesStatusRequest) String() string {
 func (*NodesStatusRequest) ProtoMessage() {}
 
 func (x *NodesStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_nodes_proto_msgTypes[3]
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -294,7 +686,7 @@ func (x *NodesStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesStatusRequest.ProtoReflect.Descriptor instead.
 func (*NodesStatusRequest) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{3}
+	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{10}
 }
 
 type NodesStatusResponse struct {
@@ -306,7 +698,7 @@ type NodesStatusResponse struct {
 
 func (x *NodesStatusResponse) Reset() {
 	*x = NodesStatusResponse{}
-	mi := &file_cigogne_v1_nodes_proto_msgTypes[4]
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -318,7 +710,7 @@ func (x *NodesStatusResponse) String() string {
 func (*NodesStatusResponse) ProtoMessage() {}
 
 func (x *NodesStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_nodes_proto_msgTypes[4]
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -331,7 +723,7 @@ func (x *NodesStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesStatusResponse.ProtoReflect.Descriptor instead.
 func (*NodesStatusResponse) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{4}
+	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *NodesStatusResponse) GetNode() *NodeStatus {
@@ -357,7 +749,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_cigogne_v1_nodes_proto_msgTypes[5]
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -369,7 +761,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_nodes_proto_msgTypes[5]
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -382,7 +774,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{5}
+	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *NodeStatus) GetName() string {
@@ -439,7 +831,7 @@ type DiskStatus struct {
 
 func (x *DiskStatus) Reset() {
 	*x = DiskStatus{}
-	mi := &file_cigogne_v1_nodes_proto_msgTypes[6]
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -451,7 +843,7 @@ func (x *DiskStatus) String() string {
 func (*DiskStatus) ProtoMessage() {}
 
 func (x *DiskStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_nodes_proto_msgTypes[6]
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -464,7 +856,7 @@ func (x *DiskStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskStatus.ProtoReflect.Descriptor instead.
 func (*DiskStatus) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{6}
+	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DiskStatus) GetSize() int64 {
@@ -495,7 +887,7 @@ type JournalStatus struct {
 
 func (x *JournalStatus) Reset() {
 	*x = JournalStatus{}
-	mi := &file_cigogne_v1_nodes_proto_msgTypes[7]
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -507,7 +899,7 @@ func (x *JournalStatus) String() string {
 func (*JournalStatus) ProtoMessage() {}
 
 func (x *JournalStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_nodes_proto_msgTypes[7]
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -520,7 +912,7 @@ func (x *JournalStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalStatus.ProtoReflect.Descriptor instead.
 func (*JournalStatus) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{7}
+	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *JournalStatus) GetJournalId() string {
@@ -573,7 +965,7 @@ type IndexStatus struct {
 
 func (x *IndexStatus) Reset() {
 	*x = IndexStatus{}
-	mi := &file_cigogne_v1_nodes_proto_msgTypes[8]
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -585,7 +977,7 @@ func (x *IndexStatus) String() string {
 func (*IndexStatus) ProtoMessage() {}
 
 func (x *IndexStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_nodes_proto_msgTypes[8]
+	mi := &file_cigogne_v1_nodes_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -598,7 +990,7 @@ func (x *IndexStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IndexStatus.ProtoReflect.Descriptor instead.
 func (*IndexStatus) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{8}
+	return file_cigogne_v1_nodes_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *IndexStatus) GetStudies() int64 {
@@ -669,7 +1061,31 @@ var File_cigogne_v1_nodes_proto protoreflect.FileDescriptor
 const file_cigogne_v1_nodes_proto_rawDesc = "" +
 	"\n" +
 	"\x16cigogne/v1/nodes.proto\x12\n" +
-	"cigogne.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"0\n" +
+	"cigogne.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
+	"\x10NodesListRequest\";\n" +
+	"\x11NodesListResponse\x12&\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x10.cigogne.v1.NodeR\x05nodes\">\n" +
+	"\x11NodesDrainRequest\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x10\n" +
+	"\x03end\x18\x02 \x01(\bR\x03end\"\x14\n" +
+	"\x12NodesDrainResponse\"9\n" +
+	"\x1eNodesTransferLeadershipRequest\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\"!\n" +
+	"\x1fNodesTransferLeadershipResponse\"\xc7\x02\n" +
+	"\x04Node\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1c\n" +
+	"\treachable\x18\x03 \x01(\bR\treachable\x12\x10\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\x12\x14\n" +
+	"\x05leads\x18\x05 \x01(\bR\x05leads\x12\x16\n" +
+	"\x06leader\x18\x06 \x01(\tR\x06leader\x12\x12\n" +
+	"\x04term\x18\a \x01(\x04R\x04term\x12\x1c\n" +
+	"\tcommitted\x18\b \x01(\x04R\tcommitted\x12\x18\n" +
+	"\aapplied\x18\t \x01(\x04R\aapplied\x120\n" +
+	"\x14seconds_since_leader\x18\n" +
+	" \x01(\x01R\x12secondsSinceLeader\x12\x1a\n" +
+	"\bdraining\x18\v \x01(\bR\bdraining\x12\x14\n" +
+	"\x05voter\x18\f \x01(\bR\x05voter\"0\n" +
 	"\x12NodesHealthRequest\x12\x1a\n" +
 	"\blanguage\x18\x01 \x01(\tR\blanguage\"V\n" +
 	"\x13NodesHealthResponse\x12\x14\n" +
@@ -718,8 +1134,11 @@ const file_cigogne_v1_nodes_proto_rawDesc = "" +
 	"CheckState\x12\x1b\n" +
 	"\x17CHECK_STATE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10CHECK_STATE_WELL\x10\x01\x12\x17\n" +
-	"\x13CHECK_STATE_FAILING\x10\x022\xc3\x01\n" +
-	"\x05Nodes\x12]\n" +
+	"\x13CHECK_STATE_FAILING\x10\x022\xa2\x04\n" +
+	"\x05Nodes\x12V\n" +
+	"\x04List\x12\x1c.cigogne.v1.NodesListRequest\x1a\x1d.cigogne.v1.NodesListResponse\"\x11\x82\xd3\xe4\x93\x02\v\x12\t/v1/nodes\x12l\n" +
+	"\x05Drain\x12\x1d.cigogne.v1.NodesDrainRequest\x1a\x1e.cigogne.v1.NodesDrainResponse\"$\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/v1/nodes/{node_id}:drain\x12\x96\x01\n" +
+	"\x12TransferLeadership\x12*.cigogne.v1.NodesTransferLeadershipRequest\x1a+.cigogne.v1.NodesTransferLeadershipResponse\"'\x82\xd3\xe4\x93\x02!:\x01*\"\x1c/v1/nodes:transferLeadership\x12]\n" +
 	"\x06Health\x12\x1e.cigogne.v1.NodesHealthRequest\x1a\x1f.cigogne.v1.NodesHealthResponse\"\x12\x82\xd3\xe4\x93\x02\f\x12\n" +
 	"/v1/health\x12[\n" +
 	"\x06Status\x12\x1e.cigogne.v1.NodesStatusRequest\x1a\x1f.cigogne.v1.NodesStatusResponse\"\x10\x82\xd3\xe4\x93\x02\n" +
@@ -738,38 +1157,52 @@ func file_cigogne_v1_nodes_proto_rawDescGZIP() []byte {
 }
 
 var file_cigogne_v1_nodes_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cigogne_v1_nodes_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_cigogne_v1_nodes_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_cigogne_v1_nodes_proto_goTypes = []any{
-	(CheckState)(0),               // 0: cigogne.v1.CheckState
-	(*NodesHealthRequest)(nil),    // 1: cigogne.v1.NodesHealthRequest
-	(*NodesHealthResponse)(nil),   // 2: cigogne.v1.NodesHealthResponse
-	(*Check)(nil),                 // 3: cigogne.v1.Check
-	(*NodesStatusRequest)(nil),    // 4: cigogne.v1.NodesStatusRequest
-	(*NodesStatusResponse)(nil),   // 5: cigogne.v1.NodesStatusResponse
-	(*NodeStatus)(nil),            // 6: cigogne.v1.NodeStatus
-	(*DiskStatus)(nil),            // 7: cigogne.v1.DiskStatus
-	(*JournalStatus)(nil),         // 8: cigogne.v1.JournalStatus
-	(*IndexStatus)(nil),           // 9: cigogne.v1.IndexStatus
-	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(CheckState)(0),                         // 0: cigogne.v1.CheckState
+	(*NodesListRequest)(nil),                // 1: cigogne.v1.NodesListRequest
+	(*NodesListResponse)(nil),               // 2: cigogne.v1.NodesListResponse
+	(*NodesDrainRequest)(nil),               // 3: cigogne.v1.NodesDrainRequest
+	(*NodesDrainResponse)(nil),              // 4: cigogne.v1.NodesDrainResponse
+	(*NodesTransferLeadershipRequest)(nil),  // 5: cigogne.v1.NodesTransferLeadershipRequest
+	(*NodesTransferLeadershipResponse)(nil), // 6: cigogne.v1.NodesTransferLeadershipResponse
+	(*Node)(nil),                            // 7: cigogne.v1.Node
+	(*NodesHealthRequest)(nil),              // 8: cigogne.v1.NodesHealthRequest
+	(*NodesHealthResponse)(nil),             // 9: cigogne.v1.NodesHealthResponse
+	(*Check)(nil),                           // 10: cigogne.v1.Check
+	(*NodesStatusRequest)(nil),              // 11: cigogne.v1.NodesStatusRequest
+	(*NodesStatusResponse)(nil),             // 12: cigogne.v1.NodesStatusResponse
+	(*NodeStatus)(nil),                      // 13: cigogne.v1.NodeStatus
+	(*DiskStatus)(nil),                      // 14: cigogne.v1.DiskStatus
+	(*JournalStatus)(nil),                   // 15: cigogne.v1.JournalStatus
+	(*IndexStatus)(nil),                     // 16: cigogne.v1.IndexStatus
+	(*timestamppb.Timestamp)(nil),           // 17: google.protobuf.Timestamp
 }
 var file_cigogne_v1_nodes_proto_depIdxs = []int32{
-	3,  // 0: cigogne.v1.NodesHealthResponse.checks:type_name -> cigogne.v1.Check
-	0,  // 1: cigogne.v1.Check.state:type_name -> cigogne.v1.CheckState
-	10, // 2: cigogne.v1.Check.since:type_name -> google.protobuf.Timestamp
-	6,  // 3: cigogne.v1.NodesStatusResponse.node:type_name -> cigogne.v1.NodeStatus
-	10, // 4: cigogne.v1.NodeStatus.started:type_name -> google.protobuf.Timestamp
-	7,  // 5: cigogne.v1.NodeStatus.disk:type_name -> cigogne.v1.DiskStatus
-	8,  // 6: cigogne.v1.NodeStatus.journal:type_name -> cigogne.v1.JournalStatus
-	9,  // 7: cigogne.v1.NodeStatus.index:type_name -> cigogne.v1.IndexStatus
-	1,  // 8: cigogne.v1.Nodes.Health:input_type -> cigogne.v1.NodesHealthRequest
-	4,  // 9: cigogne.v1.Nodes.Status:input_type -> cigogne.v1.NodesStatusRequest
-	2,  // 10: cigogne.v1.Nodes.Health:output_type -> cigogne.v1.NodesHealthResponse
-	5,  // 11: cigogne.v1.Nodes.Status:output_type -> cigogne.v1.NodesStatusResponse
-	10, // [10:12] is the sub-list for method output_type
-	8,  // [8:10] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	7,  // 0: cigogne.v1.NodesListResponse.nodes:type_name -> cigogne.v1.Node
+	10, // 1: cigogne.v1.NodesHealthResponse.checks:type_name -> cigogne.v1.Check
+	0,  // 2: cigogne.v1.Check.state:type_name -> cigogne.v1.CheckState
+	17, // 3: cigogne.v1.Check.since:type_name -> google.protobuf.Timestamp
+	13, // 4: cigogne.v1.NodesStatusResponse.node:type_name -> cigogne.v1.NodeStatus
+	17, // 5: cigogne.v1.NodeStatus.started:type_name -> google.protobuf.Timestamp
+	14, // 6: cigogne.v1.NodeStatus.disk:type_name -> cigogne.v1.DiskStatus
+	15, // 7: cigogne.v1.NodeStatus.journal:type_name -> cigogne.v1.JournalStatus
+	16, // 8: cigogne.v1.NodeStatus.index:type_name -> cigogne.v1.IndexStatus
+	1,  // 9: cigogne.v1.Nodes.List:input_type -> cigogne.v1.NodesListRequest
+	3,  // 10: cigogne.v1.Nodes.Drain:input_type -> cigogne.v1.NodesDrainRequest
+	5,  // 11: cigogne.v1.Nodes.TransferLeadership:input_type -> cigogne.v1.NodesTransferLeadershipRequest
+	8,  // 12: cigogne.v1.Nodes.Health:input_type -> cigogne.v1.NodesHealthRequest
+	11, // 13: cigogne.v1.Nodes.Status:input_type -> cigogne.v1.NodesStatusRequest
+	2,  // 14: cigogne.v1.Nodes.List:output_type -> cigogne.v1.NodesListResponse
+	4,  // 15: cigogne.v1.Nodes.Drain:output_type -> cigogne.v1.NodesDrainResponse
+	6,  // 16: cigogne.v1.Nodes.TransferLeadership:output_type -> cigogne.v1.NodesTransferLeadershipResponse
+	9,  // 17: cigogne.v1.Nodes.Health:output_type -> cigogne.v1.NodesHealthResponse
+	12, // 18: cigogne.v1.Nodes.Status:output_type -> cigogne.v1.NodesStatusResponse
+	14, // [14:19] is the sub-list for method output_type
+	9,  // [9:14] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_cigogne_v1_nodes_proto_init() }
@@ -783,7 +1216,7 @@ func file_cigogne_v1_nodes_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cigogne_v1_nodes_proto_rawDesc), len(file_cigogne_v1_nodes_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

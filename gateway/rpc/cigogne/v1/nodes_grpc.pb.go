@@ -19,16 +19,27 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Nodes_Health_FullMethodName = "/cigogne.v1.Nodes/Health"
-	Nodes_Status_FullMethodName = "/cigogne.v1.Nodes/Status"
+	Nodes_List_FullMethodName               = "/cigogne.v1.Nodes/List"
+	Nodes_Drain_FullMethodName              = "/cigogne.v1.Nodes/Drain"
+	Nodes_TransferLeadership_FullMethodName = "/cigogne.v1.Nodes/TransferLeadership"
+	Nodes_Health_FullMethodName             = "/cigogne.v1.Nodes/Health"
+	Nodes_Status_FullMethodName             = "/cigogne.v1.Nodes/Status"
 )
 
 // NodesClient is the client API for Nodes service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Nodes tells how the node that is asked fares.
+// Nodes tells how the node that is asked fares, and how the others of its
+// cluster do.
 type NodesClient interface {
+	// List describes all nodes of the cluster, as far as they answer the one that
+	// is asked within a second. A node that stands alone lists itself.
+	List(ctx context.Context, in *NodesListRequest, opts ...grpc.CallOption) (*NodesListResponse, error)
+	// Drain lets a node take nothing new, and hand the lead over; or take again.
+	Drain(ctx context.Context, in *NodesDrainRequest, opts ...grpc.CallOption) (*NodesDrainResponse, error)
+	// TransferLeadership makes another node lead.
+	TransferLeadership(ctx context.Context, in *NodesTransferLeadershipRequest, opts ...grpc.CallOption) (*NodesTransferLeadershipResponse, error)
 	// Health lists what was checked, with what to do where something is not
 	// well. It answers also when nothing is.
 	Health(ctx context.Context, in *NodesHealthRequest, opts ...grpc.CallOption) (*NodesHealthResponse, error)
@@ -42,6 +53,36 @@ type nodesClient struct {
 
 func NewNodesClient(cc grpc.ClientConnInterface) NodesClient {
 	return &nodesClient{cc}
+}
+
+func (c *nodesClient) List(ctx context.Context, in *NodesListRequest, opts ...grpc.CallOption) (*NodesListResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NodesListResponse)
+	err := c.cc.Invoke(ctx, Nodes_List_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodesClient) Drain(ctx context.Context, in *NodesDrainRequest, opts ...grpc.CallOption) (*NodesDrainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NodesDrainResponse)
+	err := c.cc.Invoke(ctx, Nodes_Drain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodesClient) TransferLeadership(ctx context.Context, in *NodesTransferLeadershipRequest, opts ...grpc.CallOption) (*NodesTransferLeadershipResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NodesTransferLeadershipResponse)
+	err := c.cc.Invoke(ctx, Nodes_TransferLeadership_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (c *nodesClient) Health(ctx context.Context, in *NodesHealthRequest, opts ...grpc.CallOption) (*NodesHealthResponse, error) {
@@ -68,8 +109,16 @@ func (c *nodesClient) Status(ctx context.Context, in *NodesStatusRequest, opts .
 // All implementations must embed UnimplementedNodesServer
 // for forward compatibility.
 //
-// Nodes tells how the node that is asked fares.
+// Nodes tells how the node that is asked fares, and how the others of its
+// cluster do.
 type NodesServer interface {
+	// List describes all nodes of the cluster, as far as they answer the one that
+	// is asked within a second. A node that stands alone lists itself.
+	List(context.Context, *NodesListRequest) (*NodesListResponse, error)
+	// Drain lets a node take nothing new, and hand the lead over; or take again.
+	Drain(context.Context, *NodesDrainRequest) (*NodesDrainResponse, error)
+	// TransferLeadership makes another node lead.
+	TransferLeadership(context.Context, *NodesTransferLeadershipRequest) (*NodesTransferLeadershipResponse, error)
 	// Health lists what was checked, with what to do where something is not
 	// well. It answers also when nothing is.
 	Health(context.Context, *NodesHealthRequest) (*NodesHealthResponse, error)
@@ -85,6 +134,15 @@ type NodesServer interface {
 // pointer dereference when methods are called.
 type UnimplementedNodesServer struct{}
 
+func (UnimplementedNodesServer) List(context.Context, *NodesListRequest) (*NodesListResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method List not implemented")
+}
+func (UnimplementedNodesServer) Drain(context.Context, *NodesDrainRequest) (*NodesDrainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Drain not implemented")
+}
+func (UnimplementedNodesServer) TransferLeadership(context.Context, *NodesTransferLeadershipRequest) (*NodesTransferLeadershipResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TransferLeadership not implemented")
+}
 func (UnimplementedNodesServer) Health(context.Context, *NodesHealthRequest) (*NodesHealthResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Health not implemented")
 }
@@ -110,6 +168,60 @@ func RegisterNodesServer(s grpc.ServiceRegistrar, srv NodesServer) {
 		t.testEmbeddedByValue()
 	}
 	s.RegisterService(&Nodes_ServiceDesc, srv)
+}
+
+func _Nodes_List_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(NodesListRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodesServer).List(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Nodes_List_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodesServer).List(ctx, req.(*NodesListRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Nodes_Drain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(NodesDrainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodesServer).Drain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Nodes_Drain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodesServer).Drain(ctx, req.(*NodesDrainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Nodes_TransferLeadership_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(NodesTransferLeadershipRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodesServer).TransferLeadership(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Nodes_TransferLeadership_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodesServer).TransferLeadership(ctx, req.(*NodesTransferLeadershipRequest))
+	}
+	return interceptor(ctx, in, info, handler)
 }
 
 func _Nodes_Health_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
@@ -155,6 +267,18 @@ var Nodes_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "cigogne.v1.Nodes",
 	HandlerType: (*NodesServer)(nil),
 	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "List",
+			Handler:    _Nodes_List_Handler,
+		},
+		{
+			MethodName: "Drain",
+			Handler:    _Nodes_Drain_Handler,
+		},
+		{
+			MethodName: "TransferLeadership",
+			Handler:    _Nodes_TransferLeadership_Handler,
+		},
 		{
 			MethodName: "Health",
 			Handler:    _Nodes_Health_Handler,

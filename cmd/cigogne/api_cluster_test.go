@@ -1,0 +1,109 @@
+package main
+
+import (
+	"net/http"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	pb "github.com/esante-alsace/cigogne/gateway/rpc/cigogne/v1"
+)
+
+// TestAPICluster: every node tells the same events under the same numbers, so
+// that who watched one that died goes on at another and misses nothing; the
+// nodes are listed, drained and led over the API, and one that is dead is said
+// to be.
+func TestAPICluster(t *testing.T) {
+	r := newRegion(t)
+	ids := []string{"n1", "n2", "n3"}
+	for _, id := range ids {
+		r.start(id, "--feed-events", "1000")
+	}
+	r.voting(3)
+	files := synthesized(t, 6)
+	for i, f := range files[:4] {
+		if code := stowFile(t, r.nodes[ids[i%3]], f); code != http.StatusOK {
+			t.Fatalf("STOW-RS at %s: %d", ids[i%3], code)
+		}
+	}
+	watch, err := pb.NewEventsClient(dial(t, r.nodes["n3"])).Watch(t.Context(), &pb.EventsWatchRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen []*pb.Event
+	for len(seen) < 4 {
+		m, err := watch.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen = append(seen, m.Events...)
+	}
+	if seen[0].Node != "n1" || seen[1].Node != "n2" {
+		t.Errorf("who proposed: %v", seen)
+	}
+
+	lead := pb.NewNodesClient(dial(t, r.nodes["n1"]))
+	leader := func() (id string, all []*pb.Node) {
+		answer, err := lead.List(t.Context(), &pb.NodesListRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range answer.Nodes {
+			if n.Leads {
+				id = n.NodeId
+			}
+		}
+		return id, answer.Nodes
+	}
+	if _, err := lead.TransferLeadership(t.Context(), &pb.NodesTransferLeadershipRequest{NodeId: "n2"}); err != nil {
+		t.Error(err)
+	}
+	r.nodes["n1"].eventually("n2 leads", func() bool { id, _ := leader(); return id == "n2" })
+	if _, err := lead.Drain(t.Context(), &pb.NodesDrainRequest{NodeId: "n2"}); err != nil {
+		t.Error(err)
+	}
+	r.nodes["n1"].eventually("another leads", func() bool {
+		id, all := leader()
+		return id != "" && id != "n2" && len(all) == 3 && all[1].Draining && all[1].Voter
+	})
+	if _, err := lead.Drain(t.Context(), &pb.NodesDrainRequest{NodeId: "n2", End: true}); err != nil {
+		t.Error(err)
+	}
+
+	r.nodes["n3"].kill()
+	r.nodes["n1"].eventually("n3 is said to be dead", func() bool {
+		id, all := leader()
+		return id != "" && id != "n3" && !all[2].Reachable && all[2].Why != ""
+	})
+	r.nodes["n1"].eventually("it stores", func() bool { return stowFile(t, r.nodes["n1"], files[4]) == http.StatusOK })
+	next, err := pb.NewEventsClient(dial(t, r.nodes["n2"])).Watch(t.Context(), &pb.EventsWatchRequest{AfterSequence: seen[1].Sequence})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var more []*pb.Event
+	for len(more) < 3 {
+		m, err := next.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		more = append(more, m.Events...)
+	}
+	if !proto.Equal(more[0], seen[2]) || !proto.Equal(more[1], seen[3]) || more[2].Sequence != seen[3].Sequence+1 {
+		t.Errorf("n2 goes on with %v\nn3 had %v", more, seen)
+	}
+}
+
+// TestAPIAlone: a node that stands alone lists itself, and has nothing to hand
+// over.
+func TestAPIAlone(t *testing.T) {
+	c := pb.NewNodesClient(dial(t, serve(t, t.TempDir())))
+	all, err := c.List(t.Context(), &pb.NodesListRequest{})
+	if err != nil || len(all.Nodes) != 1 || !all.Nodes[0].Leads || all.Nodes[0].NodeId == "" {
+		t.Errorf("%v, %v", all, err)
+	}
+	if _, err := c.Drain(t.Context(), &pb.NodesDrainRequest{NodeId: all.Nodes[0].NodeId}); status.Code(err) != codes.Unimplemented {
+		t.Errorf("drain: %v", err)
+	}
+}
