@@ -287,6 +287,45 @@ func TestAPIEvents(t *testing.T) {
 	}
 }
 
+// TestAPIRetrievals: who retrieved what stands in the timeline, also of a
+// retrieval right before the node stopped; of a part or of headers alone it
+// does not.
+func TestAPIRetrievals(t *testing.T) {
+	dir := t.TempDir()
+	node := serve(t, dir, "--settle", "1h")
+	study := dicomtest.NewStudy(dicomtest.Options{Modality: "CR", Instances: 4})
+	if !pushSTOW(t.Context(), node, newLedger(), study.Instances) {
+		t.Fatal("push failed")
+	}
+	at := "/dicom-web/studies/" + study.StudyInstanceUID
+	whole, err := get(t.Context(), node.web+at, "application/zip")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, whole); err != nil {
+		t.Fatal(err)
+	}
+	whole.Close()
+	retrieved(t, pb.NewStudiesClient(dial(t, node)), &pb.StudiesRetrieveRequest{StudyInstanceUid: study.StudyInstanceUID}, 0)
+	page(t, node, at+"/metadata")
+	node.stop()
+
+	node = serve(t, dir, "--settle", "1h")
+	told := &pb.StudiesTimelineResponse{}
+	rest(t, node, "/v1/studies/"+study.StudyInstanceUID+"/timeline", told)
+	sent := map[string]int64{}
+	for _, s := range told.Series {
+		for _, step := range s.Steps {
+			if step.Kind == pb.StepKind_STEP_KIND_RETRIEVED {
+				sent[step.Origin.Transport] += step.Instances
+			}
+		}
+	}
+	if sent["wado"] != 4 || sent["grpc"] != 4 || len(sent) != 2 {
+		t.Errorf("retrieved %v", sent)
+	}
+}
+
 func apiTimeline(t *testing.T, node *process, study dicomtest.Study) {
 	t.Helper()
 	told := &pb.StudiesTimelineResponse{}

@@ -53,6 +53,7 @@ type node struct {
 	custodian *gateway.Custodian
 	sweeper   *gateway.Sweeper
 	past      *gateway.Historian
+	sent      *gateway.Retrievals
 	report    *report
 	rpc       *rpc.Server
 
@@ -314,6 +315,7 @@ func (n *node) wireUseCases() {
 		Index: n.index, Indexer: n.indexer, Journal: n.journal, Journals: journals, Archive: n.archives.read, Far: n.archives.far,
 	})
 	n.finder = gateway.NewSearcher(n.index, n.indexer, n.reader, c.realm())
+	n.sent = gateway.NewRetrievals(n.proposer, n.log)
 	n.past = gateway.NewHistorian(n.index, n.indexer, n.reader)
 	n.archiver = gateway.NewArchiver(gateway.ArchiverOptions{
 		Index: n.index, Proposer: n.proposer, Journal: n.journal, Journals: journals, Indexer: n.indexer,
@@ -360,6 +362,7 @@ func (n *node) serve(ctx context.Context) error {
 	if n.copying != nil {
 		n.runCopies(stores, &back)
 	}
+	back.Go(func() error { return n.sent.Run(stores) })
 	if several, ok := n.archives.Archive.(gateway.Copier); ok {
 		r := gateway.NewRepairer(n.index, n.proposer, several, n.archives.each, n.log)
 		back.Go(func() error { return n.onDuty(stores, r.Run) })
@@ -401,14 +404,14 @@ func (n *node) dicomweb() http.Handler {
 		Store:   n.storer, Search: n.finder, Retrieve: n.reader, Conflicts: n.finder,
 		Delete: n.custodian, Deletions: custodyRoot + "/deletions",
 		Limits:      dicomweb.Limits{ReadStall: c.Stall, WriteStall: c.Stall, MaxInstance: int64(c.MaxDataSet)},
-		CORSOrigins: c.CORS, RequestID: requestID, Logger: n.log, Metrics: n.metrics,
+		CORSOrigins: c.CORS, RequestID: requestID, Sent: n.sent, Logger: n.log, Metrics: n.metrics,
 	})
 }
 
 func (n *node) newRPC() (*rpc.Server, error) {
 	c := n.config
 	return rpc.New(rpc.Options{
-		Search: n.finder, Retrieve: n.reader, History: n.past, Custody: n.custodian, Node: n.report, Gatekeeper: n.keeper,
+		Search: n.finder, Retrieve: n.reader, History: n.past, Sent: n.sent, Custody: n.custodian, Node: n.report, Gatekeeper: n.keeper,
 		Limits:    rpc.Limits{Stall: c.Stall, Rate: c.APIRate},
 		RequestID: requestID, Logger: n.log, Metrics: n.metrics,
 	})

@@ -44,6 +44,12 @@ type Retriever interface {
 	Instances(ctx context.Context, sel gateway.Selector) ([]gateway.Instance, error)
 }
 
+// Sent is told of instances of a series that were sent whole, when their
+// answer is complete.
+type Sent interface {
+	Sent(to storage.Origin, study, series string, instances int, bytes int64)
+}
+
 // Metrics is told of every answer, after its last byte.
 type Metrics interface {
 	// Answered names the pattern of the route, such as "GET /studies/{study}".
@@ -81,8 +87,10 @@ type Options struct {
 	// RequestID names a request in the log, in error bodies and in
 	// Origin.ID; nil means no name.
 	RequestID func(*http.Request) string
-	Logger    *slog.Logger // default: slog.Default()
-	Metrics   Metrics      // may be nil
+	// Sent is told what was retrieved whole; it may be nil.
+	Sent    Sent
+	Logger  *slog.Logger // default: slog.Default()
+	Metrics Metrics      // may be nil
 }
 
 // service is the handler and what its routes share.

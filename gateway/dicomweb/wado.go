@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -64,7 +65,40 @@ func (s *service) retrieve(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	switch offers[choice].name {
+	if err := s.sendAs(w, r, l, offers[choice].name); err != nil {
+		return err
+	}
+	s.noteSent(w, r, l)
+	return nil
+}
+
+// noteSent tells what was sent whole: nothing of a part, or of headers alone.
+func (s *service) noteSent(w *answer, r *http.Request, l located) {
+	if s.Sent == nil || r.Method != http.MethodGet || w.status != http.StatusOK {
+		return
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	type sum struct {
+		instances int
+		bytes     int64
+	}
+	series := map[string]sum{}
+	for _, in := range l.instances {
+		about := in.About()
+		one := series[about.Key.SeriesInstanceUID]
+		series[about.Key.SeriesInstanceUID] = sum{one.instances + 1, one.bytes + about.Size}
+	}
+	for uid, one := range series {
+		s.Sent.Sent(storage.Origin{Transport: "wado", RemoteAddr: host}, l.StudyInstanceUID, uid, one.instances, one.bytes)
+	}
+}
+
+// sendAs sends what was located as one of the media types.
+func (s *service) sendAs(w *answer, r *http.Request, l located, mediaType string) error {
+	switch mediaType {
 	case dicomType:
 		in := l.instances[0]
 		about := in.About()

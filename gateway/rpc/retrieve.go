@@ -42,6 +42,10 @@ func (s *studies) Retrieve(req *pb.StudiesRetrieveRequest, to grpc.ServerStreami
 		if err := sendInstance(in, offset, buffer, to); err != nil {
 			return err
 		}
+		if about := in.About(); s.server.Sent != nil {
+			receiver := storage.Origin{Transport: "grpc", RemoteAddr: callerOf(to.Context()).host()}
+			s.server.Sent.Sent(receiver, about.Key.StudyInstanceUID, about.Key.SeriesInstanceUID, 1, about.Size-offset)
+		}
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
 	pb "github.com/esante-alsace/cigogne/gateway/rpc/cigogne/v1"
+	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/index"
 )
@@ -54,6 +55,11 @@ type Historian interface {
 	Happened() <-chan struct{}
 }
 
+// Sent is told of instances of a series that were sent whole.
+type Sent interface {
+	Sent(to storage.Origin, study, series string, instances int, bytes int64)
+}
+
 // Metrics is told of every call, after its last message.
 type Metrics interface {
 	// Called names the method, such as "/cigogne.v1.Studies/Search", and the
@@ -68,6 +74,7 @@ type Options struct {
 	History  Historian
 	Custody  Custodian
 	Node     Node
+	Sent     Sent // may be nil
 	// Gatekeeper is asked about every request, after it was read.
 	Gatekeeper access.Gatekeeper
 	Limits     Limits
