@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -119,5 +120,77 @@ func TestAPIHealth(t *testing.T) {
 	rest(t, cut, "/v1/archives", all)
 	if len(all.Archives) != 1 || all.Archives[0].Reachable || all.Archives[0].Why == "" {
 		t.Errorf("%v", all)
+	}
+}
+
+// TestAPIVerify: packs are read back; a copy that is damaged is found, told
+// over gRPC and REST, and brought back from the other archive.
+func TestAPIVerify(t *testing.T) {
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	node := serve(t, filepath.Join(dir, "data"), "--settle", "1ms", "--archive", "dir://"+a, "--archive", "dir://"+b, "--scrub-rate", "0")
+	study := dicomtest.NewStudy(dicomtest.Options{Modality: "CR", Instances: 3})
+	if !pushSTOW(t.Context(), node, newLedger(), study.Instances) {
+		t.Fatal("push failed")
+	}
+	node.eventually("archived", func() bool {
+		return metric(t, node, `cigogne_index_held{kind="instances"}`) == "3" && metric(t, node, `cigogne_index_held{kind="live"}`) == "0"
+	})
+	c := pb.NewArchivesClient(dial(t, node))
+	verify := func() (findings []*pb.Finding, last *pb.Verification) {
+		stream, err := c.Verify(t.Context(), &pb.ArchivesVerifyRequest{StudyInstanceUid: study.StudyInstanceUID})
+		for done := false; err == nil && !done; {
+			var m *pb.ArchivesVerifyResponse
+			if m, err = stream.Recv(); err == nil {
+				findings, last, done = append(findings, m.Findings...), m.SoFar, m.Done
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return findings, last
+	}
+	if found, last := verify(); len(found) > 0 || last.Copies < 2 || last.Instances < 3 || last.Bytes == 0 {
+		t.Errorf("%v, %v", found, last)
+	}
+	packs, err := filepath.Glob(filepath.Join(a, "studies", "*", "*", "*.zip"))
+	if err != nil || len(packs) == 0 {
+		t.Fatalf("%v, %v", packs, err)
+	}
+	flipByte(t, packs[0])
+	if found, _ := verify(); len(found) != 1 || found[0].Fault != "damaged" || !strings.HasSuffix(found[0].Archive, "/a") {
+		t.Errorf("%v", found)
+	}
+	if text := string(page(t, node, "/v1/archives:verify")); !strings.Contains(text, `"fault":"damaged"`) || !strings.Contains(text, `"done":true`) {
+		t.Errorf("REST: %s", text)
+	}
+	stream, err := c.Repair(t.Context(), &pb.ArchivesRepairRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last *pb.ArchivesRepairResponse
+	for last == nil || !last.Done {
+		if last, err = stream.Recv(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if found, now := verify(); last.SoFar.Repaired != 1 || len(found) > 0 {
+		t.Errorf("after a repair (%v): %v, %v", last.SoFar, found, now)
+	}
+}
+
+// flipByte changes a byte in the middle of a file.
+func flipByte(t *testing.T, file string) {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2]++
+	if err := os.Chmod(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }

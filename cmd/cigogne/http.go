@@ -66,7 +66,7 @@ func (n *node) handler(dicomweb http.Handler) http.Handler {
 func compressAPI(next http.Handler) http.Handler {
 	compressed := gzhttp.GzipHandler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor == 2 || strings.HasSuffix(r.URL.Path, ":watch") {
+		if r.ProtoMajor == 2 || strings.HasSuffix(r.URL.Path, ":watch") || strings.HasPrefix(r.URL.Path, "/v1/archives:") {
 			next.ServeHTTP(w, r)
 			return
 		}

@@ -17,6 +17,8 @@ type report struct {
 	*node
 	started time.Time
 
+	verifying sync.Mutex // held while packs are verified for somebody
+
 	mu    sync.Mutex
 	since map[string]spell // by the check's name
 }

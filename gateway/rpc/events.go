@@ -39,8 +39,7 @@ func (e *events) Watch(req *pb.EventsWatchRequest, to grpc.ServerStreamingServer
 		return errAfter(after)
 	}
 	for first := true; ; first = false {
-		happened := e.server.History.Happened() // before the look: nothing comes between them unseen
-		list, err := e.tail.after(ctx, after, watchEvents)
+		list, more, err := e.tail.after(ctx, after, watchEvents)
 		if err != nil {
 			return err
 		}
@@ -55,7 +54,7 @@ func (e *events) Watch(req *pb.EventsWatchRequest, to grpc.ServerStreamingServer
 		if len(list) == watchEvents {
 			continue
 		}
-		if err := e.await(happened, to); err != nil {
+		if err := e.await(more, to); err != nil {
 			return err
 		}
 		if err := pause(ctx, watchPause); err != nil {
@@ -64,15 +63,15 @@ func (e *events) Watch(req *pb.EventsWatchRequest, to grpc.ServerStreamingServer
 	}
 }
 
-// await waits for events, and says meanwhile that there are none.
-func (e *events) await(happened <-chan struct{}, to grpc.ServerStreamingServer[pb.EventsWatchResponse]) error {
+// await waits until more is closed, and says meanwhile that there is nothing.
+func (e *events) await(more <-chan struct{}, to grpc.ServerStreamingServer[pb.EventsWatchResponse]) error {
 	beat := time.NewTicker(e.server.Limits.Beat)
 	defer beat.Stop()
 	for {
 		select {
 		case <-to.Context().Done():
 			return to.Context().Err()
-		case <-happened:
+		case <-more:
 			return nil
 		case <-beat.C:
 			if err := to.Send(&pb.EventsWatchResponse{}); err != nil {

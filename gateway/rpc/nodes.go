@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/esante-alsace/cigogne/gateway"
 	pb "github.com/esante-alsace/cigogne/gateway/rpc/cigogne/v1"
 )
 
@@ -24,6 +25,16 @@ type Node interface {
 	TransferLeadership(ctx context.Context, node string) error
 	// Archives describes them in the order of preference.
 	Archives(ctx context.Context) []*pb.Archive
+	// Verify verifies packs, and calls tell from one goroutine with what was
+	// found since it did so before; an error of it ends the verification.
+	Verify(ctx context.Context, v Verify, tell func([]gateway.Finding, gateway.Verified) error) error
+}
+
+// Verify says what to verify and how.
+type Verify struct {
+	StudyInstanceUID string // empty for all
+	Rate             int64  // bytes a second; 0 for no bound
+	Repair           bool
 }
 
 // Check is one thing that was checked.
@@ -87,15 +98,4 @@ func (n *nodes) Status(ctx context.Context, _ *pb.NodesStatusRequest) (*pb.Nodes
 		return nil, err
 	}
 	return &pb.NodesStatusResponse{Node: status}, nil
-}
-
-// archives is the service Archives.
-type archives struct {
-	pb.UnimplementedArchivesServer
-	node Node
-}
-
-// List implements pb.ArchivesServer.
-func (a *archives) List(ctx context.Context, _ *pb.ArchivesListRequest) (*pb.ArchivesListResponse, error) {
-	return &pb.ArchivesListResponse{Archives: a.node.Archives(ctx)}, nil
 }

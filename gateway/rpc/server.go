@@ -141,6 +141,8 @@ func operations() map[string]access.Operation {
 		pb.Studies_Timeline_FullMethodName:         access.Search,
 		pb.Studies_InstanceTimeline_FullMethodName: access.Search,
 		pb.Studies_Retrieve_FullMethodName:         access.Retrieve,
+		pb.Archives_Verify_FullMethodName:          access.Oversee,
+		pb.Archives_Repair_FullMethodName:          access.Operate,
 		pb.Nodes_Drain_FullMethodName:              access.Operate,
 		pb.Nodes_TransferLeadership_FullMethodName: access.Operate,
 		pb.Custody_Delete_FullMethodName:           access.Delete,

@@ -103,6 +103,417 @@ func (x *ArchivesListResponse) GetArchives() []*Archive {
 	return nil
 }
 
+type ArchivesVerifyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The packs of one study alone; all when it is empty.
+	StudyInstanceUid string `protobuf:"bytes,1,opt,name=study_instance_uid,json=studyInstanceUid,proto3" json:"study_instance_uid,omitempty"`
+	// The most bytes that are read a second; 0 for no bound.
+	BytesPerSecond int64 `protobuf:"varint,2,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ArchivesVerifyRequest) Reset() {
+	*x = ArchivesVerifyRequest{}
+	mi := &file_cigogne_v1_archives_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchivesVerifyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchivesVerifyRequest) ProtoMessage() {}
+
+func (x *ArchivesVerifyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_archives_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchivesVerifyRequest.ProtoReflect.Descriptor instead.
+func (*ArchivesVerifyRequest) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_archives_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ArchivesVerifyRequest) GetStudyInstanceUid() string {
+	if x != nil {
+		return x.StudyInstanceUid
+	}
+	return ""
+}
+
+func (x *ArchivesVerifyRequest) GetBytesPerSecond() int64 {
+	if x != nil {
+		return x.BytesPerSecond
+	}
+	return 0
+}
+
+type ArchivesVerifyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Findings      []*Finding             `protobuf:"bytes,1,rep,name=findings,proto3" json:"findings,omitempty"`
+	SoFar         *Verification          `protobuf:"bytes,2,opt,name=so_far,json=soFar,proto3" json:"so_far,omitempty"`
+	Done          bool                   `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchivesVerifyResponse) Reset() {
+	*x = ArchivesVerifyResponse{}
+	mi := &file_cigogne_v1_archives_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchivesVerifyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchivesVerifyResponse) ProtoMessage() {}
+
+func (x *ArchivesVerifyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_archives_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchivesVerifyResponse.ProtoReflect.Descriptor instead.
+func (*ArchivesVerifyResponse) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_archives_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ArchivesVerifyResponse) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *ArchivesVerifyResponse) GetSoFar() *Verification {
+	if x != nil {
+		return x.SoFar
+	}
+	return nil
+}
+
+func (x *ArchivesVerifyResponse) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+type ArchivesRepairRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The packs of one study alone; all when it is empty.
+	StudyInstanceUid string `protobuf:"bytes,1,opt,name=study_instance_uid,json=studyInstanceUid,proto3" json:"study_instance_uid,omitempty"`
+	// The most bytes that are read a second; 0 for no bound.
+	BytesPerSecond int64 `protobuf:"varint,2,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ArchivesRepairRequest) Reset() {
+	*x = ArchivesRepairRequest{}
+	mi := &file_cigogne_v1_archives_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchivesRepairRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchivesRepairRequest) ProtoMessage() {}
+
+func (x *ArchivesRepairRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_archives_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchivesRepairRequest.ProtoReflect.Descriptor instead.
+func (*ArchivesRepairRequest) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_archives_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ArchivesRepairRequest) GetStudyInstanceUid() string {
+	if x != nil {
+		return x.StudyInstanceUid
+	}
+	return ""
+}
+
+func (x *ArchivesRepairRequest) GetBytesPerSecond() int64 {
+	if x != nil {
+		return x.BytesPerSecond
+	}
+	return 0
+}
+
+type ArchivesRepairResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Findings      []*Finding             `protobuf:"bytes,1,rep,name=findings,proto3" json:"findings,omitempty"`
+	SoFar         *Verification          `protobuf:"bytes,2,opt,name=so_far,json=soFar,proto3" json:"so_far,omitempty"`
+	Done          bool                   `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchivesRepairResponse) Reset() {
+	*x = ArchivesRepairResponse{}
+	mi := &file_cigogne_v1_archives_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchivesRepairResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchivesRepairResponse) ProtoMessage() {}
+
+func (x *ArchivesRepairResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_archives_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchivesRepairResponse.ProtoReflect.Descriptor instead.
+func (*ArchivesRepairResponse) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_archives_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ArchivesRepairResponse) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *ArchivesRepairResponse) GetSoFar() *Verification {
+	if x != nil {
+		return x.SoFar
+	}
+	return nil
+}
+
+func (x *ArchivesRepairResponse) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+// Finding is something that is wrong with a copy of a pack.
+type Finding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "lost", "damaged", "unreachable", "foreign" or "astray".
+	Fault   string `protobuf:"bytes,1,opt,name=fault,proto3" json:"fault,omitempty"`
+	PackId  string `protobuf:"bytes,2,opt,name=pack_id,json=packId,proto3" json:"pack_id,omitempty"`
+	Key     string `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Archive string `protobuf:"bytes,4,opt,name=archive,proto3" json:"archive,omitempty"`
+	// In plain words.
+	What string `protobuf:"bytes,5,opt,name=what,proto3" json:"what,omitempty"`
+	// The copy is as it should be again.
+	Repaired      bool `protobuf:"varint,6,opt,name=repaired,proto3" json:"repaired,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_cigogne_v1_archives_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_archives_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_archives_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Finding) GetFault() string {
+	if x != nil {
+		return x.Fault
+	}
+	return ""
+}
+
+func (x *Finding) GetPackId() string {
+	if x != nil {
+		return x.PackId
+	}
+	return ""
+}
+
+func (x *Finding) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Finding) GetArchive() string {
+	if x != nil {
+		return x.Archive
+	}
+	return ""
+}
+
+func (x *Finding) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *Finding) GetRepaired() bool {
+	if x != nil {
+		return x.Repaired
+	}
+	return false
+}
+
+// Verification counts what was verified.
+type Verification struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Packs     int64                  `protobuf:"varint,1,opt,name=packs,proto3" json:"packs,omitempty"`
+	Copies    int64                  `protobuf:"varint,2,opt,name=copies,proto3" json:"copies,omitempty"`
+	Instances int64                  `protobuf:"varint,3,opt,name=instances,proto3" json:"instances,omitempty"`
+	Bytes     int64                  `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Findings  int64                  `protobuf:"varint,5,opt,name=findings,proto3" json:"findings,omitempty"`
+	// Findings that are no more.
+	Repaired int64 `protobuf:"varint,6,opt,name=repaired,proto3" json:"repaired,omitempty"`
+	// Copies that were made where there were too few.
+	Brought       int64 `protobuf:"varint,7,opt,name=brought,proto3" json:"brought,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Verification) Reset() {
+	*x = Verification{}
+	mi := &file_cigogne_v1_archives_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Verification) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Verification) ProtoMessage() {}
+
+func (x *Verification) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_archives_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Verification.ProtoReflect.Descriptor instead.
+func (*Verification) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_archives_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Verification) GetPacks() int64 {
+	if x != nil {
+		return x.Packs
+	}
+	return 0
+}
+
+func (x *Verification) GetCopies() int64 {
+	if x != nil {
+		return x.Copies
+	}
+	return 0
+}
+
+func (x *Verification) GetInstances() int64 {
+	if x != nil {
+		return x.Instances
+	}
+	return 0
+}
+
+func (x *Verification) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Verification) GetFindings() int64 {
+	if x != nil {
+		return x.Findings
+	}
+	return 0
+}
+
+func (x *Verification) GetRepaired() int64 {
+	if x != nil {
+		return x.Repaired
+	}
+	return 0
+}
+
+func (x *Verification) GetBrought() int64 {
+	if x != nil {
+		return x.Brought
+	}
+	return 0
+}
+
 // Archive is how one archive fares.
 type Archive struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -122,7 +533,7 @@ type Archive struct {
 
 func (x *Archive) Reset() {
 	*x = Archive{}
-	mi := &file_cigogne_v1_archives_proto_msgTypes[2]
+	mi := &file_cigogne_v1_archives_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -134,7 +545,7 @@ func (x *Archive) String() string {
 func (*Archive) ProtoMessage() {}
 
 func (x *Archive) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_archives_proto_msgTypes[2]
+	mi := &file_cigogne_v1_archives_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -147,7 +558,7 @@ func (x *Archive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Archive.ProtoReflect.Descriptor instead.
 func (*Archive) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_archives_proto_rawDescGZIP(), []int{2}
+	return file_cigogne_v1_archives_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Archive) GetName() string {
@@ -193,15 +604,46 @@ const file_cigogne_v1_archives_proto_rawDesc = "" +
 	"cigogne.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x15\n" +
 	"\x13ArchivesListRequest\"G\n" +
 	"\x14ArchivesListResponse\x12/\n" +
-	"\barchives\x18\x01 \x03(\v2\x13.cigogne.v1.ArchiveR\barchives\"\xaa\x01\n" +
+	"\barchives\x18\x01 \x03(\v2\x13.cigogne.v1.ArchiveR\barchives\"o\n" +
+	"\x15ArchivesVerifyRequest\x12,\n" +
+	"\x12study_instance_uid\x18\x01 \x01(\tR\x10studyInstanceUid\x12(\n" +
+	"\x10bytes_per_second\x18\x02 \x01(\x03R\x0ebytesPerSecond\"\x8e\x01\n" +
+	"\x16ArchivesVerifyResponse\x12/\n" +
+	"\bfindings\x18\x01 \x03(\v2\x13.cigogne.v1.FindingR\bfindings\x12/\n" +
+	"\x06so_far\x18\x02 \x01(\v2\x18.cigogne.v1.VerificationR\x05soFar\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\bR\x04done\"o\n" +
+	"\x15ArchivesRepairRequest\x12,\n" +
+	"\x12study_instance_uid\x18\x01 \x01(\tR\x10studyInstanceUid\x12(\n" +
+	"\x10bytes_per_second\x18\x02 \x01(\x03R\x0ebytesPerSecond\"\x8e\x01\n" +
+	"\x16ArchivesRepairResponse\x12/\n" +
+	"\bfindings\x18\x01 \x03(\v2\x13.cigogne.v1.FindingR\bfindings\x12/\n" +
+	"\x06so_far\x18\x02 \x01(\v2\x18.cigogne.v1.VerificationR\x05soFar\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\bR\x04done\"\x94\x01\n" +
+	"\aFinding\x12\x14\n" +
+	"\x05fault\x18\x01 \x01(\tR\x05fault\x12\x17\n" +
+	"\apack_id\x18\x02 \x01(\tR\x06packId\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12\x18\n" +
+	"\aarchive\x18\x04 \x01(\tR\aarchive\x12\x12\n" +
+	"\x04what\x18\x05 \x01(\tR\x04what\x12\x1a\n" +
+	"\brepaired\x18\x06 \x01(\bR\brepaired\"\xc2\x01\n" +
+	"\fVerification\x12\x14\n" +
+	"\x05packs\x18\x01 \x01(\x03R\x05packs\x12\x16\n" +
+	"\x06copies\x18\x02 \x01(\x03R\x06copies\x12\x1c\n" +
+	"\tinstances\x18\x03 \x01(\x03R\tinstances\x12\x14\n" +
+	"\x05bytes\x18\x04 \x01(\x03R\x05bytes\x12\x1a\n" +
+	"\bfindings\x18\x05 \x01(\x03R\bfindings\x12\x1a\n" +
+	"\brepaired\x18\x06 \x01(\x03R\brepaired\x12\x18\n" +
+	"\abrought\x18\a \x01(\x03R\abrought\"\xaa\x01\n" +
 	"\aArchive\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\treachable\x18\x02 \x01(\bR\treachable\x12\x10\n" +
 	"\x03why\x18\x03 \x01(\tR\x03why\x12\x1a\n" +
 	"\bfailures\x18\x04 \x01(\x03R\bfailures\x12?\n" +
-	"\rresting_until\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\frestingUntil2k\n" +
+	"\rresting_until\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\frestingUntil2\xce\x02\n" +
 	"\bArchives\x12_\n" +
-	"\x04List\x12\x1f.cigogne.v1.ArchivesListRequest\x1a .cigogne.v1.ArchivesListResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/archivesBCZAgithub.com/esante-alsace/cigogne/gateway/rpc/cigogne/v1;cigognev1b\x06proto3"
+	"\x04List\x12\x1f.cigogne.v1.ArchivesListRequest\x1a .cigogne.v1.ArchivesListResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/archives\x12n\n" +
+	"\x06Verify\x12!.cigogne.v1.ArchivesVerifyRequest\x1a\".cigogne.v1.ArchivesVerifyResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/archives:verify0\x01\x12q\n" +
+	"\x06Repair\x12!.cigogne.v1.ArchivesRepairRequest\x1a\".cigogne.v1.ArchivesRepairResponse\"\x1e\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/archives:repair0\x01BCZAgithub.com/esante-alsace/cigogne/gateway/rpc/cigogne/v1;cigognev1b\x06proto3"
 
 var (
 	file_cigogne_v1_archives_proto_rawDescOnce sync.Once
@@ -215,23 +657,37 @@ func file_cigogne_v1_archives_proto_rawDescGZIP() []byte {
 	return file_cigogne_v1_archives_proto_rawDescData
 }
 
-var file_cigogne_v1_archives_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_cigogne_v1_archives_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_cigogne_v1_archives_proto_goTypes = []any{
-	(*ArchivesListRequest)(nil),   // 0: cigogne.v1.ArchivesListRequest
-	(*ArchivesListResponse)(nil),  // 1: cigogne.v1.ArchivesListResponse
-	(*Archive)(nil),               // 2: cigogne.v1.Archive
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*ArchivesListRequest)(nil),    // 0: cigogne.v1.ArchivesListRequest
+	(*ArchivesListResponse)(nil),   // 1: cigogne.v1.ArchivesListResponse
+	(*ArchivesVerifyRequest)(nil),  // 2: cigogne.v1.ArchivesVerifyRequest
+	(*ArchivesVerifyResponse)(nil), // 3: cigogne.v1.ArchivesVerifyResponse
+	(*ArchivesRepairRequest)(nil),  // 4: cigogne.v1.ArchivesRepairRequest
+	(*ArchivesRepairResponse)(nil), // 5: cigogne.v1.ArchivesRepairResponse
+	(*Finding)(nil),                // 6: cigogne.v1.Finding
+	(*Verification)(nil),           // 7: cigogne.v1.Verification
+	(*Archive)(nil),                // 8: cigogne.v1.Archive
+	(*timestamppb.Timestamp)(nil),  // 9: google.protobuf.Timestamp
 }
 var file_cigogne_v1_archives_proto_depIdxs = []int32{
-	2, // 0: cigogne.v1.ArchivesListResponse.archives:type_name -> cigogne.v1.Archive
-	3, // 1: cigogne.v1.Archive.resting_until:type_name -> google.protobuf.Timestamp
-	0, // 2: cigogne.v1.Archives.List:input_type -> cigogne.v1.ArchivesListRequest
-	1, // 3: cigogne.v1.Archives.List:output_type -> cigogne.v1.ArchivesListResponse
-	3, // [3:4] is the sub-list for method output_type
-	2, // [2:3] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	8, // 0: cigogne.v1.ArchivesListResponse.archives:type_name -> cigogne.v1.Archive
+	6, // 1: cigogne.v1.ArchivesVerifyResponse.findings:type_name -> cigogne.v1.Finding
+	7, // 2: cigogne.v1.ArchivesVerifyResponse.so_far:type_name -> cigogne.v1.Verification
+	6, // 3: cigogne.v1.ArchivesRepairResponse.findings:type_name -> cigogne.v1.Finding
+	7, // 4: cigogne.v1.ArchivesRepairResponse.so_far:type_name -> cigogne.v1.Verification
+	9, // 5: cigogne.v1.Archive.resting_until:type_name -> google.protobuf.Timestamp
+	0, // 6: cigogne.v1.Archives.List:input_type -> cigogne.v1.ArchivesListRequest
+	2, // 7: cigogne.v1.Archives.Verify:input_type -> cigogne.v1.ArchivesVerifyRequest
+	4, // 8: cigogne.v1.Archives.Repair:input_type -> cigogne.v1.ArchivesRepairRequest
+	1, // 9: cigogne.v1.Archives.List:output_type -> cigogne.v1.ArchivesListResponse
+	3, // 10: cigogne.v1.Archives.Verify:output_type -> cigogne.v1.ArchivesVerifyResponse
+	5, // 11: cigogne.v1.Archives.Repair:output_type -> cigogne.v1.ArchivesRepairResponse
+	9, // [9:12] is the sub-list for method output_type
+	6, // [6:9] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_cigogne_v1_archives_proto_init() }
@@ -245,7 +701,7 @@ func file_cigogne_v1_archives_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cigogne_v1_archives_proto_rawDesc), len(file_cigogne_v1_archives_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

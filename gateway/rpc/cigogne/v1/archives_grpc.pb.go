@@ -19,7 +19,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Archives_List_FullMethodName = "/cigogne.v1.Archives/List"
+	Archives_List_FullMethodName   = "/cigogne.v1.Archives/List"
+	Archives_Verify_FullMethodName = "/cigogne.v1.Archives/Verify"
+	Archives_Repair_FullMethodName = "/cigogne.v1.Archives/Repair"
 )
 
 // ArchivesClient is the client API for Archives service.
@@ -30,6 +32,14 @@ const (
 type ArchivesClient interface {
 	// List describes the archives in the order of preference.
 	List(ctx context.Context, in *ArchivesListRequest, opts ...grpc.CallOption) (*ArchivesListResponse, error)
+	// Verify reads packs back from every archive, to the last byte and every
+	// digest, and tells what is wrong as it is found and, every second, how far
+	// it is. The last message has done set. A node does one at a time: another is
+	// UNAVAILABLE.
+	Verify(ctx context.Context, in *ArchivesVerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArchivesVerifyResponse], error)
+	// Repair does the same, and brings lost and damaged copies back from archives
+	// that have them. With one archive it is UNIMPLEMENTED.
+	Repair(ctx context.Context, in *ArchivesRepairRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArchivesRepairResponse], error)
 }
 
 type archivesClient struct {
@@ -50,6 +60,44 @@ func (c *archivesClient) List(ctx context.Context, in *ArchivesListRequest, opts
 	return out, nil
 }
 
+func (c *archivesClient) Verify(ctx context.Context, in *ArchivesVerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArchivesVerifyResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Archives_ServiceDesc.Streams[0], Archives_Verify_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ArchivesVerifyRequest, ArchivesVerifyResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Archives_VerifyClient = grpc.ServerStreamingClient[ArchivesVerifyResponse]
+
+func (c *archivesClient) Repair(ctx context.Context, in *ArchivesRepairRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ArchivesRepairResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Archives_ServiceDesc.Streams[1], Archives_Repair_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ArchivesRepairRequest, ArchivesRepairResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Archives_RepairClient = grpc.ServerStreamingClient[ArchivesRepairResponse]
+
 // ArchivesServer is the server API for Archives service.
 // All implementations must embed UnimplementedArchivesServer
 // for forward compatibility.
@@ -58,6 +106,14 @@ func (c *archivesClient) List(ctx context.Context, in *ArchivesListRequest, opts
 type ArchivesServer interface {
 	// List describes the archives in the order of preference.
 	List(context.Context, *ArchivesListRequest) (*ArchivesListResponse, error)
+	// Verify reads packs back from every archive, to the last byte and every
+	// digest, and tells what is wrong as it is found and, every second, how far
+	// it is. The last message has done set. A node does one at a time: another is
+	// UNAVAILABLE.
+	Verify(*ArchivesVerifyRequest, grpc.ServerStreamingServer[ArchivesVerifyResponse]) error
+	// Repair does the same, and brings lost and damaged copies back from archives
+	// that have them. With one archive it is UNIMPLEMENTED.
+	Repair(*ArchivesRepairRequest, grpc.ServerStreamingServer[ArchivesRepairResponse]) error
 	mustEmbedUnimplementedArchivesServer()
 }
 
@@ -70,6 +126,12 @@ type UnimplementedArchivesServer struct{}
 
 func (UnimplementedArchivesServer) List(context.Context, *ArchivesListRequest) (*ArchivesListResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method List not implemented")
+}
+func (UnimplementedArchivesServer) Verify(*ArchivesVerifyRequest, grpc.ServerStreamingServer[ArchivesVerifyResponse]) error {
+	return status.Error(codes.Unimplemented, "method Verify not implemented")
+}
+func (UnimplementedArchivesServer) Repair(*ArchivesRepairRequest, grpc.ServerStreamingServer[ArchivesRepairResponse]) error {
+	return status.Error(codes.Unimplemented, "method Repair not implemented")
 }
 func (UnimplementedArchivesServer) mustEmbedUnimplementedArchivesServer() {}
 func (UnimplementedArchivesServer) testEmbeddedByValue()                  {}
@@ -110,6 +172,28 @@ func _Archives_List_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Archives_Verify_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ArchivesVerifyRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ArchivesServer).Verify(m, &grpc.GenericServerStream[ArchivesVerifyRequest, ArchivesVerifyResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Archives_VerifyServer = grpc.ServerStreamingServer[ArchivesVerifyResponse]
+
+func _Archives_Repair_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ArchivesRepairRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ArchivesServer).Repair(m, &grpc.GenericServerStream[ArchivesRepairRequest, ArchivesRepairResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Archives_RepairServer = grpc.ServerStreamingServer[ArchivesRepairResponse]
+
 // Archives_ServiceDesc is the grpc.ServiceDesc for Archives service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -122,6 +206,17 @@ var Archives_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Archives_List_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Verify",
+			Handler:       _Archives_Verify_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "Repair",
+			Handler:       _Archives_Repair_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "cigogne/v1/archives.proto",
 }
