@@ -58,6 +58,13 @@ func TestFind(t *testing.T) {
 			t.Errorf("as JSON: %s, %v", line, err)
 		}
 	}
+	node.eventually("told", func() bool {
+		_, out, _ := ran(t, "studies", "timeline", "--gateway", node.web, studies[0].StudyInstanceUID)
+		return strings.Contains(out, "series "+studies[0].Instances[0].SeriesInstanceUID) && strings.Contains(out, "indexed")
+	})
+	if code, out, errs := ran(t, "studies", "timeline", "--json", "--gateway", node.web, studies[0].StudyInstanceUID); code != exitOK || !json.Valid([]byte(out)) {
+		t.Errorf("timeline as JSON: exit code %d, %s%s", code, out, errs)
+	}
 	for want, args := range map[int][]string{
 		exitUsage:       {"find", "Nonsense=1"},
 		exitFailure:     {"find", "--gateway", node.web, "StudyDate=nonsense"},

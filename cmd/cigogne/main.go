@@ -27,6 +27,7 @@ type cli struct {
 	Push    pushCommand    `cmd:"" help:"Send DICOM files to a gateway."`
 	Pull    pullCommand    `cmd:"" help:"Fetch studies from a gateway."`
 	Find    findCommand    `cmd:"" help:"Search a gateway."`
+	Studies studiesCommand `cmd:"" help:"Ask a gateway about studies."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 
 	Delete    deleteCommand    `cmd:"" help:"Delete a study or a series; for some time it can be put back."`

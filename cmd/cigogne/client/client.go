@@ -97,6 +97,16 @@ func (c *Client) Search(ctx context.Context, resource string, query url.Values) 
 	return results, header.Values("Warning"), err
 }
 
+// API asks the REST API, beside DICOMweb: resource is a path such as
+// "/v1/studies/1.2.3/timeline".
+func (c *Client) API(ctx context.Context, resource string) (json.RawMessage, error) {
+	beside := *c
+	beside.root = strings.TrimSuffix(c.root, "/dicom-web")
+	var text json.RawMessage
+	err := beside.getJSON(ctx, resource, "application/json", &text)
+	return text, err
+}
+
 func (c *Client) getJSON(ctx context.Context, resource, accept string, into any) error {
 	_, err := c.getJSONHeader(ctx, resource, accept, into)
 	return err
@@ -245,10 +255,11 @@ func refusal(res *http.Response) error {
 	}
 	r := &Refusal{Status: res.StatusCode, Text: strings.TrimSpace(string(body)), RetryAfter: retryAfter(res.Header)}
 	var said struct {
-		Error string `json:"error"`
+		Error   string `json:"error"`   // of DICOMweb
+		Message string `json:"message"` // of the API
 	}
 	if json.Unmarshal(body, &said) == nil {
-		r.Text = said.Error
+		r.Text = said.Error + said.Message
 	}
 	return r
 }
