@@ -1,0 +1,138 @@
+package client_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/esante-alsace/cigogne/cmd/cigogne/client"
+	"github.com/esante-alsace/cigogne/storage"
+)
+
+func speak(t *testing.T, stall time.Duration, h http.HandlerFunc) *client.Client {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	c, err := client.New(client.Options{Gateway: s.URL, Connections: 2, Stall: stall})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func TestGatewayURL(t *testing.T) {
+	for given, want := range map[string]string{
+		"http://h:8080": "http://h:8080/dicom-web", "https://h/": "https://h/dicom-web", "http://h/pacs/": "http://h/pacs",
+		"h:8080": "", "ftp://h": "", "http://": "", "http://h?x=1": "",
+	} {
+		c, err := client.New(client.Options{Gateway: given})
+		if want == "" {
+			if !errors.Is(err, storage.ErrInvalid) {
+				t.Errorf("%q: %v", given, err)
+			}
+			continue
+		}
+		if err != nil || c.String() != want {
+			t.Errorf("%q: %v, %v, want %s", given, c, err, want)
+		}
+	}
+}
+
+// TestRefusals: an answer that is an error says what it stands for, in words
+// of the gateway, and when to try again.
+func TestRefusals(t *testing.T) {
+	for status, want := range map[int]error{
+		404: storage.ErrNotFound, 403: storage.ErrForbidden, 401: storage.ErrForbidden, 503: storage.ErrUnavailable,
+		429: storage.ErrUnavailable, 507: storage.ErrFull, 413: storage.ErrTooLarge, 400: storage.ErrInvalid, 501: storage.ErrUnsupported,
+	} {
+		c := speak(t, time.Minute, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(status)
+			fmt.Fprint(w, `{"error":"so it is"}`)
+		})
+		_, err := c.Digests(t.Context(), "1.2")
+		var r *client.Refusal
+		if !errors.Is(err, want) || !errors.As(err, &r) || r.Text != "so it is" || r.RetryAfter != 7*time.Second {
+			t.Errorf("%d: %v", status, err)
+		}
+		if _, err := c.Store(t.Context(), "b", io.NopCloser(strings.NewReader("x"))); !errors.Is(err, want) {
+			t.Errorf("%d to a Store request: %v", status, err)
+		}
+	}
+}
+
+// TestZipIsWhatWasAskedFor: a range of another file, or another range, is
+// never taken for the one that is wanted.
+func TestZipIsWhatWasAskedFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int
+		ranged string
+		want   error
+	}{
+		"as asked":            {206, "bytes 10-19/100", nil},
+		"shorter":             {206, "bytes 10-14/15", nil},
+		"another begin":       {206, "bytes 11-20/100", storage.ErrInvalid},
+		"longer":              {206, "bytes 10-30/100", storage.ErrInvalid},
+		"beyond its own size": {206, "bytes 10-19/12", storage.ErrInvalid},
+		"nonsense":            {206, "bytes x", storage.ErrInvalid},
+		"the whole":           {200, "", client.ErrChanged},
+		"beyond the end":      {416, "bytes */5", client.ErrBeyond},
+	} {
+		at := speak(t, time.Minute, func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Range") != "bytes=10-19" || r.Header.Get("If-Range") != `"e"` {
+				t.Errorf("%s: Range %q, If-Range %q", name, r.Header.Get("Range"), r.Header.Get("If-Range"))
+			}
+			w.Header().Set("ETag", `"e"`)
+			w.Header().Set("Content-Range", c.ranged)
+			w.WriteHeader(c.status)
+		})
+		p, err := at.Zip(t.Context(), "1.2", `"e"`, storage.Range{Offset: 10, Length: 10})
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if p != nil {
+			p.Close()
+		}
+	}
+}
+
+// TestStandstill: a gateway that says nothing is left within the time.
+func TestStandstill(t *testing.T) {
+	t.Parallel()
+	over := make(chan struct{})
+	c := speak(t, 50*time.Millisecond, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			w.WriteHeader(http.StatusOK)
+			w.(http.Flusher).Flush()
+		}
+		select {
+		case <-r.Context().Done():
+		case <-over:
+		}
+	})
+	defer close(over)
+	if _, err := c.Digests(t.Context(), "1.2"); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("GET: %v", err)
+	}
+	if _, err := c.Store(t.Context(), "b", io.NopCloser(strings.NewReader("x"))); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("POST: %v", err)
+	}
+}
+
+// TestAnotherServer: what gives no receipts is not believed to have stored
+// anything.
+func TestAnotherServer(t *testing.T) {
+	c := speak(t, time.Minute, func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, `{"00081199":{"vr":"SQ","Value":[{"00081155":{"vr":"UI","Value":["1.2"]}}]}}`)
+	})
+	if got, err := c.Store(t.Context(), "b", io.NopCloser(strings.NewReader("x"))); !errors.Is(err, storage.ErrUnsupported) {
+		t.Errorf("%v, %v", got, err)
+	}
+}
