@@ -21,7 +21,7 @@ func TestAPICluster(t *testing.T) {
 	for _, id := range ids {
 		r.start(id, "--feed-events", "1000")
 	}
-	r.voting(3)
+	r.voting()
 	files := synthesized(t, 6)
 	for i, f := range files[:4] {
 		if code := stowFile(t, r.nodes[ids[i%3]], f); code != http.StatusOK {

@@ -273,7 +273,7 @@ func TestDeleteInACluster(t *testing.T) {
 	for _, id := range ids {
 		r.start(id, flags(id)...)
 	}
-	r.voting(3)
+	r.voting()
 	study := dicomtest.NewStudy(dicomtest.Options{Seed: 77, Modality: "CR", Instances: 3})
 	uid, l := study.StudyInstanceUID, newLedger()
 	if !pushSTOW(t.Context(), r.nodes["n1"], l, study.Instances) {
