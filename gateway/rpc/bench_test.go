@@ -33,7 +33,7 @@ func (r indexed) Events(ctx context.Context, after int64, limit int) ([]index.Ev
 
 func (r indexed) Happened() <-chan struct{} { return r.x.Happened() }
 
-func newIndexed(b *testing.B, studies int) indexed {
+func newIndexed(b testing.TB, studies int) indexed {
 	b.Helper()
 	x, err := index.Open(b.Context(), index.Options{Path: filepath.Join(b.TempDir(), "index.db")})
 	if err != nil {
@@ -178,10 +178,9 @@ func feed(b *testing.B, pace time.Duration, watchers int) {
 		})
 	}
 	b.ResetTimer()
+	began := time.Now()
 	for i := range b.N {
-		if pace > 0 {
-			time.Sleep(pace)
-		}
+		time.Sleep(time.Until(began.Add(time.Duration(i) * pace)))
 		one := index.Batch{Stamp: &index.Stamp{At: time.Now().UnixNano(), Keep: 250_000}, Notes: notes(i*batch, batch)}
 		if _, err := real.x.Apply(b.Context(), one); err != nil {
 			b.Fatal(err)
