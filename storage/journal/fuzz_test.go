@@ -167,3 +167,54 @@ func checkFuzzed(t *testing.T, o Options, whole map[Position]int64) {
 		t.Fatal(err)
 	}
 }
+
+// FuzzCopy writes a damaged segment into a copy, in two pieces: it is refused
+// with an error that says why, and what is called durable is what was written.
+func FuzzCopy(f *testing.F) {
+	good, number, entries, dir := makeSegment(f)
+	id, err := readID(osFS{}, filepath.Join(dir, idFile))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(0, []byte{}, len(good), 64)
+	f.Add(0, []byte{}, len(good)-8, 100)
+	f.Add(80, []byte{1, 2, 3}, len(good), 200)
+	f.Add(96, []byte{0xff, 0xff, 0xff, 0x7f}, len(good), 150)
+	f.Fuzz(func(t *testing.T, at int, patch []byte, size, cut int) {
+		if at < 0 || size < 0 || size > 1<<16 || at > size || cut < 0 || cut > size {
+			return
+		}
+		b := make([]byte, size)
+		copy(b, good)
+		copy(b[at:], patch)
+		c, err := OpenCopy(t.Context(), ID(id[len(idMagic):]).String(), Options{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err = c.Write(t.Context(), number, 0, b[:cut]); err == nil {
+			err = c.Write(t.Context(), number, int64(cut), b[cut:])
+		}
+		if err != nil && !errors.Is(err, storage.ErrCorrupt) && !errors.Is(err, storage.ErrInvalid) {
+			t.Fatal(err)
+		}
+		end, err := c.Sync(number)
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			t.Fatal(err)
+		}
+		if int64(at) >= end && end > int64(len(good)) {
+			t.Fatalf("%d bytes are durable of %d", end, len(good))
+		}
+		n := 0
+		err = c.Verify(t.Context(), func(e Entry, err error) error {
+			if err == nil && int64(at) >= end && e.Position != entries[n].Position {
+				t.Fatalf("%+v is not what was written", e)
+			}
+			n++
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+}
