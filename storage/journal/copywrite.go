@@ -23,6 +23,7 @@ type writer struct {
 	found   []found    // records that are not durable yet
 	named   bool       // the folder has the file's name for good
 	failed  error      // of a Sync: what was written since the last is not believed
+	buf     []byte     // what is checked is read into it
 
 	syncing sync.Mutex // held during Sync, so that the file stays open
 	dropped bool       // set with Copy.mu and syncing held
@@ -228,8 +229,10 @@ func (w *writer) put(offset int64, b []byte) error {
 
 // check looks at the records that are whole by now.
 func (w *writer) check(ctx context.Context, j *Journal) error {
-	buf := make([]byte, headerGuess)
-	var body []byte
+	if w.buf == nil {
+		w.buf = make([]byte, headerGuess+largeChunk)
+	}
+	buf, body := w.buf[:headerGuess], w.buf[headerGuess:]
 	for w.written-w.checked >= recordHeaderSize {
 		if err := readFull(w.file, buf[:recordHeaderSize], w.checked); err != nil {
 			return err
@@ -242,9 +245,6 @@ func (w *writer) check(ctx context.Context, j *Journal) error {
 			r, err = readRecord(w.file, w.s.salt, w.checked, w.written, buf)
 		}
 		if err == nil {
-			if body == nil {
-				body = make([]byte, largeChunk)
-			}
 			err = w.checkBody(ctx, j, &r, body)
 		}
 		if err != nil {
