@@ -47,13 +47,19 @@ type node struct {
 }
 
 func timing() copies.Timing {
-	return copies.Timing{Beat: 10 * time.Millisecond, Silence: 300 * time.Millisecond, Stall: time.Second, Grace: 400 * time.Millisecond}
+	return copies.Timing{Beat: 10 * time.Millisecond, Silence: time.Second, Stall: 2 * time.Second, Grace: 2 * time.Second}
 }
 
 func newNodes(t *testing.T, count int) *nodes {
 	c := &nodes{t: t, all: map[string]*node{}, cut: map[string]bool{}, frozen: map[string]chan struct{}{}, deaf: map[string]chan struct{}{}}
 	for i := range count {
 		c.start(fmt.Sprintf("n%d", i+1), t.TempDir())
+	}
+	for _, n := range c.all {
+		eventually(t, "the journal is copied", func() bool {
+			s := n.keeper.Status()
+			return len(s.Targets) == 1 && s.Targets[0].Live
+		})
 	}
 	return c
 }
