@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -84,7 +85,18 @@ type zipPlace struct {
 	plan   *plan
 	file   *os.File
 	ledger *ledger
+
+	mu    sync.Mutex
+	whole map[member]int64 // where instances lie that are whole
 }
+
+// member is an instance, whichever ZIP file it lies in.
+type member struct {
+	instance string
+	digest   storage.Digest
+}
+
+func (z *zipPlace) old() string { return z.path + ".old" + partSuffix }
 
 func (z *zipPlace) part() string     { return z.path + partSuffix }
 func (z *zipPlace) ledgerAt() string { return z.part() + ".ledger" }
@@ -106,9 +118,17 @@ func (z *zipPlace) begin(ctx context.Context, p *plan) ([]bool, []storage.Range,
 	flags := os.O_RDWR | os.O_CREATE
 	if !same {
 		flags |= os.O_TRUNC
+		if err := os.Rename(z.part(), z.old()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, err
+		}
 	}
 	if z.file, err = os.OpenFile(z.part(), flags, 0o600); err != nil {
 		return nil, nil, err
+	}
+	if !same {
+		if there, err = z.carry(ctx, p); err != nil {
+			return nil, nil, err
+		}
 	}
 	left := newSpans(p.Size)
 	for _, r := range there {
@@ -118,8 +138,12 @@ func (z *zipPlace) begin(ctx context.Context, p *plan) ([]bool, []storage.Range,
 	if err != nil {
 		return nil, nil, err
 	}
+	z.whole = map[member]int64{}
 	// What was said to be there and is not what it should be, is fetched.
 	for i, ok := range whole {
+		if ok {
+			z.keep(i)
+		}
 		if !ok && left.within(p.file(i)) == 0 {
 			left.again(p.file(i))
 		}
@@ -129,6 +153,42 @@ func (z *zipPlace) begin(ctx context.Context, p *plan) ([]bool, []storage.Range,
 		have.remove(r)
 	}
 	return whole, have.missing, nil
+}
+
+// carry copies what is whole from the ZIP file as it was, when the study has
+// changed meanwhile, and removes that file.
+func (z *zipPlace) carry(ctx context.Context, p *plan) (there []storage.Range, err error) {
+	from, err := os.Open(z.old())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer from.Close()
+	for i, in := range p.Instances {
+		at, ok := z.whole[member{in.SOPInstanceUID, in.Digest}]
+		if !ok || ctx.Err() != nil {
+			continue
+		}
+		to := io.NewOffsetWriter(z.file, in.Offset)
+		if _, err := io.Copy(to, io.NewSectionReader(from, at, in.Size)); err != nil {
+			return nil, err
+		}
+		if err := z.ledger.note(p.file(i)); err != nil {
+			return nil, err
+		}
+		there = append(there, p.file(i))
+	}
+	return there, os.Remove(z.old())
+}
+
+// keep remembers where an instance lies that is whole.
+func (z *zipPlace) keep(i int) {
+	in := z.plan.Instances[i]
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.whole[member{in.SOPInstanceUID, in.Digest}] = in.Offset
 }
 
 // section is the file of an instance inside a ZIP file.
@@ -149,7 +209,11 @@ func (z *zipPlace) gap(b []byte, offset int64) error {
 }
 
 func (z *zipPlace) written(r storage.Range) error { return z.ledger.note(r) }
-func (z *zipPlace) complete(int) error            { return nil }
+
+func (z *zipPlace) complete(i int) error {
+	z.keep(i)
+	return nil
+}
 
 // finish compares the ZIP file's directory with the plan, for no digest is of
 // it.
