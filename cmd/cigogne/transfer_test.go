@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
@@ -98,6 +100,42 @@ func count(events []event, name string) (n int) {
 	return n
 }
 
+// gate stands in front of a node and lets so many of the requests through that
+// it is about; those after them hang until it is opened.
+type gate struct {
+	web    string
+	about  func(*http.Request) bool
+	left   atomic.Int64
+	opened chan struct{}
+}
+
+func newGate(t *testing.T, node *process, about func(*http.Request) bool, requests int64) *gate {
+	t.Helper()
+	target, err := url.Parse(node.web)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gate{about: about, opened: make(chan struct{})}
+	g.left.Store(requests)
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.ErrorLog = log.New(io.Discard, "", 0) // clients are killed
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if about(r) && g.left.Add(-1) < 0 {
+			select {
+			case <-g.opened:
+			case <-r.Context().Done():
+				return
+			}
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	g.web = server.URL
+	return g
+}
+
+func (g *gate) open() { close(g.opened) }
+
 // TestPushAndPullSurviveKills: a push that is killed goes on where it was, and
 // sends nothing that was durable; so does a pull. What comes out is what went
 // in, byte for byte.
@@ -108,12 +146,15 @@ func TestPushAndPullSurviveKills(t *testing.T) {
 	node := serve(t, t.TempDir(), "--settle", "1h", "--log-level", "error")
 	pushArgs := []string{"push", "--connections", "2", "--request-size", "1MiB", dir}
 
+	// The gate keeps it from coming to its end before it is killed.
+	door := newGate(t, node, func(r *http.Request) bool { return r.Method == http.MethodPost }, n/8)
+	defer door.open()
 	stored := 0
-	code, events, said := transfer(t, node.web, func(e event) bool {
+	code, events, said := transfer(t, door.web, func(e event) bool {
 		if e.Event == "stored" {
 			stored++
 		}
-		return stored >= n/4
+		return stored >= n/8
 	}, pushArgs...)
 	if code != -1 {
 		t.Fatalf("it was not killed but ended with %d after %d were stored\n%s", code, stored, said)
@@ -133,12 +174,14 @@ func TestPushAndPullSurviveKills(t *testing.T) {
 
 	for _, to := range []string{filepath.Join(t.TempDir(), "out"), filepath.Join(t.TempDir(), "study.zip")} {
 		pullArgs := []string{"pull", "--connections", "2", "--study", study.StudyInstanceUID, "-o", to}
+		door := newGate(t, node, func(r *http.Request) bool { return r.Header.Get("Range") != "" }, 3)
+		defer door.open()
 		pulled := 0
-		code, _, said = transfer(t, node.web, func(e event) bool {
+		code, _, said = transfer(t, door.web, func(e event) bool {
 			if e.Event == "pulled" {
 				pulled++
 			}
-			return pulled >= n/4
+			return pulled >= n/16
 		}, pullArgs...)
 		if code != -1 {
 			t.Fatalf("it was not killed but ended with %d after %d\n%s", code, pulled, said)

@@ -61,12 +61,22 @@ func (d *folderPlace) begin(ctx context.Context, p *plan) ([]bool, []storage.Ran
 		return nil, nil, err
 	}
 	d.ledger = l
-	whole, err := verifyAll(ctx, p, func(i int) bool {
-		st, err := os.Stat(d.path(i))
-		return err == nil && st.Size() == p.Instances[i].Size
-	}, func(i int) (file, error) { return os.Open(d.path(i)) })
+	whole, err := d.verify(ctx, "", func(int) bool { return true })
 	if err != nil {
 		return nil, nil, err
+	}
+	// What was cut between its last byte and its name gets it now.
+	parts, err := d.verify(ctx, partSuffix, func(i int) bool { return !whole[i] })
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, ok := range parts {
+		if ok {
+			whole[i] = true
+			if err := d.complete(i); err != nil {
+				return nil, nil, err
+			}
+		}
 	}
 	have := []storage.Range{{Offset: p.last(), Length: p.Size - p.last()}}
 	for i, ok := range whole {
@@ -75,6 +85,18 @@ func (d *folderPlace) begin(ctx context.Context, p *plan) ([]bool, []storage.Ran
 		}
 	}
 	return whole, append(have, d.parts(there, whole)...), nil
+}
+
+// verify looks which instances are whole in files with this suffix, of those
+// that may be.
+func (d *folderPlace) verify(ctx context.Context, suffix string, maybe func(i int) bool) ([]bool, error) {
+	return verifyAll(ctx, d.plan, func(i int) bool {
+		if !maybe(i) {
+			return false
+		}
+		st, err := os.Stat(d.path(i) + suffix)
+		return err == nil && st.Size() == d.plan.Instances[i].Size
+	}, func(i int) (file, error) { return os.Open(d.path(i) + suffix) })
 }
 
 // parts are the ranges, of those that the ledger names, that lie in files
@@ -100,8 +122,7 @@ func (d *folderPlace) parts(there []storage.Range, whole []bool) []storage.Range
 		for _, m := range left.missing {
 			kept.remove(m)
 		}
-		// All of it, and not whole: it was cut before it was verified, or is
-		// not what it should be.
+		// All of it, and not whole: it is not what it should be.
 		if len(kept.missing) == 1 && kept.missing[0] == in {
 			continue
 		}

@@ -55,7 +55,7 @@ const (
 	// extended, so that one stream has all of it.
 	mostAligned = 8 << 20
 	// notedRange is after how much the ledger is told.
-	notedRange = 8 << 20
+	notedRange = 1 << 20
 	// mostPlans bounds how often a study may change during a pull, mostBad how
 	// often an instance may come damaged.
 	mostPlans, mostBad = 10, 3
