@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/esante-alsace/cigogne/storage/dicom/dicomtest"
 )
@@ -81,12 +82,16 @@ func TestStopLetsUploadsFinish(t *testing.T) {
 	stored, uploaded := make(chan error, 1), make(chan error, 1)
 	dr, dw := io.Pipe()
 	go func() { stored <- cstore(t.Context(), a, in.Instances[0], dr) }()
+	// The body is read only when the node has asked for it: before, the
+	// connection could be one that nobody has accepted yet.
+	asked := &http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}}
 	go func() {
 		rq, err := http.NewRequestWithContext(t.Context(), http.MethodPost, node.web+"/dicom-web/studies", r)
 		if err == nil {
 			rq.Header.Set("Content-Type", "application/dicom")
+			rq.Header.Set("Expect", "100-continue")
 			var answer *http.Response
-			if answer, err = http.DefaultClient.Do(rq); err == nil {
+			if answer, err = asked.Do(rq); err == nil {
 				answer.Body.Close()
 				if answer.StatusCode != http.StatusOK {
 					err = fmt.Errorf("%s", answer.Status)
