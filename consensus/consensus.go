@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	wal "github.com/hashicorp/raft-wal"
 
 	"github.com/esante-alsace/cigogne/consensus/peer"
 	"github.com/esante-alsace/cigogne/storage"
@@ -41,7 +40,7 @@ type Node struct {
 	log       *slog.Logger
 	machine   *machine
 	snapshots *snapshots
-	wal       *wal.WAL
+	wal       *raftLogStore
 	transport *raft.NetworkTransport
 	raft      *raft.Raft
 	found     bool // it has a log
@@ -102,8 +101,8 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if n.snapshots, err = openSnapshots(n.ctx, n.o.Dir, n.machine); err != nil { //nolint:contextcheck // it outlives the opening
 		return err
 	}
-	if n.wal, err = wal.Open(n.logDir(), wal.WithLogger(newRaftLogger(n.log))); err != nil {
-		return fmt.Errorf("raft: log: %w", err)
+	if n.wal, err = openLog(n.logDir(), n.log); err != nil {
+		return err
 	}
 	if n.found, err = raft.HasExistingState(n.wal, n.wal, n.snapshots); err != nil {
 		return fmt.Errorf("raft: %w", err)

@@ -7,7 +7,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// raftLog writes what raft and its log say to ours.
+// raftLogger writes what raft and its log say to ours.
 type raftLogger struct {
 	hclog.Logger // what nobody calls here
 	log          *slog.Logger

@@ -1,0 +1,68 @@
+package consensus
+
+import (
+	"fmt"
+	"log/slog"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// A log whose disk was full goes on by itself when there is space, without
+// what it said it could not store.
+func TestTheLogGoesOnAfterAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("cigogne-test", dir, "tmpfs", 0, "size=100m"); err != nil {
+		t.Skipf("no small file system can be mounted here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	l, err := openLog(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	entry := func(i uint64) *raft.Log { return &raft.Log{Index: i, Term: 1, Data: make([]byte, 1<<20)} }
+	at := uint64(0)
+	for err == nil && at < 200 {
+		if err = l.StoreLog(entry(at + 1)); err == nil {
+			at++
+		}
+	}
+	if err == nil {
+		t.Fatal("200 MB were stored in 100")
+	}
+	if err := l.StoreLog(entry(at + 1)); err == nil {
+		t.Fatal("the disk is full, and it stores")
+	}
+	var got raft.Log
+	if err := l.GetLog(at, &got); err != nil || got.Index != at {
+		t.Errorf("what was stored is not read while the disk is full: %v", err)
+	}
+	if err := syscall.Mount("cigogne-test", dir, "tmpfs", syscall.MS_REMOUNT, "size=500m"); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for l.StoreLog(entry(at+1)) != nil {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatal("there is space again, and it does not store")
+		}
+	}
+	if last, err := l.LastIndex(); err != nil || last != at+1 {
+		t.Errorf("it ends with %d, not %d: %v", last, at+1, err)
+	}
+	for i := uint64(1); i <= at+1; i++ {
+		if err := l.GetLog(i, &got); err != nil || got.Index != i {
+			t.Fatal(fmt.Errorf("entry %d: %w", i, err))
+		}
+	}
+}
