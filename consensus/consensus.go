@@ -184,7 +184,8 @@ func (n *Node) newTransport() *raft.NetworkTransport {
 }
 
 // Run does what a node has to do beside its log, until ctx ends: it asks to be
-// let in, heals its index, and looks after the others while it leads.
+// let in, heals its index, and looks after the others while it leads. When it
+// has ended nothing is applied any more, and the node is to be closed.
 func (n *Node) Run(ctx context.Context) error {
 	var jobs sync.WaitGroup
 	defer jobs.Wait()
@@ -195,6 +196,7 @@ func (n *Node) Run(ctx context.Context) error {
 	jobs.Go(func() { _ = n.machine.healthy(ctx) }) // it ends with ctx
 	jobs.Go(func() { n.introduce(ctx) })
 	<-ctx.Done()
+	n.cancel() // an entry that cannot be applied would hold up the end
 	return ctx.Err()
 }
 

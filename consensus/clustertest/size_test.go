@@ -3,6 +3,7 @@ package clustertest_test
 import (
 	"archive/tar"
 	"compress/gzip"
+	"encoding/json"
 	"errors"
 	"flag"
 	"io"
@@ -101,18 +102,23 @@ func load(t *testing.T, path string, n int, w *writer) {
 }
 
 // TestAnEarlierVersionsNode starts a node with what the first version of the
-// formats left: log, snapshot, identity and index.
+// formats left: log, snapshot and identity. The index has fixtures of its own:
+// here it is as it was at the snapshot, with one study, and the log brings the
+// rest.
 func TestAnEarlierVersionsNode(t *testing.T) {
 	const name, studies = "testdata/node-v1.tar.gz", 12
 	w := &writer{t: t}
 	if *update {
 		c := clustertest.Of(t, 1)
-		w.write(c.Node("n1"), studies)
+		w.write(c.Node("n1"), 1)
+		c.Eventually("there is a snapshot", func() bool { return c.Node("n1").Status().Snapshot > 0 })
+		w.write(c.Node("n1"), studies-1)
 		c.Kill("n1")
-		pack(t, c.Dir("n1"), name)
+		pack(t, filepath.Join(c.Dir("n1"), "raft"), name)
 	}
 	c := clustertest.New(t)
-	unpack(t, name, c.Dir("n1"))
+	unpack(t, name, filepath.Join(c.Dir("n1"), "raft"))
+	atSnapshot(t, c, w.batch(0))
 	n := c.Start("n1")
 	c.Leader()
 	w.next.Store(studies)
@@ -122,6 +128,35 @@ func TestAnEarlierVersionsNode(t *testing.T) {
 	c.Settled(2)
 	w.write(c.Node("n2"), 2)
 	w.whole(c)
+}
+
+// atSnapshot makes the index of n1 the one that its snapshot stands for.
+func atSnapshot(t *testing.T, c *clustertest.Cluster, b index.Batch) {
+	t.Helper()
+	var of struct {
+		Cluster string
+		Content uint64
+	}
+	for _, name := range []string{"node.json", "snapshot.json"} {
+		b, err := os.ReadFile(filepath.Join(c.Dir("n1"), "raft", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(b, &of); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x, err := index.Open(t.Context(), index.Options{Path: c.IndexPath("n1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	if err := x.Follow(t.Context(), of.Cluster); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.ApplyAt(t.Context(), of.Content, b); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func pack(t *testing.T, dir, to string) {
