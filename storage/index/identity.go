@@ -83,7 +83,7 @@ type IdentityChange struct {
 	// nothing is done: the decision may be another now. 0 is for what was
 	// decided before, and is entered again in its order.
 	Before int64 `cbor:"12,keyasint,omitempty" json:"-"`
-	// Unlinks, of a queued one, ends the link of Local until it is settled.
+	// Unlinks, of a queued one, ends the link of Local.
 	Unlinks bool `cbor:"13,keyasint,omitempty" json:"unlinks,omitempty"`
 	// Sequence counts the changes in the order in which they were applied. It
 	// is set by applying; an old one keeps its own.
