@@ -39,7 +39,7 @@ func TestAPICustody(t *testing.T) {
 	_, err = custody.Delete(t.Context(), &pb.CustodyDeleteRequest{StudyInstanceUid: uid})
 	expect("delete what is on hold", err, codes.FailedPrecondition)
 	holds, err := custody.ListHolds(t.Context(), &pb.CustodyListHoldsRequest{})
-	if err != nil || len(holds.Studies) != 1 || holds.Studies[0].Holds[0].GetSet().GetBy() != "dr" {
+	if err != nil || len(holds.Studies) != 1 || !strings.HasPrefix(holds.Studies[0].Holds[0].GetSet().GetBy(), "dr (unproven), from 127.0.0.1") {
 		t.Errorf("holds %v (%v)", holds, err)
 	}
 	_, err = custody.SetRetention(t.Context(), &pb.CustodySetRetentionRequest{Years: new(int32), Why: "a test"})

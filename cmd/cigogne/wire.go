@@ -411,7 +411,7 @@ func (n *node) dicomweb() http.Handler {
 func (n *node) newRPC() (*rpc.Server, error) {
 	c := n.config
 	return rpc.New(rpc.Options{
-		Search: n.finder, Retrieve: n.reader, History: n.past, Sent: n.sent, Custody: n.custodian, Node: n.report, Gatekeeper: n.keeper,
+		Search: n.finder, Retrieve: n.reader, History: n.past, Sent: n.sent, Custody: n.custodian, Patients: apiPatients{n.patients}, Node: n.report, Gatekeeper: n.keeper,
 		Limits:    rpc.Limits{Stall: c.Stall, Rate: c.APIRate},
 		RequestID: requestID, Logger: n.log, Metrics: n.metrics,
 	})

@@ -85,17 +85,20 @@ const whoBytes = 200
 // Who says for the record who makes a request: where it comes from and, as
 // nobody proves it, who it says it is for by its From field (RFC 9110
 // §10.1.2).
-func Who(r *http.Request) string {
+func Who(r *http.Request) string { return Claimed(r.Header.Get("From"), r.RemoteAddr) }
+
+// Claimed is Who for somebody who names themselves so, and asks from there.
+func Claimed(name, remoteAddr string) string {
 	claimed := strings.Map(func(c rune) rune {
 		if !unicode.IsPrint(c) {
 			return -1
 		}
 		return c
-	}, strings.ToValidUTF8(r.Header.Get("From"), ""))
+	}, strings.ToValidUTF8(name, ""))
 	if claimed == "" {
-		return r.RemoteAddr
+		return remoteAddr
 	}
-	return strings.ToValidUTF8(claimed[:min(len(claimed), whoBytes)], "") + " (unproven), from " + r.RemoteAddr
+	return strings.ToValidUTF8(claimed[:min(len(claimed), whoBytes)], "") + " (unproven), from " + remoteAddr
 }
 
 // Guard lets a request pass to next when keeper permits the operation that

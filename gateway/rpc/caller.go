@@ -27,6 +27,12 @@ func callerOf(ctx context.Context) caller {
 	return c
 }
 
+// forTheRecord is who asks, as far as they say so themselves and the transport
+// knows.
+func forTheRecord(ctx context.Context, claimed string) string {
+	return access.Claimed(claimed, callerOf(ctx).RemoteAddr)
+}
+
 // host is the caller as far as rates are counted.
 func (c caller) host() string {
 	host, _, err := net.SplitHostPort(c.RemoteAddr)

@@ -35,7 +35,7 @@ const usualRecords = 100
 
 // asked is who asks for what and why. Texts that are no UTF-8 do not reach
 // here.
-func asked(study, by, why string) (gateway.Request, error) {
+func asked(ctx context.Context, study, by, why string) (gateway.Request, error) {
 	if err := checkUID("study_instance_uid", study); err != nil {
 		return gateway.Request{}, err
 	}
@@ -44,12 +44,12 @@ func asked(study, by, why string) (gateway.Request, error) {
 			return gateway.Request{}, inField(t.field, fmt.Errorf("%w: %s has more than 500 characters", storage.ErrInvalid, t.field))
 		}
 	}
-	return gateway.Request{StudyInstanceUID: study, By: by, Why: why}, nil
+	return gateway.Request{StudyInstanceUID: study, By: forTheRecord(ctx, by), Why: why}, nil
 }
 
 // Delete implements pb.CustodyServer.
 func (c *custody) Delete(ctx context.Context, req *pb.CustodyDeleteRequest) (*pb.CustodyDeleteResponse, error) {
-	q, err := asked(req.StudyInstanceUid, req.By, req.Why)
+	q, err := asked(ctx, req.StudyInstanceUid, req.By, req.Why)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func (c *custody) Delete(ctx context.Context, req *pb.CustodyDeleteRequest) (*pb
 
 // Undo implements pb.CustodyServer.
 func (c *custody) Undo(ctx context.Context, req *pb.CustodyUndoRequest) (*pb.CustodyUndoResponse, error) {
-	r, err := c.custodian.Undo(ctx, req.DeletionId, req.By, req.Why)
+	r, err := c.custodian.Undo(ctx, req.DeletionId, forTheRecord(ctx, req.By), req.Why)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func (c *custody) ListDeletions(ctx context.Context, req *pb.CustodyListDeletion
 
 // Hold implements pb.CustodyServer.
 func (c *custody) Hold(ctx context.Context, req *pb.CustodyHoldRequest) (*pb.CustodyHoldResponse, error) {
-	q, err := asked(req.StudyInstanceUid, req.By, req.Why)
+	q, err := asked(ctx, req.StudyInstanceUid, req.By, req.Why)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func (c *custody) Hold(ctx context.Context, req *pb.CustodyHoldRequest) (*pb.Cus
 
 // Release implements pb.CustodyServer.
 func (c *custody) Release(ctx context.Context, req *pb.CustodyReleaseRequest) (*pb.CustodyReleaseResponse, error) {
-	q, err := asked(req.StudyInstanceUid, req.By, req.Why)
+	q, err := asked(ctx, req.StudyInstanceUid, req.By, req.Why)
 	if err != nil {
 		return nil, err
 	}
@@ -148,10 +148,10 @@ func (c *custody) GetKept(ctx context.Context, req *pb.CustodyGetKeptRequest) (*
 
 // SetRetention implements pb.CustodyServer.
 func (c *custody) SetRetention(ctx context.Context, req *pb.CustodySetRetentionRequest) (*pb.CustodySetRetentionResponse, error) {
-	q := gateway.Request{By: req.By, Why: req.Why}
+	q := gateway.Request{By: forTheRecord(ctx, req.By), Why: req.Why}
 	if req.StudyInstanceUid != "" {
 		var err error
-		if q, err = asked(req.StudyInstanceUid, req.By, req.Why); err != nil {
+		if q, err = asked(ctx, req.StudyInstanceUid, req.By, req.Why); err != nil {
 			return nil, err
 		}
 	}

@@ -33,6 +33,7 @@ func (s *Server) newREST(ctx context.Context) (http.Handler, error) {
 	if err := errors.Join(
 		pb.RegisterStudiesHandlerClient(ctx, gw, pb.NewStudiesClient(s.local)),
 		pb.RegisterCustodyHandlerClient(ctx, gw, pb.NewCustodyClient(s.local)),
+		pb.RegisterPatientsHandlerClient(ctx, gw, pb.NewPatientsClient(s.local)),
 		pb.RegisterNodesHandlerClient(ctx, gw, pb.NewNodesClient(s.local)),
 		pb.RegisterArchivesHandlerClient(ctx, gw, pb.NewArchivesClient(s.local)),
 		pb.RegisterEventsHandlerClient(ctx, gw, pb.NewEventsClient(s.local)),

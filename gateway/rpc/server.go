@@ -73,6 +73,7 @@ type Options struct {
 	Retrieve Retriever
 	History  Historian
 	Custody  Custodian
+	Patients Patients
 	Node     Node
 	Sent     Sent // may be nil
 	// Gatekeeper is asked about every request, after it was read.
@@ -116,6 +117,7 @@ func New(o Options) (*Server, error) {
 	for _, r := range []grpc.ServiceRegistrar{s.grpc, s.local} {
 		pb.RegisterStudiesServer(r, &studies{server: s})
 		pb.RegisterCustodyServer(r, &custody{custodian: o.Custody})
+		pb.RegisterPatientsServer(r, &patients{patients: o.Patients})
 		pb.RegisterNodesServer(r, &nodes{node: o.Node})
 		pb.RegisterArchivesServer(r, &archives{node: o.Node})
 		pb.RegisterEventsServer(r, &events{server: s, tail: newest})
@@ -141,6 +143,12 @@ func operations() map[string]access.Operation {
 		pb.Studies_Timeline_FullMethodName:         access.Search,
 		pb.Studies_InstanceTimeline_FullMethodName: access.Search,
 		pb.Studies_Retrieve_FullMethodName:         access.Retrieve,
+		pb.Patients_GetLink_FullMethodName:         access.Oversee,
+		pb.Patients_ListIdentities_FullMethodName:  access.Oversee,
+		pb.Patients_ListChanges_FullMethodName:     access.Oversee,
+		pb.Patients_ListQueue_FullMethodName:       access.Oversee,
+		pb.Patients_Settle_FullMethodName:          access.Identify,
+		pb.Patients_Unlink_FullMethodName:          access.Identify,
 		pb.Archives_Verify_FullMethodName:          access.Oversee,
 		pb.Archives_Repair_FullMethodName:          access.Operate,
 		pb.Nodes_Drain_FullMethodName:              access.Operate,

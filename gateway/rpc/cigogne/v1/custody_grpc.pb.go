@@ -36,7 +36,8 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Custody deletes studies, and says what must be kept. Who asks and why stands
-// in the record of a deletion or a hold for ever: no names of patients.
+// in the record of a deletion or a hold for ever: no names of patients. Beside
+// the name that a caller gives itself (by) stands where it asked from.
 type CustodyClient interface {
 	// Delete takes a study, or a series of it, out of sight at once; it can be
 	// undone until due. What is on hold or within its retention is
@@ -180,7 +181,8 @@ func (c *custodyClient) ListHolds(ctx context.Context, in *CustodyListHoldsReque
 // for forward compatibility.
 //
 // Custody deletes studies, and says what must be kept. Who asks and why stands
-// in the record of a deletion or a hold for ever: no names of patients.
+// in the record of a deletion or a hold for ever: no names of patients. Beside
+// the name that a caller gives itself (by) stands where it asked from.
 type CustodyServer interface {
 	// Delete takes a study, or a series of it, out of sight at once; it can be
 	// undone until due. What is on hold or within its retention is
