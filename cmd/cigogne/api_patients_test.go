@@ -21,6 +21,8 @@ func TestAPIPatients(t *testing.T) {
 	sendAs(t, node, "HTP_PACS", hers, "F")
 	hersToo := dicomtest.NewStudy(dicomtest.Options{Seed: 9102, Modality: "CR", Instances: 1, PatientID: "0815", PatientName: "DUPONT^ODILE"})
 	sendAs(t, node, "COL_PACS", hersToo, "F")
+	his := dicomtest.NewStudy(dicomtest.Options{Seed: 9103, Modality: "CR", Instances: 1, PatientID: "4711", PatientName: "Weber^Hans"})
+	sendAs(t, node, "COL_PACS", his, "M") // nobody's but his own
 	node.identities(http.MethodPut, "/local/1.2.250.1.999.1/4711", asserted(nir, "MULLER"), http.StatusOK)
 	queued, _ := node.identities(http.MethodPut, "/local/HCC/0815", asserted(nir, "SCHMITT"), http.StatusOK)
 
