@@ -130,6 +130,13 @@ func (z *zipPlace) begin(ctx context.Context, p *plan) ([]bool, []storage.Range,
 			return nil, nil, err
 		}
 	}
+	return z.check(ctx, there)
+}
+
+// check verifies what is said to be there. What is not what it should be, is
+// to be fetched.
+func (z *zipPlace) check(ctx context.Context, there []storage.Range) ([]bool, []storage.Range, error) {
+	p := z.plan
 	left := newSpans(p.Size)
 	for _, r := range there {
 		left.remove(r)
@@ -139,12 +146,10 @@ func (z *zipPlace) begin(ctx context.Context, p *plan) ([]bool, []storage.Range,
 		return nil, nil, err
 	}
 	z.whole = map[member]int64{}
-	// What was said to be there and is not what it should be, is fetched.
 	for i, ok := range whole {
 		if ok {
 			z.keep(i)
-		}
-		if !ok && left.within(p.file(i)) == 0 {
+		} else if left.within(p.file(i)) == 0 {
 			left.again(p.file(i))
 		}
 	}
