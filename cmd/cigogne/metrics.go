@@ -175,8 +175,11 @@ func (m *metrics) copying(c *copying, writeCopies func() int, gauge func(name, h
 		}
 		return float64(n)
 	})
-	gauge("cigogne_copies_filled_bytes", "Bytes that were sent to nodes which lacked them.", func() float64 { return float64(c.keeper.Status().Filled) })
-	gauge("cigogne_copies_switches", "How often a node that took copies did so no more.", func() float64 { return float64(c.keeper.Status().Switches) })
+	counter := func(name, help string, value func() float64) {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, value))
+	}
+	counter("cigogne_copies_filled_bytes_total", "Bytes that were sent to nodes which lacked them.", func() float64 { return float64(c.keeper.Status().Filled) })
+	counter("cigogne_copies_switches_total", "How often a node that took copies did so no more.", func() float64 { return float64(c.keeper.Status().Switches) })
 	gauge("cigogne_copies_held", "Other nodes' journals of which a copy lies here.", func() float64 { return float64(len(c.holder.Journals())) })
 	gauge("cigogne_retired_journals", "Retired journals that are not emptied here yet.", func() float64 { return float64(len(c.evacuator.Left())) })
 	gauge("cigogne_copies_failing", "1 while too few nodes take copies for anything to be acknowledged.", func() float64 {

@@ -42,9 +42,9 @@ func advices() []advice { //nolint:funlen // a table
 		},
 		{
 			"index", storage.ErrCorrupt,
-			"Stop the node and run 'cigogne rebuild': the index is made anew from packs and journal.",
-			"Arrêtez le nœud et lancez « cigogne rebuild » : l'index est reconstruit à partir des paquets et du journal.",
-			"Halten Sie den Knoten an und rufen Sie „cigogne rebuild“ auf: der Index wird aus Paketen und Journal neu gemacht.",
+			"Stop the node and run 'cigogne archive rebuild-index': the index is made anew from packs and journal.",
+			"Arrêtez le nœud et lancez « cigogne archive rebuild-index » : l'index est reconstruit à partir des paquets et du journal.",
+			"Halten Sie den Knoten an und rufen Sie „cigogne archive rebuild-index“ auf: der Index wird aus Paketen und Journal neu gemacht.",
 		},
 		{
 			"index", nil,
