@@ -215,7 +215,7 @@ func (n *Node) toLeader(ctx context.Context, method, name string, in, out any) e
 	}
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
-	n.work.Go(func() {
+	n.begin(func() {
 		select {
 		case <-elected:
 			cancel()

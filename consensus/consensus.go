@@ -45,9 +45,10 @@ type Node struct {
 	raft      *raft.Raft
 	found     bool // it has a log
 
-	ctx    context.Context // ends when the node closes
-	cancel context.CancelFunc
-	work   sync.WaitGroup
+	ctx     context.Context // ends when the node closes
+	cancel  context.CancelFunc
+	closing sync.RWMutex // held to begin work, and to end its beginning
+	work    sync.WaitGroup
 
 	identity sync.Mutex // of id
 	id       identity
@@ -235,10 +236,41 @@ func (n *Node) belong(cluster string) error {
 	return nil
 }
 
+// begin sets a function to work, for which Close waits. It tells whether the
+// node was open.
+func (n *Node) begin(f func()) bool {
+	n.closing.RLock()
+	defer n.closing.RUnlock()
+	if n.ctx.Err() != nil {
+		return false
+	}
+	n.work.Go(f)
+	return true
+}
+
+// ask waits for what is asked of raft, until ctx ends: raft may answer later,
+// and a closed node has no raft to answer. Futures of raft are neither cut
+// short nor answered once it is shut down, so Close waits for them before.
+func (n *Node) ask(ctx context.Context, question func() error) error {
+	done := make(chan error, 1)
+	if !n.begin(func() { done <- question() }) {
+		return raft.ErrRaftShutdown
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // Close closes the log. The index and the port are their owners' to close, the
 // port before and the index afterwards.
 func (n *Node) Close() error {
+	n.closing.Lock()
 	n.cancel()
+	n.closing.Unlock()
+	n.work.Wait()
 	var errs []error
 	if n.raft != nil {
 		errs = append(errs, n.raft.Shutdown().Error())
@@ -246,7 +278,6 @@ func (n *Node) Close() error {
 	if n.transport != nil {
 		errs = append(errs, n.transport.Close())
 	}
-	n.work.Wait()
 	if n.wal != nil {
 		errs = append(errs, n.wal.Close())
 	}
@@ -255,27 +286,20 @@ func (n *Node) Close() error {
 
 // handOver makes another node lead, the one named or the one that is furthest.
 func (n *Node) handOver(to string) error {
-	var f raft.Future
-	if to == "" {
-		f = n.raft.LeadershipTransfer()
-	} else {
+	question := func() error { return n.raft.LeadershipTransfer().Error() }
+	if to != "" {
 		m, ok := n.member(to)
 		if !ok {
 			return fmt.Errorf("%w: no node %s", storage.ErrNotFound, to)
 		}
-		f = n.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(m.Addr))
-	}
-	done := make(chan error, 1)
-	n.work.Go(func() { done <- f.Error() })
-	t := time.NewTimer(handOver)
-	defer t.Stop()
-	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("%w: hand over: %w", storage.ErrUnavailable, err)
+		question = func() error {
+			return n.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(m.Addr)).Error()
 		}
-		return nil
-	case <-t.C:
-		return fmt.Errorf("%w: hand over took too long", storage.ErrUnavailable)
 	}
+	ctx, cancel := context.WithTimeout(n.ctx, handOver)
+	defer cancel()
+	if err := n.ask(ctx, question); err != nil {
+		return fmt.Errorf("%w: hand over: %w", storage.ErrUnavailable, err)
+	}
+	return nil
 }

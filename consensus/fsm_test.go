@@ -241,8 +241,9 @@ func TestReadsShareTheirQuestion(t *testing.T) {
 		return <-answer, t.Context().Err()
 	}
 	got := make(chan uint64, 10)
+	run := func(f func()) bool { work.Go(f); return true }
 	read := func() {
-		at, err := r.join(t.Context(), work.Go, ask)
+		at, err := r.join(t.Context(), run, ask)
 		if err != nil {
 			t.Error(err)
 		}

@@ -65,16 +65,17 @@ func (n *Node) append(ctx context.Context, entry []byte) (uint64, error) {
 	if d, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(d))
 	}
-	f := n.raft.Apply(entry, max(timeout, time.Millisecond))
-	done := make(chan error, 1)
-	n.work.Go(func() { done <- f.Error() })
-	select {
-	case err := <-done:
-		if err != nil {
-			return 0, fmt.Errorf("%w: raft: %w", storage.ErrUnavailable, err)
-		}
-	case <-ctx.Done():
-		return 0, fmt.Errorf("%w: the cluster did not commit in time: %w", storage.ErrUnavailable, errors.Join(ctx.Err(), n.machine.unsound()))
+	var f raft.ApplyFuture
+	err := n.ask(ctx, func() error {
+		f = n.raft.Apply(entry, max(timeout, time.Millisecond))
+		return f.Error()
+	})
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return 0, fmt.Errorf("%w: the cluster did not commit in time: %w", storage.ErrUnavailable, errors.Join(err, n.machine.unsound()))
+	default:
+		return 0, fmt.Errorf("%w: raft: %w", storage.ErrUnavailable, err)
 	}
 	if err, ok := f.Response().(error); ok {
 		return 0, err

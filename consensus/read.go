@@ -106,7 +106,7 @@ func (n *Node) Age() time.Duration {
 func (n *Node) readIndexed(ctx context.Context, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	at, err := n.reads.join(ctx, n.work.Go, n.readIndex)
+	at, err := n.reads.join(ctx, n.begin, n.readIndex)
 	if err != nil {
 		return err
 	}
@@ -154,17 +154,13 @@ func (n *Node) verified(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	f := n.raft.VerifyLeader()
-	done := make(chan error, 1)
-	n.work.Go(func() { done <- f.Error() })
-	select {
-	case err := <-done:
-		if err != nil {
-			return 0, fmt.Errorf("%w: raft: %w", storage.ErrUnavailable, err)
-		}
+	switch err := n.ask(ctx, func() error { return n.raft.VerifyLeader().Error() }); {
+	case err == nil:
 		return at, nil
-	case <-ctx.Done():
-		return 0, fmt.Errorf("%w: the other nodes do not answer the leader: %w", storage.ErrUnavailable, ctx.Err())
+	case ctx.Err() != nil:
+		return 0, fmt.Errorf("%w: the other nodes do not answer the leader: %w", storage.ErrUnavailable, err)
+	default:
+		return 0, fmt.Errorf("%w: raft: %w", storage.ErrUnavailable, err)
 	}
 }
 
@@ -207,15 +203,19 @@ type round struct {
 
 // join takes part in the next round. run sets a function to work, and ask must
 // end by itself.
-func (r *reads) join(ctx context.Context, run func(func()), ask func() (uint64, error)) (uint64, error) {
+func (r *reads) join(ctx context.Context, run func(func()) bool, ask func() (uint64, error)) (uint64, error) {
 	r.mu.Lock()
 	if r.next == nil {
 		r.next = &round{done: make(chan struct{})}
 	}
 	mine := r.next
 	if r.now == nil {
-		run(func() { r.rounds(ask) })
 		r.now, r.next = mine, nil
+		if !run(func() { r.rounds(ask) }) {
+			mine.err = fmt.Errorf("%w: the node is closed", storage.ErrUnavailable)
+			close(mine.done)
+			r.now = nil
+		}
 	}
 	r.mu.Unlock()
 	select {

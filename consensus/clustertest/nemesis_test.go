@@ -79,9 +79,11 @@ func TestUnderRandomFaults(t *testing.T) {
 	c.Leader()
 	for _, id := range ids {
 		n := c.Node(id)
-		if _, err := n.Read(t.Context(), consensus.Strong, 0); err != nil {
-			t.Fatal(err)
-		}
+		// The leader may take its time to try a node again that was away.
+		c.Eventually(id+" has caught up", func() bool {
+			_, err := n.Read(t.Context(), consensus.Strong, 0)
+			return err == nil
+		})
 		for _, b := range rec.acked {
 			if !has(t, n, b) {
 				t.Errorf("node %s misses %s", id, b.Received[0].Key)
