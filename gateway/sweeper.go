@@ -38,6 +38,9 @@ type SweeperOptions struct {
 
 const (
 	defaultSweep = 30 * time.Second
+	// sweepAgain is how soon a pass that failed is made again, at first: a node
+	// that has just come to lead may not be able to yet.
+	sweepAgain = time.Second
 	// sweepList is how many deletions are taken up at once, and goneSteps how
 	// many packs one batch tells of.
 	sweepList = 100
@@ -84,11 +87,17 @@ func NewSweeper(o SweeperOptions) *Sweeper {
 
 // Run sweeps until ctx ends. What fails is tried again.
 func (s *Sweeper) Run(ctx context.Context) error {
+	again := sweepAgain
 	for {
+		wait := s.o.Every
 		if err := s.Pass(ctx); err != nil && ctx.Err() == nil {
-			s.o.Logger.Warn("what was deleted is not all removed, will try again", "error", err)
+			wait = min(again, s.o.Every)
+			again = min(2*again, s.o.Every)
+			s.o.Logger.Warn("what was deleted is not all removed, will try again", "in", wait, "error", err)
+		} else {
+			again = sweepAgain
 		}
-		t := time.NewTimer(s.o.Every)
+		t := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 			t.Stop()
