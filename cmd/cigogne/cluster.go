@@ -151,7 +151,7 @@ func (n *node) resign(ctx context.Context) error {
 	if n.cluster == nil {
 		return nil
 	}
-	if err := n.cluster.Resign(); err != nil {
+	if err := n.cluster.Resign(); err != nil { //nolint:contextcheck // ctx has ended, and handing over is bounded by itself
 		n.log.Info("no other node took the lead over", "error", err)
 	}
 	return nil
