@@ -100,11 +100,13 @@ func (b *blockReader) readAhead(ctx context.Context, last int64) {
 				return
 			}
 			s := b.fetch()
+			// Once it is decoded or given away, the slot is another's.
+			ended := s.err != nil || s.block.raw.Offset >= last
 			if s.err == nil {
 				s.done.Go(func() { s.err = s.decode(b.entry.blocks.method) })
 			}
 			b.ahead <- s // never blocks: there are no more slots than it holds
-			if s.err != nil || s.block.raw.Offset >= last {
+			if ended {
 				return
 			}
 		}
