@@ -244,6 +244,9 @@ func TestKilledBetween(t *testing.T) {
 // TestANodeIsReplaced: a node whose disk is gone is removed with one command,
 // another joins with one, and all is on two nodes again, with what it held.
 func TestANodeIsReplaced(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes the time that a cluster takes to heal, twice")
+	}
 	r := newRegion(t)
 	flags := []string{"--takeover-after", "1h", "--grace", "1s"} // nothing but the removal takes over
 	for _, id := range []string{"n1", "n2", "n3"} {
