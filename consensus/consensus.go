@@ -99,6 +99,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	n.id.Node = n.o.ID
 	n.machine = newMachine(n.o.Index, n.log)
 	n.machine.fetch = n.fetchIndex
+	n.machine.applies = n.o.Applied
 	if n.snapshots, err = openSnapshots(n.ctx, n.o.Dir, n.machine); err != nil { //nolint:contextcheck // it outlives the opening
 		return err
 	}

@@ -44,6 +44,8 @@ type machine struct {
 	// fetch brings a copy of the index that has at least the entry, from
 	// another node, and puts it in the place of this one.
 	fetch func(ctx context.Context, least uint64) error
+	// applies, when set, is told how long each entry took.
+	applies func(took time.Duration)
 
 	work sync.Mutex // held while the index is changed
 
@@ -65,12 +67,15 @@ func newMachine(x Index, log *slog.Logger) *machine {
 func (m *machine) apply(ctx context.Context, at uint64, entry []byte) (index.Applied, error) {
 	m.work.Lock()
 	defer m.work.Unlock()
-	m.begin()
+	began := m.begin()
 	defer m.done()
 	for wait := applyLeast; ; wait = min(2*wait, applyMost) {
 		a, err := m.try(ctx, at, entry)
 		if err == nil || errors.Is(err, storage.ErrInvalid) {
 			m.advance(at)
+			if m.applies != nil && !a.Skipped {
+				m.applies(time.Since(began))
+			}
 			return a, err
 		}
 		if ctx.Err() != nil {
@@ -172,10 +177,11 @@ func (m *machine) refresh() {
 	m.broadcast()
 }
 
-func (m *machine) begin() {
+func (m *machine) begin() time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.since = time.Now()
+	return m.since
 }
 
 func (m *machine) done() {

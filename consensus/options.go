@@ -36,7 +36,10 @@ type Options struct {
 	Timing       Timing
 	// Detail is what a node's status says beside ours; it may be nil.
 	Detail func() any
-	Logger *slog.Logger
+	// Applied, when set, is told how long each entry took to be applied to the
+	// index. It must not block.
+	Applied func(took time.Duration)
+	Logger  *slog.Logger
 }
 
 // Timing is how soon the cluster notices things, and how much log it keeps.

@@ -42,7 +42,9 @@ type ArchiverOptions struct {
 	// PackBytes and PackMembers bound one pack; 0 means 128 MiB and 4096.
 	PackBytes   int64
 	PackMembers int
-	Logger      *slog.Logger
+	// Clock is told how long the steps took; it may be nil.
+	Clock  Clock
+	Logger *slog.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -84,6 +86,7 @@ func NewArchiver(o ArchiverOptions) *Archiver {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.Clock = orNoClock(o.Clock)
 	a := &Archiver{o: o}
 	if o.Journals != nil {
 		a.only = index.JournalID(o.Journal.ID())
@@ -269,6 +272,7 @@ func (a *Archiver) finishPlans(ctx context.Context) error {
 
 // write puts one planned pack into the archive and records that it is there.
 func (a *Archiver) write(ctx context.Context, p index.Plan) error {
+	began := time.Now()
 	members, err := a.members(ctx, p)
 	if err != nil {
 		return err
@@ -292,6 +296,7 @@ func (a *Archiver) write(ctx context.Context, p index.Plan) error {
 	if err := a.o.Proposer.Propose(ctx, index.Batch{Archived: copiesOf(p.PackID, key, put, a.o.Now())}); err != nil {
 		return err
 	}
+	a.took(began, members)
 	removed, err := removedMeanwhile(ctx, a.o.Index, p.PackID, key)
 	if err != nil {
 		return err
@@ -301,6 +306,16 @@ func (a *Archiver) write(ctx context.Context, p index.Plan) error {
 	}
 	a.o.Logger.Info("archived", "pack", p.PackID, "key", key, "instances", len(members), "bytes", put.Size, "copies", len(put.Archives))
 	return nil
+}
+
+// took tells how long it took to archive a pack, and its last instance.
+func (a *Archiver) took(began time.Time, members []pack.Member) {
+	var newest int64
+	for i := range members {
+		newest = max(newest, members[i].Received)
+	}
+	a.o.Clock.Took(StepPut, time.Since(began))
+	a.o.Clock.Took(StepArchive, a.o.Now().Sub(time.Unix(0, newest)))
 }
 
 // Copier is an archive that is several: set.Set.

@@ -51,12 +51,15 @@ type Indexer struct {
 	journal  Journal
 	proposer Proposer
 	fresh    func(context.Context) error // see ReadThrough
+	clock    Clock
 	log      *slog.Logger
 
 	mu       sync.Mutex
 	queue    []queued
 	bytes    int              // of the queue's attributes
+	taken    []int64          // of the batch that is being proposed: since when each is durable
 	behind   bool             // the journal holds more than the queue
+	fell     time.Time        // since when
 	durable  journal.Position // the last that is durable
 	indexed  journal.Position // the last that is in the index
 	failing  error            // why the index takes nothing, or nil
@@ -76,6 +79,7 @@ type queued struct {
 func NewIndexer(p Proposer, log *slog.Logger) *Indexer {
 	return &Indexer{
 		proposer: p,
+		clock:    noClock{},
 		log:      log,
 		behind:   true,
 		wake:     make(chan struct{}, 1),
@@ -96,6 +100,7 @@ func (x *Indexer) Attach(j Journal, indexed, durable journal.Position) {
 	if indexed.Compare(durable) > 0 { // the journal's files were taken away
 		x.durable = indexed
 	}
+	x.fell = time.Now()
 }
 
 // Durable takes entries that became durable, in order of position. It is the
@@ -113,7 +118,9 @@ func (x *Indexer) Durable(entries []journal.Entry) {
 		x.durable = e.Position
 		r, ok := e.Value.(*record)
 		if !ok || x.behind || len(x.queue) >= queueRows || x.bytes >= queueBytes {
-			x.behind = true
+			if !x.behind {
+				x.behind, x.fell = true, time.Unix(0, now)
+			}
 			continue
 		}
 		x.queue = append(x.queue, queued{r.indexed(x.id, e.Position), r.bytes, now})
@@ -168,6 +175,7 @@ func (x *Indexer) drain(ctx context.Context) error {
 			if err := x.propose(ctx, batch, journalPosition(batch[len(batch)-1].At), durable); err != nil {
 				return err
 			}
+			x.proposed()
 		case behind:
 			if err := x.catchUp(ctx); err != nil {
 				return err
@@ -186,6 +194,7 @@ func (x *Indexer) take() (batch []index.Instance, durable int64, behind bool) {
 	n := min(len(x.queue), batchRows)
 	for _, q := range x.queue[:n] {
 		batch, durable = append(batch, q.Instance), q.durable
+		x.taken = append(x.taken, q.durable)
 		x.bytes -= q.bytes
 	}
 	x.queue = x.queue[n:]
@@ -194,6 +203,46 @@ func (x *Indexer) take() (batch []index.Instance, durable int64, behind bool) {
 	}
 	return batch, durable, x.behind
 }
+
+// proposed tells how long those took that take gave.
+func (x *Indexer) proposed() {
+	now := time.Now().UnixNano()
+	for _, since := range x.taken { // nobody else changes it
+		x.clock.Took(StepIndex, time.Duration(now-since))
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.taken = x.taken[:0]
+}
+
+// Oldest is since when what waits to be indexed is durable, or since when this
+// node has been too far behind to know; zero when nothing waits.
+func (x *Indexer) Oldest() time.Time {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case x.durable.Compare(x.indexed) <= 0:
+		return time.Time{}
+	case len(x.taken) > 0:
+		return time.Unix(0, x.taken[0])
+	case len(x.queue) > 0:
+		return time.Unix(0, x.queue[0].durable)
+	}
+	return x.fell
+}
+
+// Held is what of that is in memory, and how many bytes its attributes take.
+func (x *Indexer) Held() (instances, bytes int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.queue), x.bytes
+}
+
+// HeldMost are the bounds of Held.
+func (x *Indexer) HeldMost() (instances, bytes int) { return queueRows, queueBytes }
+
+// Tell lets a clock know how long indexing takes. It must be called before Run.
+func (x *Indexer) Tell(c Clock) { x.clock = orNoClock(c) }
 
 // catchUp indexes from the journal what is past the index, until the queue
 // can be relied on again.

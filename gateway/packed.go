@@ -155,6 +155,23 @@ type directories struct {
 	mu    sync.Mutex
 	bytes int64
 	lru   *simplelru.LRU[string, *packBlob]
+	stats DirectoryStats
+}
+
+// DirectoryStats tell of the directories of packs that are kept in memory.
+type DirectoryStats struct {
+	Hits, Misses int64 // packs, since the start
+	Bytes, Most  int64
+}
+
+// Directories tells how those fare that the Retriever keeps.
+func (r *Retriever) Directories() DirectoryStats {
+	d := r.directories
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.stats
+	s.Bytes, s.Most = d.bytes, d.most
+	return s
 }
 
 const (
@@ -176,6 +193,11 @@ func newDirectories(a archive.Archive, most int64) *directories {
 func (d *directories) open(ctx context.Context, p index.Pack) (*packBlob, error) {
 	d.mu.Lock()
 	b, ok := d.lru.Get(p.PackID)
+	if ok {
+		d.stats.Hits++
+	} else {
+		d.stats.Misses++
+	}
 	d.mu.Unlock()
 	if ok {
 		return b, nil

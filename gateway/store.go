@@ -30,7 +30,11 @@ type StoreOptions struct {
 	MaxDataSet int64
 	Scan       dicom.ScanLimits
 	// Sites tells who sends; nil knows no site.
-	Sites  *Sites
+	Sites *Sites
+	// Arrivals notes when each of them was heard of; it may be nil.
+	Arrivals *Arrivals
+	// Clock is told how long the steps took; it may be nil.
+	Clock  Clock
 	Logger *slog.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
@@ -49,6 +53,7 @@ func NewStorer(o StoreOptions) *Storer {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.Clock = orNoClock(o.Clock)
 	return &Storer{o: o}
 }
 
@@ -58,6 +63,7 @@ func NewStorer(o StoreOptions) *Storer {
 // now, or is the error of the body. After an error nothing is kept, and the
 // rest of the body is unread.
 func (s *Storer) Receive(ctx context.Context, in Incoming) (_ Pending, err error) {
+	began := time.Now()
 	if err := s.failing(); err != nil {
 		return nil, err
 	}
@@ -96,7 +102,9 @@ func (s *Storer) Receive(ctx context.Context, in Incoming) (_ Pending, err error
 	if err != nil {
 		return nil, err
 	}
-	return &pending{storer: s, record: r, pending: p}, nil
+	received := time.Now()
+	s.o.Clock.Took(StepReceive, received.Sub(began))
+	return &pending{storer: s, record: r, pending: p, received: received}, nil
 }
 
 // failing tells why nothing can be acknowledged now, or nil.
@@ -251,9 +259,10 @@ func checkAnnounced(in Incoming, got storage.Instance) error {
 
 // pending is an instance that waits for the journal's fsync.
 type pending struct {
-	storer  *Storer
-	record  *record
-	pending *journal.Pending
+	storer   *Storer
+	record   *record
+	pending  *journal.Pending
+	received time.Time
 }
 
 // Wait implements Pending. While the disk is at work the index is asked what
@@ -263,15 +272,11 @@ func (p *pending) Wait(ctx context.Context) (Receipt, error) {
 	if err != nil {
 		return p.Received(), err
 	}
-	e, err := p.pending.Wait(ctx)
-	if err == nil && p.storer.o.Copies != nil {
-		failpoint.Pass(failpoint.JournalSynced)
-		err = p.storer.o.Copies.Await(ctx, e.Position)
-		failpoint.Pass(failpoint.Copied)
-	}
+	e, err := p.durable(ctx)
 	if err != nil {
 		return p.Received(), err
 	}
+	p.storer.o.Arrivals.came(p.record.Instance.Origin.Sender, p.record.Instance.Size, p.received)
 	if standing == Duplicate {
 		standing = p.storer.itself(ctx, p.record, e.Position)
 	}
@@ -279,6 +284,26 @@ func (p *pending) Wait(ctx context.Context) (Receipt, error) {
 	receipt.Digest, receipt.Standing = p.record.await().Digest, standing
 	failpoint.Pass(failpoint.Answering)
 	return receipt, nil
+}
+
+// durable waits for the fsync and for the copies.
+func (p *pending) durable(ctx context.Context) (journal.Entry, error) {
+	e, err := p.pending.Wait(ctx)
+	if err != nil {
+		return e, err
+	}
+	synced := time.Now()
+	p.storer.o.Clock.Took(StepJournal, synced.Sub(p.received))
+	if p.storer.o.Copies == nil {
+		return e, nil
+	}
+	failpoint.Pass(failpoint.JournalSynced)
+	if err := p.storer.o.Copies.Await(ctx, e.Position); err != nil {
+		return e, err
+	}
+	failpoint.Pass(failpoint.Copied)
+	p.storer.o.Clock.Took(StepCopies, time.Since(synced))
+	return e, nil
 }
 
 // itself is the standing of an instance that is durable and that the index

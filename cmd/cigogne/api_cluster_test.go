@@ -3,6 +3,7 @@ package main
 import (
 	"net/http"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -28,6 +29,7 @@ func TestAPICluster(t *testing.T) {
 			t.Fatalf("STOW-RS at %s: %d", ids[i%3], code)
 		}
 	}
+	r.observed()
 	watch, err := pb.NewEventsClient(dial(t, r.nodes["n3"])).Watch(t.Context(), &pb.EventsWatchRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -105,5 +107,32 @@ func TestAPIAlone(t *testing.T) {
 	}
 	if _, err := c.Drain(t.Context(), &pb.NodesDrainRequest{NodeId: all.Nodes[0].NodeId}); status.Code(err) != codes.Unimplemented {
 		t.Errorf("drain: %v", err)
+	}
+}
+
+// observed: the leader sees the others, and every node its own certificate.
+func (r *cohort) observed() {
+	r.t.Helper()
+	lead := r.leader("n1")
+	for id, p := range r.nodes {
+		got := measured(r.t, p)
+		if until := got[`cigogne_certificate_expiry_timestamp_seconds{certificate="peer"}`]; until < float64(time.Now().Unix()) {
+			r.t.Errorf("%s: the certificate ends at %v", id, until)
+		}
+		if got["cigogne_cluster_apply_duration_seconds_count"] == 0 || got[`cigogne_step_duration_seconds_count{step="copies"}`] == 0 {
+			r.t.Errorf("%s has not measured what it did", id)
+		}
+		if _, ok := got[`cigogne_queue_age_seconds{queue="copies"}`]; !ok {
+			r.t.Errorf("%s does not tell of its copies", id)
+		}
+		for other := range r.nodes {
+			series := `{node="` + other + `"}`
+			if up := got["cigogne_cluster_node_reachable"+series]; other != id && up != 1 {
+				r.t.Errorf("%s sees %s: %v", id, other, up)
+			}
+			if _, ok := got["cigogne_cluster_node_lag_entries"+series]; ok != (id == lead && other != id) {
+				r.t.Errorf("%s tells how far %s is behind: %v; %s leads", id, other, ok, lead)
+			}
+		}
 	}
 }

@@ -38,6 +38,10 @@ func (b boundedListener) Accept() (net.Conn, error) {
 	return boundedConn{c, release}, nil
 }
 
+// open is how many connections are. One more slot is held while the next is
+// waited for.
+func (b boundedListener) open() int64 { return int64(max(len(b.slots)-1, 0)) }
+
 // Close implements net.Listener.
 func (b boundedListener) Close() error {
 	b.once.Do(func() { close(b.done) })

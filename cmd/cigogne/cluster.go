@@ -84,6 +84,7 @@ type cluster struct {
 	port   *peer.Port
 	dialer *peer.Dialer
 	calls  *http.ServeMux // what is answered on the port
+	expiry time.Time      // of the node's certificate
 
 	stop context.CancelFunc
 	work sync.WaitGroup
@@ -101,7 +102,7 @@ func (n *node) openCluster(ctx context.Context) error {
 	if credentials.Identity.Name != c.NodeID {
 		return fmt.Errorf("%w: --peer-certs %s is node %s's certificate", storage.ErrConflict, c.PeerCerts, credentials.Identity.Name)
 	}
-	n.cluster = &cluster{dialer: peer.NewDialer(credentials, nil), calls: http.NewServeMux(), stop: func() {}}
+	n.cluster = &cluster{dialer: peer.NewDialer(credentials, nil), calls: http.NewServeMux(), expiry: credentials.Expiry(), stop: func() {}}
 	if n.cluster.port, err = peer.Listen(ctx, peer.PortOptions{Addr: c.Peer, Credentials: credentials, Logger: n.log}); err != nil {
 		return fmt.Errorf("--peer: %w", err)
 	}
@@ -109,7 +110,7 @@ func (n *node) openCluster(ctx context.Context) error {
 		ID: c.NodeID, Advertise: c.advertised(), Dir: c.raftDir(), Index: n.index,
 		Port: n.cluster.port, Dialer: n.cluster.dialer, Bootstrap: c.Bootstrap, Join: c.Join,
 		MaxStaleness: c.MaxStaleness, Timing: consensus.Timing{Election: c.Election},
-		Detail: n.detail, Logger: n.log,
+		Detail: n.detail, Applied: n.metrics.applied, Logger: n.log,
 	})
 	if errors.Is(err, storage.ErrInvalid) {
 		return fmt.Errorf("%w: --bootstrap or --join ADDR", err)

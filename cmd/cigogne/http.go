@@ -14,6 +14,7 @@ import (
 	"github.com/klauspost/compress/gzhttp"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
 	"github.com/esante-alsace/cigogne/gateway/custody"
 	"github.com/esante-alsace/cigogne/gateway/dmp"
@@ -39,7 +40,7 @@ func requestID(r *http.Request) string {
 // handler is everything that HTTP answers, with the gatekeeper in front.
 func (n *node) handler(dicomweb http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	dicomweb = http.StripPrefix("/dicom-web", n.consistent(n.takeNothingNew(compressJSON(boundUploads(n.config.MaxUploads, dicomweb)))))
+	dicomweb = http.StripPrefix("/dicom-web", n.consistent(n.takeNothingNew(compressJSON(n.boundUploads(dicomweb)))))
 	mux.Handle("/dicom-web", dicomweb)
 	mux.Handle("/dicom-web/", dicomweb)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -94,6 +95,7 @@ func compressJSON(next http.Handler) http.Handler {
 func (n *node) takeNothingNew(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost && n.draining() {
+			n.metrics.Refused("stow", gateway.RefusedUnavailable)
 			w.Header().Set("Retry-After", "1")
 			w.Header().Set("Connection", "close")
 			http.Error(w, "the node drains, ask another", http.StatusServiceUnavailable)
@@ -103,20 +105,20 @@ func (n *node) takeNothingNew(next http.Handler) http.Handler {
 	})
 }
 
-// boundUploads lets most requests that store go on at a time, and answers
-// others with 503.
-func boundUploads(most int, next http.Handler) http.Handler {
-	slots := make(chan struct{}, most)
+// boundUploads lets so many requests that store go on at a time as there is
+// room for in uploads, and answers others with 503.
+func (n *node) boundUploads(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			next.ServeHTTP(w, r)
 			return
 		}
 		select {
-		case slots <- struct{}{}:
-			defer func() { <-slots }()
+		case n.uploads <- struct{}{}:
+			defer func() { <-n.uploads }()
 			next.ServeHTTP(w, r)
 		default:
+			n.metrics.Refused("stow", gateway.RefusedUnavailable)
 			w.Header().Set("Retry-After", "1")
 			http.Error(w, "too many uploads at a time, try again", http.StatusServiceUnavailable)
 		}

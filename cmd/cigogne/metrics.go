@@ -9,12 +9,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/dimse"
 	"github.com/esante-alsace/cigogne/storage/index"
 )
 
 // metrics are what the node counts of itself. Labels have few values: no UID,
-// no AE title, no path.
+// no path, and of those who send the configured ones and a few others.
 type metrics struct {
 	registry     *prometheus.Registry
 	associations *prometheus.CounterVec
@@ -26,6 +27,10 @@ type metrics struct {
 	durable      prometheus.Counter
 	fsync        prometheus.Histogram
 	s3Answers    *prometheus.HistogramVec
+	steps        *prometheus.HistogramVec
+	step         [gateway.Steps]prometheus.Observer // of steps, looked up
+	refused      *prometheus.CounterVec
+	applies      prometheus.Histogram
 }
 
 func newMetrics() *metrics {
@@ -57,8 +62,23 @@ func newMetrics() *metrics {
 			Name: "cigogne_journal_fsync_duration_seconds", Help: "Time of one group fsync of the journal.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2.5, 12),
 		}),
+		steps: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "cigogne_step_duration_seconds",
+			Help: "How long the steps of an instance's way took: receive, journal, copies and index for each instance, put and archive for each pack; archive begins with the receipt of its last instance.",
+			// From less than a fsync to what a series is quiet for, and an outage lasts.
+			Buckets: prometheus.ExponentialBuckets(0.0002, 3, 16),
+		}, []string{"step"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cigogne_refused_instances_total", Help: "Instances that were sent and not stored, by transport and reason.",
+		}, []string{"transport", "reason"}),
+		applies: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "cigogne_cluster_apply_duration_seconds", Help: "Time to apply one entry of the cluster's log to the index.", Buckets: latency,
+		}),
 	}
-	m.registry.MustRegister(m.associations, m.operations, m.requests, m.calls, m.received, m.sent, m.durable, m.fsync, m.s3Answers,
+	for s := range m.step {
+		m.step[s] = m.steps.WithLabelValues(gateway.Step(s).String())
+	}
+	m.registry.MustRegister(m.associations, m.operations, m.requests, m.calls, m.received, m.sent, m.durable, m.fsync, m.s3Answers, m.steps, m.refused,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -72,6 +92,7 @@ func (m *metrics) stores(n *node) {
 	gauge("cigogne_journal_limit_bytes", "Most bytes that the journal may take; 0 leaves it to the disk.", func() float64 { return float64(n.config.JournalMax) })
 	gauge("cigogne_journal_segments", "Segments of the journal.", func() float64 { return float64(n.journal.Stats().Segments) })
 	if n.cluster != nil {
+		m.registry.MustRegister(m.applies)
 		m.cluster(n.cluster, gauge)
 		m.copying(n.copying, n.writeCopies, gauge)
 	}
@@ -85,7 +106,7 @@ func (m *metrics) stores(n *node) {
 	}
 	failing("cigogne_index_failing", "1 while the index takes nothing.", n.indexer.Failing)
 	failing("cigogne_archive_failing", "1 while instances that are due do not reach the archive; the journal grows meanwhile.", n.archiver.Failing)
-	m.registry.MustRegister(indexCollector{n.index}, custodyCollector{n.index, n.sweeper}, archiveCollector{n})
+	m.registry.MustRegister(indexCollector{n.index}, custodyCollector{n.index, n.sweeper}, archiveCollector{n}, newFactCollector(n))
 	if n.scrubber != nil {
 		m.registry.MustRegister(scrubCollector{n.scrubber})
 	}
@@ -194,6 +215,17 @@ func (m *metrics) copying(c *copying, writeCopies func() int, gauge func(name, h
 func (m *metrics) synced(entries int, took time.Duration) {
 	m.fsync.Observe(took.Seconds())
 	m.durable.Add(float64(entries))
+}
+
+// applied is the cluster's Applied hook.
+func (m *metrics) applied(took time.Duration) { m.applies.Observe(took.Seconds()) }
+
+// Took implements gateway.Clock.
+func (m *metrics) Took(s gateway.Step, d time.Duration) { m.step[s].Observe(d.Seconds()) }
+
+// Refused implements dimse.Metrics and dicomweb.Metrics.
+func (m *metrics) Refused(transport string, why gateway.Refusal) {
+	m.refused.WithLabelValues(transport, string(why)).Inc()
 }
 
 // s3Answered is s3's Observe hook.

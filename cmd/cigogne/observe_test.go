@@ -131,23 +131,29 @@ func exported(t *testing.T) named {
 	note := func(name, _ string, _ func() float64) { n.series[name] = true }
 	m.cluster(nil, note)
 	m.copying(nil, nil, note)
-	for _, c := range []prometheus.Collector{m.operations, m.requests, m.calls, m.s3Answers} {
+	for _, c := range []prometheus.Collector{m.operations, m.requests, m.calls, m.s3Answers, m.applies} {
 		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
 			n.described(c, suffix)
 		}
 	}
 	n.described(m.associations, "")
+	n.described(m.refused, "")
+	n.described(newFactCollector(nil), "")
 	return n
 }
 
 // described adds what a collector says that it will have.
 func (n named) described(c prometheus.Collector, suffix string) {
-	to := make(chan *prometheus.Desc, 1)
+	const most = 64
+	to := make(chan *prometheus.Desc, most)
 	c.Describe(to)
-	m := regexp.MustCompile(`fqName: "(\w+)".*variableLabels: \{([^}]*)\}`).FindStringSubmatch((<-to).String())
-	n.series[m[1]+suffix] = true
-	for l := range strings.SplitSeq(m[2], ",") {
-		n.labels[l] = true
+	close(to)
+	for d := range to {
+		m := regexp.MustCompile(`fqName: "(\w+)".*variableLabels: \{([^}]*)\}`).FindStringSubmatch(d.String())
+		n.series[m[1]+suffix] = true
+		for l := range strings.SplitSeq(m[2], ",") {
+			n.labels[l] = true
+		}
 	}
 }
 
@@ -231,11 +237,15 @@ func TestAlertsSayWhatToDo(t *testing.T) {
 	}
 }
 
-// TestAlertsLoad: Prometheus's own tool takes the rules.
-func TestAlertsLoad(t *testing.T) {
+// TestAlertsFire: Prometheus's own tool takes the rules, and they fire when
+// they should.
+func TestAlertsFire(t *testing.T) {
 	t.Parallel()
-	out, err := exec.CommandContext(t.Context(), tool(t, "promtool"), "check", "rules", "observe/alerts.yaml").CombinedOutput()
-	if err != nil {
-		t.Errorf("promtool: %v\n%s", err, out)
+	promtool := tool(t, "promtool")
+	for _, args := range [][]string{{"check", "rules", "observe/alerts.yaml"}, {"test", "rules", "observe/alerts_test.yaml"}} {
+		out, err := exec.CommandContext(t.Context(), promtool, args...).CombinedOutput()
+		if err != nil {
+			t.Errorf("promtool %s: %v\n%s", args[0], err, out)
+		}
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
 
@@ -57,6 +56,10 @@ type node struct {
 	report    *report
 	rpc       *rpc.Server
 
+	disk     *diskWatch
+	arrivals *gateway.Arrivals
+	uploads  chan struct{} // a token for each STOW-RS request under way
+
 	scp   *dimse.Server
 	dimse net.Listener
 	http  net.Listener
@@ -91,7 +94,10 @@ func (n *node) name() string {
 
 // openNode opens the stores and the listeners; serve sets it to work.
 func openNode(ctx context.Context, c *serveCommand, log *slog.Logger) (*node, error) {
-	n := &node{config: c, log: log, metrics: newMetrics(), keeper: c.gatekeeper()}
+	n := &node{
+		config: c, log: log, metrics: newMetrics(), keeper: c.gatekeeper(),
+		disk: &diskWatch{dir: c.journalDir()}, uploads: make(chan struct{}, c.MaxUploads),
+	}
 	if c.clustered() {
 		n.copying = n.newCopying()
 	}
@@ -153,6 +159,7 @@ func (n *node) openStores(ctx context.Context) error {
 		return err
 	}
 	n.indexer = gateway.NewIndexer(n.proposer, n.log)
+	n.indexer.Tell(n.metrics)
 	if n.cluster != nil {
 		n.indexer.ReadThrough(n.fresh)
 	}
@@ -308,8 +315,10 @@ func (n *node) wireUseCases() {
 		})
 	}
 	n.wirePeople()
+	n.arrivals = gateway.NewArrivals(n.sites)
 	n.storer = gateway.NewStorer(gateway.StoreOptions{
-		Journal: n.journal, Index: n.index, Indexer: n.indexer, Copies: held, MaxDataSet: int64(c.MaxDataSet), Sites: n.sites, Logger: n.log,
+		Journal: n.journal, Index: n.index, Indexer: n.indexer, Copies: held, MaxDataSet: int64(c.MaxDataSet), Sites: n.sites,
+		Arrivals: n.arrivals, Clock: n.metrics, Logger: n.log,
 	})
 	n.reader = gateway.NewRetriever(gateway.RetrieverOptions{
 		Index: n.index, Indexer: n.indexer, Journal: n.journal, Journals: journals, Archive: n.archives.read, Far: n.archives.far,
@@ -320,7 +329,7 @@ func (n *node) wireUseCases() {
 	n.archiver = gateway.NewArchiver(gateway.ArchiverOptions{
 		Index: n.index, Proposer: n.proposer, Journal: n.journal, Journals: journals, Indexer: n.indexer,
 		Archive: n.archives.Archive, SpoolDir: c.spoolDir(), Compression: c.PackCompression,
-		Settle: c.Settle, Pressed: n.pressed, Logger: n.log,
+		Settle: c.Settle, Pressed: n.pressed, Clock: n.metrics, Logger: n.log,
 	})
 	n.wireCustody()
 }
@@ -359,6 +368,8 @@ func (n *node) serve(ctx context.Context) error {
 	back.Go(func() error { return n.onDuty(stores, n.sweeper.Run) })
 	back.Go(func() error { return n.sweeper.Watch(stores) })
 	back.Go(func() error { return n.report.run(stores) })
+	back.Go(func() error { return n.disk.run(stores) })
+	back.Go(func() error { return n.recall(stores) })
 	if n.copying != nil {
 		n.runCopies(stores, &back)
 	}
@@ -462,42 +473,4 @@ func (n *node) close() {
 	if err := errors.Join(errs...); err != nil {
 		n.log.Error("close", "error", err)
 	}
-}
-
-// openJournal takes the data directory: one process has its journal open.
-func (s *stores) openJournal(ctx context.Context, o journal.Options) (*journal.Journal, error) {
-	o.Dir = s.journalDir()
-	j, err := journal.Open(ctx, o)
-	if errors.Is(err, storage.ErrCorrupt) {
-		return nil, fmt.Errorf("%w: 'cigogne fsck --data-dir %s' tells what is damaged; restore it from a copy, or add --allow-damage to go on with what is left", err, s.DataDir)
-	}
-	return j, err
-}
-
-// prepare makes the data directory's folders and empties the spool, which may
-// be another process's as long as the journal is not open.
-func (s *stores) prepare() error {
-	if err := os.MkdirAll(s.DataDir, 0o700); err != nil {
-		return fmt.Errorf("--data-dir: %w", err)
-	}
-	if err := os.RemoveAll(s.spoolDir()); err != nil {
-		return fmt.Errorf("--data-dir: %w", err)
-	}
-	for _, d := range []string{s.spoolDir(), filepath.Dir(s.indexPath())} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
-			return fmt.Errorf("--data-dir: %w", err)
-		}
-	}
-	return nil
-}
-
-func (s *stores) openIndex(ctx context.Context, log *slog.Logger) (*index.Index, error) {
-	x, err := index.Open(ctx, index.Options{Path: s.indexPath(), Logger: log})
-	if errors.Is(err, storage.ErrCorrupt) {
-		return nil, fmt.Errorf("index: %w: run 'cigogne archive rebuild-index --data-dir %s'", err, s.DataDir)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("index: %w", err)
-	}
-	return x, nil
 }

@@ -48,6 +48,7 @@ type Keeper struct {
 
 	mu       sync.Mutex
 	queue    []journal.Entry  // durable here, and not held by enough
+	since    []time.Time      // when each of the queue came to it
 	frontier journal.Position // all up to here are held
 	advanced chan struct{}    // closed and replaced when frontier or short changes
 	targets  map[string]*target
@@ -98,6 +99,7 @@ func (k *Keeper) Attach(j *journal.Journal, held journal.Position) error {
 		k.damaged[s.Number] = s.Damaged
 		if s.Last.Compare(held) > 0 {
 			k.queue = append(k.queue, journal.Entry{Position: s.Last})
+			k.since = append(k.since, time.Now())
 		}
 	}
 	return nil
@@ -105,12 +107,14 @@ func (k *Keeper) Attach(j *journal.Journal, held journal.Position) error {
 
 // Durable takes what is durable here: it is the journal's Options.Durable.
 func (k *Keeper) Durable(entries []journal.Entry) {
+	now := time.Now()
 	k.mu.Lock()
 	for _, e := range entries {
 		if len(k.queue) >= queueMost {
 			e = journal.Entry{Position: e.Position}
 		}
 		k.queue = append(k.queue, e)
+		k.since = append(k.since, now)
 	}
 	k.mu.Unlock()
 	k.advance()
@@ -127,9 +131,9 @@ func (k *Keeper) advance() {
 		n++
 	}
 	held := k.queue[:n:n]
-	k.queue = k.queue[n:]
+	k.queue, k.since = k.queue[n:], k.since[n:]
 	if len(k.queue) == 0 {
-		k.queue = nil
+		k.queue, k.since = nil, nil
 	}
 	k.mu.Unlock()
 	if n == 0 {

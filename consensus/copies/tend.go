@@ -156,6 +156,8 @@ type KeeperStatus struct {
 	Targets []TargetStatus `json:"targets"`
 	// Waiting counts the entries that are durable here and not held yet.
 	Waiting int `json:"waiting"`
+	// Oldest is since when the first of them is; zero for none.
+	Oldest time.Time `json:"oldest,omitzero"`
 	// Filled counts the bytes that were sent to fill in, Switches how often a
 	// node that took copies did so no more.
 	Filled   uint64 `json:"filledBytes"`
@@ -176,6 +178,9 @@ type TargetStatus struct {
 func (k *Keeper) Status() KeeperStatus {
 	k.mu.Lock()
 	s := KeeperStatus{Wanted: k.o.Copies(), Waiting: len(k.queue), Filled: k.filled, Switches: k.switches}
+	if len(k.since) > 0 {
+		s.Oldest = k.since[0]
+	}
 	for _, t := range k.targets {
 		one := TargetStatus{Node: t.node, Live: t.live}
 		if t.err != nil {

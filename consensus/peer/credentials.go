@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
 )
@@ -50,6 +51,9 @@ func Load(dir string) (*Credentials, error) {
 	}
 	return c, nil
 }
+
+// Expiry is when the certificate is valid no longer.
+func (c *Credentials) Expiry() time.Time { return c.cert.Leaf.NotAfter }
 
 func unreadable(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {

@@ -54,6 +54,9 @@ type Sent interface {
 type Metrics interface {
 	// Answered names the pattern of the route, such as "GET /studies/{study}".
 	Answered(route string, status int, sent int64, took time.Duration)
+	// Refused counts an instance that came by a transport, such as "stow", and
+	// was not stored, or a request in which none could be told apart.
+	Refused(transport string, why gateway.Refusal)
 }
 
 // Options are the parts and the settings of the handler.

@@ -16,35 +16,64 @@ import (
 // store is STOW-RS (PS3.18 §10.5): every part of the body is one instance.
 // Success of a part means that it is durable.
 func (s *service) store(w *answer, r *http.Request) error {
+	results, broken, err := s.take(w, r)
+	s.tellRefused(results, errors.Join(broken, err))
+	if err != nil {
+		return err
+	}
+	return s.answerStore(w, r, results, broken)
+}
+
+// take stores what the body of a request holds. broken tells that it broke
+// off; an error, that nothing was taken.
+func (s *service) take(w *answer, r *http.Request) (results []*result, broken, err error) {
 	study := r.PathValue("study")
 	if study != "" && !storage.ValidUID(study) {
-		return errNotUID("StudyInstanceUID")
+		return nil, nil, errNotUID("StudyInstanceUID")
 	}
 	// All of this stands before the first read of the body, so that a client
 	// which expects 100-continue never sends what would be refused.
 	content, err := s.storable(w, r)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	if _, err := s.negotiate(r, []offer{{name: jsonType}, {name: "application/json"}}, ""); err != nil {
-		return err
+		return nil, nil, err
 	}
 	up := &upload{service: s, study: study, credential: bearer(r), origin: storage.Origin{
 		Transport: "stow", RemoteAddr: r.RemoteAddr, ID: s.RequestID(r),
 	}}
 	body := s.newBody(w, r)
 	if content.name == dicomType {
-		err = up.single(r.Context(), body)
+		broken = up.single(r.Context(), body)
 	} else {
-		err = up.multipart(r.Context(), body, content.boundary)
+		broken = up.multipart(r.Context(), body, content.boundary)
 	}
-	if errors.Is(err, errNoPart) {
-		return err
+	if errors.Is(broken, errNoPart) {
+		return nil, nil, broken
 	}
 	if s.Visible != nil {
 		s.Visible(r.Context())
 	}
-	return s.answerStore(w, r, up.results, err)
+	return up.results, broken, nil
+}
+
+// tellRefused counts what was not stored: each instance that was told apart,
+// and otherwise the request.
+func (s *service) tellRefused(results []*result, whole error) {
+	if s.Metrics == nil {
+		return
+	}
+	failed := 0
+	for _, res := range results {
+		if res.err != nil {
+			failed++
+			s.Metrics.Refused("stow", gateway.RefusalOf(res.err))
+		}
+	}
+	if whole != nil && failed == 0 {
+		s.Metrics.Refused("stow", gateway.RefusalOf(whole))
+	}
 }
 
 // storable checks what the header of the request says of its body.

@@ -89,6 +89,10 @@ func (m *memory) counted(what string) int {
 
 func (m *memory) Association(outcome string) { m.count(outcome) }
 
+func (m *memory) Refused(transport string, why gateway.Refusal) {
+	m.count("refused " + transport + " " + string(why))
+}
+
 func (m *memory) Operation(command string, status dimse.Status, _ int64, _ time.Duration) {
 	m.count(command + " " + status.String())
 }

@@ -1,6 +1,10 @@
 package dimse
 
-import "time"
+import (
+	"time"
+
+	"github.com/esante-alsace/cigogne/gateway"
+)
 
 // Metrics counts what a Server does. Implementations are safe for use by many
 // goroutines and do not block.
@@ -12,6 +16,9 @@ type Metrics interface {
 	// as "C-STORE", the bytes of its data set, and how long it took from its
 	// command set to its response.
 	Operation(command string, status Status, bytes int64, took time.Duration)
+	// Refused counts an instance that came by a transport, such as "dimse",
+	// and was not stored.
+	Refused(transport string, why gateway.Refusal)
 }
 
 // The outcomes of an association; a rejection is named by
@@ -31,3 +38,4 @@ type noMetrics struct{}
 
 func (noMetrics) Association(string)                             {}
 func (noMetrics) Operation(string, Status, int64, time.Duration) {}
+func (noMetrics) Refused(string, gateway.Refusal)                {}

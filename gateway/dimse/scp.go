@@ -54,6 +54,7 @@ func (a *association) decline(m *message, v verdict) error {
 // next instance comes in.
 func (a *association) store(ctx context.Context, m *message, pc presentation) error {
 	if v := a.check(ctx, m, pc); v.status != StatusSuccess {
+		a.refused(refusalOf(v.status))
 		return a.decline(m, v)
 	}
 	if err := a.take(ctx); err != nil {
@@ -73,6 +74,8 @@ func (a *association) store(ctx context.Context, m *message, pc presentation) er
 	if drained := m.body.drain(a.server.cfg.DrainTimeout); drained != nil {
 		if err == nil {
 			_, _ = pending.Wait(ctx) // it must be called; there is nobody to tell
+		} else {
+			a.refused(gateway.RefusedCut)
 		}
 		<-a.window
 		return drained
@@ -107,11 +110,14 @@ func (a *association) settle(ctx context.Context, m *message, pending gateway.Pe
 	}
 	v := judge(receipt, err)
 	if v.status.Failed() {
+		a.refused(gateway.RefusalOf(err))
 		a.log.Warn("instance not stored", "status", v.status.String(),
 			"sopInstanceUID", m.command.AffectedSOPInstanceUID, "reason", err)
 	}
 	return a.respond(m, v)
 }
+
+func (a *association) refused(why gateway.Refusal) { a.server.cfg.Metrics.Refused("dimse", why) }
 
 // check looks at the request alone.
 func (a *association) check(ctx context.Context, m *message, pc presentation) verdict {

@@ -64,3 +64,15 @@ func judge(receipt gateway.Receipt, err error) verdict {
 		return verdict{StatusProcessingFailure, "cannot store"}
 	}
 }
+
+// refusalOf is the reason for which a request is refused by itself.
+func refusalOf(s Status) gateway.Refusal {
+	switch s {
+	case StatusNotAuthorized:
+		return gateway.RefusedForbidden
+	case StatusSOPClassNotSupported, StatusUnrecognizedOperation:
+		return gateway.RefusedUnsupported
+	default:
+		return gateway.RefusedInvalid
+	}
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// disk is the one on which the journal lies.
+type disk struct {
+	Size, Free int64 // bytes; 0 and 0 when it cannot be told
+	// Full is when there will be no space if it goes on as in the last hours;
+	// zero when there is no telling, or it does not get less.
+	Full time.Time
+}
+
+const (
+	// trendEvery is how often the free space is noted, trendMost how many
+	// notes a trend has, and trendLeast how many it takes to tell.
+	trendEvery = time.Minute
+	trendMost  = 6 * 60
+	trendLeast = 10
+	// trendFar is how far ahead a trend is believed.
+	trendFar = 90 * 24 * time.Hour
+)
+
+// diskWatch notes how the space on a disk develops.
+type diskWatch struct {
+	dir string
+
+	mu    sync.Mutex
+	trend trend
+}
+
+// run notes until ctx ends.
+func (w *diskWatch) run(ctx context.Context) error {
+	tick := time.NewTicker(trendEvery)
+	defer tick.Stop()
+	for {
+		if size, free := space(w.dir); size > 0 {
+			w.mu.Lock()
+			w.trend.add(time.Now(), free)
+			w.mu.Unlock()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// now is how the disk is.
+func (w *diskWatch) now() disk {
+	size, free := space(w.dir)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return disk{Size: size, Free: free, Full: w.trend.zero(time.Now(), free)}
+}
+
+// trend is a straight line through what was noted last.
+type trend struct{ notes []note }
+
+type note struct {
+	at    time.Time
+	value int64
+}
+
+func (t *trend) add(at time.Time, value int64) {
+	if len(t.notes) == trendMost {
+		t.notes = append(t.notes[:0], t.notes[1:]...)
+	}
+	t.notes = append(t.notes, note{at, value})
+}
+
+// zero is when a value that is what it is now will be 0 at the slope of the
+// line, which is that of least squares.
+func (t *trend) zero(now time.Time, value int64) time.Time {
+	if len(t.notes) < trendLeast {
+		return time.Time{}
+	}
+	var x, y float64
+	n := float64(len(t.notes))
+	for _, s := range t.notes {
+		x += now.Sub(s.at).Seconds() / n
+		y += float64(s.value) / n
+	}
+	var above, below float64
+	for _, s := range t.notes {
+		dx := now.Sub(s.at).Seconds() - x
+		above += dx * (float64(s.value) - y)
+		below += dx * dx
+	}
+	lost := above / below // bytes a second; time runs backwards here
+	if below == 0 || lost <= 0 || float64(value)/lost > trendFar.Seconds() {
+		return time.Time{}
+	}
+	return now.Add(time.Duration(float64(value) / lost * float64(time.Second)))
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/esante-alsace/cigogne/storage/archive/cache"
+)
+
+// factCollector tells what the node knows of itself when metrics are asked
+// for.
+type factCollector struct {
+	*node
+	queued, queuedBytes, queueAge, packs      *prometheus.Desc
+	siteLast, siteInstances, siteBytes        *prometheus.Desc
+	diskSize, diskFree, expires               *prometheus.Desc
+	used, limit, usedBytes, limitBytes        *prometheus.Desc
+	cacheHits, cacheMisses, reachable, behind *prometheus.Desc
+}
+
+func newFactCollector(n *node) *factCollector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("cigogne_"+name, help, labels, nil)
+	}
+	return &factCollector{
+		node:          n,
+		queued:        desc("queue_instances", "Instances that wait: for copies, for the index (those that are in memory), to be packed, to be archived. The last two are the cluster's.", "queue"),
+		queuedBytes:   desc("queue_bytes", "Bytes of the instances that wait, where they are counted.", "queue"),
+		queueAge:      desc("queue_age_seconds", "How long the first of a queue has waited; 0 when nothing waits. Of pack: how long its series has been quiet.", "queue"),
+		packs:         desc("packs_pending", "Packs that are planned, and not in an archive yet."),
+		siteLast:      desc("site_last_received_timestamp_seconds", "When an instance of the site was received last; not there for one never heard of. Senders of no site are told apart up to a bound, then they are 'other'.", "site"),
+		siteInstances: desc("site_received_instances_total", "Instances of the site that were made durable.", "site"),
+		siteBytes:     desc("site_received_bytes_total", "Bytes of them.", "site"),
+		diskSize:      desc("disk_size_bytes", "Size of the disk on which the journal lies."),
+		diskFree:      desc("disk_free_bytes", "What the node may still write to it."),
+		expires:       desc("certificate_expiry_timestamp_seconds", "When a certificate that the node shows is valid no longer.", "certificate"),
+		used:          desc("budget_used", "How much of something bounded is in use.", "budget"),
+		limit:         desc("budget_limit", "The bound of it.", "budget"),
+		usedBytes:     desc("budget_used_bytes", "How many bytes of something bounded are in use.", "budget"),
+		limitBytes:    desc("budget_limit_bytes", "The bound of them.", "budget"),
+		cacheHits:     desc("cache_hits_total", "What was found in a cache: blocks of packs on disk, directories of packs in memory.", "cache"),
+		cacheMisses:   desc("cache_misses_total", "What was not.", "cache"),
+		reachable:     desc("cluster_node_reachable", "1 while another node answers this one.", "node"),
+		behind:        desc("cluster_node_lag_entries", "Decided entries that the index of another node does not have yet, as the leader sees it.", "node"),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *factCollector) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		c.queued, c.queuedBytes, c.queueAge, c.packs, c.siteLast, c.siteInstances, c.siteBytes, c.diskSize, c.diskFree, c.expires,
+		c.used, c.limit, c.usedBytes, c.limitBytes, c.cacheHits, c.cacheMisses, c.reachable, c.behind,
+	} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *factCollector) Collect(to chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
+	defer cancel()
+	g := gathering(to)
+	c.collectQueues(ctx, g)
+	c.collectSites(g)
+	c.collectBounds(g)
+	if c.cluster != nil {
+		c.collectNodes(ctx, g)
+	}
+}
+
+// gathering is where the metrics of one scrape go.
+type gathering chan<- prometheus.Metric
+
+func (g gathering) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	g <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func (g gathering) counter(d *prometheus.Desc, v int64, labels ...string) {
+	g <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+}
+
+func (c *factCollector) collectQueues(ctx context.Context, g gathering) {
+	queues, packs, err := c.queues(ctx)
+	if err != nil {
+		g <- prometheus.NewInvalidMetric(c.queued, err)
+		return
+	}
+	g.gauge(c.packs, float64(packs))
+	for _, q := range queues {
+		g.gauge(c.queued, float64(q.Instances), q.Name)
+		if q.Name == queuePack || q.Name == queueArchive {
+			g.gauge(c.queuedBytes, float64(q.Bytes), q.Name)
+		}
+		age := 0.0
+		if !q.Oldest.IsZero() {
+			age = max(0, time.Since(q.Oldest).Seconds())
+		}
+		g.gauge(c.queueAge, age, q.Name)
+	}
+}
+
+func (c *factCollector) collectSites(g gathering) {
+	for _, a := range c.arrivals.List() {
+		if !a.Last.IsZero() {
+			g.gauge(c.siteLast, seconds(a.Last), a.Site)
+		}
+		g.counter(c.siteInstances, a.Instances, a.Site)
+		g.counter(c.siteBytes, a.Bytes, a.Site)
+	}
+}
+
+func (c *factCollector) collectBounds(g gathering) {
+	if d := c.disk.now(); d.Size > 0 {
+		g.gauge(c.diskSize, float64(d.Size))
+		g.gauge(c.diskFree, float64(d.Free))
+	}
+	for _, one := range c.certificates() {
+		g.gauge(c.expires, seconds(one.Expiry), one.Name)
+	}
+	for _, b := range c.budgets() {
+		used, limit := c.used, c.limit
+		if b.Bytes {
+			used, limit = c.usedBytes, c.limitBytes
+		}
+		g.gauge(used, float64(b.Used), b.Name)
+		g.gauge(limit, float64(b.Limit), b.Name)
+	}
+	directories := c.reader.Directories()
+	g.counter(c.cacheHits, directories.Hits, "directories")
+	g.counter(c.cacheMisses, directories.Misses, "directories")
+	if blocks, ok := c.archives.read.(*cache.Cache); ok {
+		s := blocks.Stats()
+		g.counter(c.cacheHits, s.Hits, "blocks")
+		g.counter(c.cacheMisses, s.Misses, "blocks")
+	}
+}
+
+// collectNodes asks the other nodes, which takes up to a second when one does
+// not answer.
+func (c *factCollector) collectNodes(ctx context.Context, g gathering) {
+	leads, commit := c.cluster.Leads(), c.cluster.Status().Commit
+	for _, s := range c.cluster.Overview(ctx) {
+		if s.ID == c.config.NodeID {
+			continue
+		}
+		if s.State == "unreachable" {
+			g.gauge(c.reachable, 0, s.ID)
+			continue
+		}
+		g.gauge(c.reachable, 1, s.ID)
+		if leads {
+			g.gauge(c.behind, float64(commit-min(s.Applied, commit)), s.ID)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/esante-alsace/cigogne/storage/archive/cache"
+	"github.com/esante-alsace/cigogne/storage/journal"
+)
+
+// queue is work that waits.
+type queue struct {
+	Name string
+	// Instances and Bytes are how much; Bytes is 0 where that is not counted.
+	Instances, Bytes int64
+	// Oldest is since when the first of it waits; zero for none.
+	Oldest time.Time
+}
+
+// The queues. What waits for copies and for the index is this node's; what
+// waits to be packed and to be archived is the cluster's.
+const (
+	queueCopies  = "copies"
+	queueIndex   = "index"
+	queuePack    = "pack"    // Oldest: since when the series is quiet
+	queueArchive = "archive" // Oldest: when the instance was received
+)
+
+// queues are those of the node, and how many packs are written or wait for it.
+func (n *node) queues(ctx context.Context) (all []queue, packs int64, err error) {
+	b, err := n.index.Backlog(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	if n.copying != nil {
+		k := n.copying.keeper.Status()
+		all = append(all, queue{Name: queueCopies, Instances: int64(k.Waiting), Oldest: k.Oldest})
+	}
+	held, _ := n.indexer.Held()
+	return append(all,
+		queue{Name: queueIndex, Instances: int64(held), Oldest: n.indexer.Oldest()},
+		queue{Name: queuePack, Instances: b.Unplanned, Bytes: b.UnplannedBytes, Oldest: unixTime(b.Quiet)},
+		queue{Name: queueArchive, Instances: b.Planned, Bytes: b.PlannedBytes, Oldest: unixTime(b.Oldest)},
+	), b.Packs, nil
+}
+
+// unixTime is a time of the index, where 0 is none.
+func unixTime(nanoseconds int64) time.Time {
+	if nanoseconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, nanoseconds)
+}
+
+// certificate is one that the node shows.
+type certificate struct {
+	Name   string
+	Expiry time.Time
+}
+
+// certificates are those that the node shows others.
+func (n *node) certificates() []certificate {
+	if n.cluster == nil {
+		return nil
+	}
+	return []certificate{{"peer", n.cluster.expiry}}
+}
+
+// budget is something that is bounded: how much of it is in use, and the bound.
+type budget struct {
+	Name        string
+	Bytes       bool // they are bytes
+	Used, Limit int64
+}
+
+// budgets are what bounds the memory that callers and work can cost.
+func (n *node) budgets() []budget {
+	c := n.config
+	held, heldBytes := n.indexer.Held()
+	heldMost, heldBytesMost := n.indexer.HeldMost()
+	directories := n.reader.Directories()
+	all := []budget{
+		{Name: "associations", Used: int64(n.scp.Established()), Limit: int64(c.MaxAssociations)},
+		{Name: "http connections", Used: n.connections(), Limit: int64(c.MaxConnections)},
+		{Name: "uploads", Used: int64(len(n.uploads)), Limit: int64(cap(n.uploads))},
+		{Name: "instances being made durable", Used: int64(n.journal.Stats().Pending), Limit: journal.DefaultMaxPending},
+		{Name: "instances for the index", Used: int64(held), Limit: int64(heldMost)},
+		{Name: "attributes for the index", Bytes: true, Used: int64(heldBytes), Limit: int64(heldBytesMost)},
+		{Name: "directories of packs", Bytes: true, Used: directories.Bytes, Limit: directories.Most},
+	}
+	if blocks, ok := n.archives.read.(*cache.Cache); ok {
+		all = append(all, budget{Name: "cache on disk", Bytes: true, Used: blocks.Stats().Bytes, Limit: int64(c.CacheMax)})
+	}
+	return all
+}
+
+// connections is how many HTTP connections are open.
+func (n *node) connections() int64 {
+	if l, ok := n.http.(boundedListener); ok {
+		return l.open()
+	}
+	return 0
+}
+
+// recall lets the node know who was heard of before it started. That it fails
+// is no reason to stop.
+func (n *node) recall(ctx context.Context) error {
+	if err := n.arrivals.Recall(ctx, n.index); err != nil && ctx.Err() == nil {
+		n.log.Warn("when sites were heard of before is not known", "error", err)
+	}
+	return nil
+}
