@@ -3,52 +3,65 @@ package index
 import (
 	"context"
 	"database/sql"
-	"fmt"
 )
+
+// asked is all that Has needs to know, in one statement: it is of one moment
+// without a transaction, and what a statement costs is the driver's more than
+// the rows'. A row tells of an instance of the SOPInstanceUID that lies in a
+// journal or is kept aside, of a pack of the study, or of the study, whose
+// attributes need not be looked at when the PatientID is the same and nobody
+// states another issuer.
+const asked = `SELECT 0, digest = ?2, NULL FROM instance WHERE sop = ?1
+	UNION ALL SELECT 0, 1, NULL FROM conflict WHERE sop = ?1 AND digest = ?2
+	UNION ALL SELECT 1, 0, members FROM pack WHERE study = ?3 AND conflict = 0 AND plan IS NULL
+	UNION ALL SELECT 2, patient = ?4 AND ?5, attributes FROM study WHERE uid = ?3`
 
 // Has tells what the instance would be if it were received now. It is meant to
 // answer for a duplicate before it costs anything; Apply decides. A duplicate
 // is known by its names and Digest alone; Attributes are looked at to tell
 // whether its study belongs to another patient.
 func (x *Index) Has(ctx context.Context, in Instance) (Standing, error) {
-	tx, err := x.ask.begin(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("index: %w", failed(err))
+	if err := ctx.Err(); err != nil {
+		return 0, err
 	}
-	defer tx.end(ctx)
-	standing, err := named(ctx, tx, Named{in.Key, in.Digest})
-	if err != nil || standing != StandingNew {
-		return standing, err
-	}
-	err = each(ctx, tx, `SELECT attributes FROM study WHERE uid = ?`, []any{in.Key.StudyInstanceUID}, func(rows *sql.Rows) error {
-		var blob sql.RawBytes
-		if err := rows.Scan(&blob); err != nil {
+	found, patient := StandingNew, PatientOf(in.Attributes)
+	args := []any{in.Key.SOPInstanceUID, in.Digest[:], in.Key.StudyInstanceUID, patient.PatientID, assumed(patient.Issuer)}
+	// A few rows are looked up by their keys: to watch for an end of ctx
+	// meanwhile would cost more than that.
+	err := each(context.WithoutCancel(ctx), x.ask, asked, args, func(rows *sql.Rows) error {
+		var kind int
+		var same bool
+		var blob sql.RawBytes // it is looked at where it lies
+		if err := rows.Scan(&kind, &same, &blob); err != nil {
 			return err
 		}
-		study, err := x.codec.decodeSet(blob)
-		if err == nil && otherPatient(study, in.Attributes) {
-			standing = StandingConflict
+		switch {
+		case kind == 0:
+			found = found.and(same)
+		case kind == 1:
+			found = Members(blob).compare(Named{in.Key, in.Digest}, found)
+		case found == StandingNew && !same:
+			study, err := x.codec.decodeSet(blob)
+			if err == nil && otherPatient(study, in.Attributes) {
+				found = StandingConflict
+			}
+			return err
 		}
-		return err
+		return nil
 	})
-	return standing, err
+	return found, err
 }
 
-// named compares the instance with those of its SOPInstanceUID: in journals
-// everywhere, in packs of its study. A pack's members are not copied for it.
-func named(ctx context.Context, q querier, a Named) (Standing, error) {
-	found, err := namedLive(ctx, q, a)
-	if err != nil || found == StandingDuplicate {
-		return found, err
+// and is what an instance is, given what it was found to be before and that
+// another of its SOPInstanceUID is there, which may be the very same.
+func (found Standing) and(same bool) Standing {
+	switch {
+	case same:
+		return StandingDuplicate
+	case found == StandingNew:
+		return StandingConflict
 	}
-	err = each(ctx, q, `SELECT members FROM pack WHERE study = ? AND conflict = 0 AND plan IS NULL`,
-		[]any{a.Key.StudyInstanceUID}, func(rows *sql.Rows) error {
-			var m sql.RawBytes
-			err := rows.Scan(&m)
-			found = Members(m).compare(a, found)
-			return err
-		})
-	return found, err
+	return found
 }
 
 // compare is what the instance is, given what it was found to be before and

@@ -60,11 +60,7 @@ func namedLive(ctx context.Context, q querier, a Named) (Standing, error) {
 		[]any{a.Key.SOPInstanceUID, a.Digest[:]}, func(rows *sql.Rows) error {
 			var same bool
 			err := rows.Scan(&same)
-			if same {
-				found = StandingDuplicate
-			} else if found == StandingNew {
-				found = StandingConflict
-			}
+			found = found.and(same)
 			return err
 		})
 	return found, err

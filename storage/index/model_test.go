@@ -27,6 +27,7 @@ func TestAgainstTheModel(t *testing.T) {
 			}
 			for _, b := range withRetirement(rng, seed, randomBatches(rng, seed)) {
 				want := model.Receive(b)
+				holdHas(t, x, b, want)
 				if got := apply(t, x, b); !reflect.DeepEqual(got.Outcomes, want) {
 					t.Fatalf("outcomes: %v, want %v", got.Outcomes, want)
 				}
@@ -91,6 +92,17 @@ func TestAgainstTheModel(t *testing.T) {
 		if seen[fmt.Sprintf("%d %v", what.step, what.state)] == 0 {
 			t.Errorf("step %d never came to %q: %v", what.step, what.state, seen)
 		}
+	}
+}
+
+// holdHas asks, before a batch is applied, what its first instance would be.
+func holdHas(t *testing.T, x *index.Index, b index.Batch, want []index.Outcome) {
+	t.Helper()
+	if len(want) == 0 {
+		return
+	}
+	if has, err := x.Has(t.Context(), b.Received[0]); err != nil || has != want[0].Standing {
+		t.Fatalf("Has says %v of %v, which becomes %v: %v", has, b.Received[0].Key, want[0], err)
 	}
 }
 
