@@ -164,7 +164,7 @@ func (n *node) pass() {
 }
 
 // expect checks that the study holds exactly these instances, each once, in
-// searches and bit for bit in retrievals.
+// searches and bit for bit in retrievals, of all and of each alone.
 func (n *node) expect(study string, want ...dicomtest.Instance) {
 	n.t.Helper()
 	found, err := n.reader.Instances(n.t.Context(), gateway.Selector{StudyInstanceUID: study})
@@ -172,6 +172,9 @@ func (n *node) expect(study string, want ...dicomtest.Instance) {
 		n.t.Fatal(err)
 	}
 	n.compare(found, want)
+	for _, in := range want {
+		n.compare(n.alone(in), []dicomtest.Instance{in})
+	}
 	listed := 0
 	for _, err := range n.finder.Search(n.t.Context(), index.Query{Level: index.Image, StudyInstanceUID: study}) {
 		if err != nil {
@@ -181,6 +184,22 @@ func (n *node) expect(study string, want ...dicomtest.Instance) {
 	}
 	if listed != len(want) {
 		n.t.Errorf("a search lists %d instances, not %d", listed, len(want))
+	}
+}
+
+// alone retrieves an instance by its name, as viewers do.
+func (n *node) alone(in dicomtest.Instance) []gateway.Instance {
+	n.t.Helper()
+	found, err := n.reader.Instances(n.t.Context(), nameOf(in))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return found
+}
+
+func nameOf(in dicomtest.Instance) gateway.Selector {
+	return gateway.Selector{
+		StudyInstanceUID: in.StudyInstanceUID, SeriesInstanceUID: in.SeriesInstanceUID, SOPInstanceUID: in.SOPInstanceUID,
 	}
 }
 

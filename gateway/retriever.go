@@ -32,17 +32,21 @@ type RetrieverOptions struct {
 	DirectoryBytes int64
 }
 
+// asking tells where what is selected lies: see places.
+type asking func(context.Context, index.Selector) ([]index.LiveInstance, []index.Pack, error)
+
 // Retriever is the Retrieve use case: it finds instances where they lie and
 // reads them there.
 type Retriever struct {
 	o           RetrieverOptions
 	directories *directories
+	places      *places
 }
 
 // NewRetriever returns a Retriever.
 func NewRetriever(o RetrieverOptions) *Retriever {
 	o.Journals = orOwn(o.Journals, o.Journal)
-	return &Retriever{o: o, directories: newDirectories(o.Archive, o.DirectoryBytes)}
+	return &Retriever{o: o, directories: newDirectories(o.Archive, o.DirectoryBytes), places: newPlaces(o.Index)}
 }
 
 // Instances locates what is selected, series by series and in the order of
@@ -50,18 +54,16 @@ func NewRetriever(o RetrieverOptions) *Retriever {
 // selected is storage.ErrNotFound, or storage.ErrUnavailable while the index
 // takes nothing and is behind the journal.
 func (r *Retriever) Instances(ctx context.Context, sel Selector) ([]Instance, error) {
+	return r.locate(ctx, sel, r.places.find)
+}
+
+// locate is Instances, by a way to ask where they lie.
+func (r *Retriever) locate(ctx context.Context, sel Selector, ask asking) ([]Instance, error) {
 	lag := r.o.Indexer.Await(ctx)
 	if lag != nil && !behind(lag) {
 		return nil, lag
 	}
-	at := index.Selector(sel)
-	// Packs are asked for after the journal: an instance that is archived in
-	// between is seen twice, never missed, and then served once.
-	live, err := r.o.Index.Live(ctx, at)
-	if err != nil {
-		return nil, err
-	}
-	packs, err := r.o.Index.Packs(ctx, at)
+	live, packs, err := ask(ctx, index.Selector(sel))
 	if err != nil {
 		return nil, err
 	}
@@ -179,12 +181,12 @@ func (r *Retriever) journaled(in index.LiveInstance, conflicts bool, over overla
 	j := newJournaled(in, r.o.Journals)
 	j.over = over
 	j.moved = func(ctx context.Context) (Instance, error) {
-		again, err := r.Instances(ctx, Selector{
+		again, err := r.locate(ctx, Selector{
 			StudyInstanceUID:  in.Key.StudyInstanceUID,
 			SeriesInstanceUID: in.Key.SeriesInstanceUID,
 			SOPInstanceUID:    in.Key.SOPInstanceUID,
 			Conflicts:         conflicts,
-		})
+		}, r.places.read)
 		if err != nil {
 			return nil, err
 		}

@@ -51,6 +51,7 @@ func (x *Index) applyAt(ctx context.Context, at uint64, b Batch) (Applied, error
 	if _, err := x.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return Applied{}, fmt.Errorf("apply a batch: %w", failed(err))
 	}
+	defer x.versions.applied(b) // also when it failed: nothing is known of a commit that does not answer
 	applied, err := newChange(x).apply(ctx, b)
 	if err == nil && at != 0 {
 		err = x.passed(ctx, at)

@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"net/url"
 	"os"
@@ -73,6 +74,8 @@ type Index struct {
 	stmts  *statements
 	log    raftLog
 
+	versions versions
+
 	happened struct {
 		mu   sync.Mutex
 		next chan struct{} // nil while nobody waits
@@ -100,7 +103,7 @@ func Open(ctx context.Context, o Options) (*Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &Index{o: o, codec: c, read: newReader(), ask: newReader()}
+	x := &Index{o: o, codec: c, read: newReader(), ask: newReader(), versions: versions{seed: maphash.MakeSeed()}}
 	open := x.open
 	if o.ReadOnly {
 		open = x.openReadOnly

@@ -21,16 +21,18 @@ func TestAgainstTheModel(t *testing.T) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 99))
 			x, y, model := open(t), open(t), indextest.NewModel()
-			packs, deletions := 0, 0
+			packs, deletions, known := 0, 0, memory{}
 			for _, z := range []*index.Index{x, y} {
 				apply(t, z, noRetention())
 			}
 			for _, b := range withRetirement(rng, seed, randomBatches(rng, seed)) {
 				want := model.Receive(b)
 				holdHas(t, x, b, want)
+				known.look(t, x, rng, b)
 				if got := apply(t, x, b); !reflect.DeepEqual(got.Outcomes, want) {
 					t.Fatalf("outcomes: %v, want %v", got.Outcomes, want)
 				}
+				known.hold(t, x)
 				wire, err := index.EncodeBatch(b)
 				if err != nil {
 					t.Fatal(err)
@@ -45,7 +47,9 @@ func TestAgainstTheModel(t *testing.T) {
 				if rng.IntN(3) == 0 {
 					packs++
 					for _, b := range archiving(t, x, rng, packs) {
+						known.look(t, x, rng, b)
 						apply(t, x, b)
+						known.hold(t, x)
 						apply(t, y, b)
 						note(model, b)
 					}
@@ -54,7 +58,9 @@ func TestAgainstTheModel(t *testing.T) {
 				for range rng.IntN(3) {
 					deletions++
 					b := deleting(t, x, model, rng, deletions)
+					known.look(t, x, rng, b)
 					apply(t, x, b)
+					known.hold(t, x)
 					apply(t, y, throughTheWire(t, b))
 					apply(t, y, b)
 					holdToModel(t, x, model, b, seen)

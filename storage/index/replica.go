@@ -144,6 +144,7 @@ func (x *Index) Replace(ctx context.Context, path string) error {
 		return errClosed
 	}
 	ctx = context.WithoutCancel(ctx)
+	defer x.versions.all.Add(1)
 	if err := x.closeFile(); err != nil {
 		x.o.Logger.Warn("the index that is replaced did not close well", "error", err)
 	}
