@@ -81,6 +81,15 @@ func text(t dicom.Tag, vr dicom.VR, v string) dicom.Element {
 // overlaid tells what is laid over the metadata of an instance.
 type overlaid func(ctx context.Context) (dicom.DataSet, error)
 
+// of is what is laid over that instance. A manifest of the gateway's own says
+// itself whose its PatientID is, which is not the study's.
+func (o overlaid) of(in storage.Instance) overlaid {
+	if in.Origin.Transport == storage.TransportManifest {
+		return nil
+	}
+	return o
+}
+
 // write returns a writer of one DICOM JSON object that lays it over.
 func (o overlaid) write(ctx context.Context, w io.Writer) (io.Writer, error) {
 	if o == nil {

@@ -264,6 +264,31 @@ func (p *Patients) propose(ctx context.Context, change index.IdentityChange) (*i
 	return made, nil
 }
 
+// Doubt puts a local identity that is linked before a person: an entry in the
+// queue that offers the link again. The link stands meanwhile. The same doubt
+// again, and one about an identity that is not linked, changes nothing.
+func (p *Patients) Doubt(ctx context.Context, local index.PatientKey, by, why string) error {
+	number, err := p.o.Index.NumberOf(ctx, local)
+	if err != nil {
+		return err
+	}
+	_, err = p.decide(ctx, local, number, func(s index.IdentityState) (decision, error) {
+		if s.Link == nil {
+			return decision{stands: &index.IdentityChange{}}, nil
+		}
+		made := index.IdentityChange{
+			Name: rand.Text(), Kind: index.IdentityQueued, Local: local, Authority: s.Link.Authority, Number: s.Link.Number,
+			Status: s.Link.Status, Traits: s.Link.Traits, By: by, At: p.o.Now().UnixNano(), Why: clipped(why),
+		}
+		last, err := p.o.Index.LastIdentityChange(ctx, local)
+		if err != nil || last != nil && sameDoubt(*last, made) {
+			return decision{stands: last}, err
+		}
+		return decision{made: &made}, nil
+	})
+	return err
+}
+
 // Undo ends the link of a local identity; without one it is
 // storage.ErrNotFound.
 func (p *Patients) Undo(ctx context.Context, local index.PatientKey, by, why string) (index.IdentityChange, error) {

@@ -135,7 +135,7 @@ func (r *Retriever) packed(ctx context.Context, packs []index.Pack, sop string, 
 				seen[idOf(e.Instance)] = true
 			}
 			d.whole = append(d.whole, e.Stored())
-			found = append(found, &packed{details: d, i: i, over: over})
+			found = append(found, &packed{details: d, i: i, over: over.of(e.Instance)})
 		}
 	}
 	if sop == "" {
@@ -179,7 +179,7 @@ func (r *Retriever) withLive(found []Instance, live []index.LiveInstance, sel Se
 
 func (r *Retriever) journaled(in index.LiveInstance, conflicts bool, over overlaid) *journaled {
 	j := newJournaled(in, r.o.Journals)
-	j.over = over
+	j.over = over.of(in.Instance.Instance)
 	j.moved = func(ctx context.Context) (Instance, error) {
 		again, err := r.locate(ctx, Selector{
 			StudyInstanceUID:  in.Key.StudyInstanceUID,

@@ -159,6 +159,9 @@ func hostOf(remoteAddr string) string {
 // sender is Of, for what is being received: one that is of no site has an
 // issuer of its own, or is refused.
 func (s *Sites) sender(o storage.Origin, credential string) (storage.Sender, error) {
+	if o.Transport == storage.TransportManifest { // it is the gateway itself
+		return storage.Sender{}, nil
+	}
 	if sender, ok := s.Of(o.CallingAETitle, credential, o.RemoteAddr); ok {
 		return sender, nil
 	}

@@ -22,9 +22,13 @@ func (i Instance) DataSet() Range {
 	return Range{Offset: i.Prefix, Length: i.Size - i.Prefix}
 }
 
+// TransportManifest is the Transport of the manifests that a gateway makes
+// itself. No sender's has it.
+const TransportManifest = "manifest"
+
 // Origin tells by which way an instance came.
 type Origin struct {
-	// Transport is "dimse" or "stow".
+	// Transport is "dimse" or "stow", or TransportManifest.
 	Transport      string `cbor:"1,keyasint" json:"transport"`
 	CallingAETitle string `cbor:"2,keyasint,omitempty" json:"callingAETitle,omitempty"`
 	CalledAETitle  string `cbor:"3,keyasint,omitempty" json:"calledAETitle,omitempty"`

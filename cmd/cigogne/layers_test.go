@@ -25,6 +25,7 @@ func allowed() map[string][]string {
 		"gateway/access":              {"storage"},
 		"gateway/dmp":                 {"gateway", "gateway/access", "gateway/dmp/ins", "storage", "storage/dicom", "storage/index"},
 		"gateway/dmp/ins":             {"storage"},
+		"gateway/dmp/publication":     {"gateway", "gateway/access", "gateway/dmp/ins", "gateway/dmp/manifest", "storage", "storage/dicom", "storage/index"},
 		"gateway/dimse":               {"gateway", "gateway/access", "gateway/dimse/...", "storage", "storage/dicom"},
 		"gateway/dimse/pdu":           {"storage"},
 		"gateway/dimse/ul":            {"storage", "gateway/dimse/pdu"},

@@ -20,6 +20,7 @@ type serveCommand struct {
 	damage
 	senders
 	deletion
+	publishing
 	diagnostics
 	scrubbing
 	Settle          time.Duration    `default:"30s" help:"How long a series must be quiet before it is packed (${default})."`
@@ -50,7 +51,7 @@ func (s *serveCommand) Validate() error {
 	if err := s.listeners.check(); err != nil {
 		return err
 	}
-	if err := errors.Join(s.limits.check(), s.deletion.check(), s.clustering.check()); err != nil {
+	if err := errors.Join(s.limits.check(), s.deletion.check(), s.publishing.check(), s.clustering.check()); err != nil {
 		return err
 	}
 	if host, _, err := net.SplitHostPort(s.Pprof); s.Pprof != "" && (err != nil || !loopback(host)) {

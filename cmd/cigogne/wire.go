@@ -15,6 +15,7 @@ import (
 	"github.com/esante-alsace/cigogne/gateway/access"
 	"github.com/esante-alsace/cigogne/gateway/dicomweb"
 	"github.com/esante-alsace/cigogne/gateway/dimse"
+	"github.com/esante-alsace/cigogne/gateway/dmp/publication"
 	"github.com/esante-alsace/cigogne/gateway/rpc"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive/s3"
@@ -41,6 +42,7 @@ type node struct {
 	archives *archives
 	sites    *gateway.Sites
 	people
+	publication *publication.Publisher
 
 	indexer  *gateway.Indexer
 	archiver *gateway.Archiver
@@ -332,6 +334,7 @@ func (n *node) wireUseCases() {
 		Settle: c.Settle, Pressed: n.pressed, Clock: n.metrics, Logger: n.log,
 	})
 	n.wireCustody()
+	n.wirePublication()
 }
 
 // pressed tells whether the journal has three quarters of what it may take.
@@ -366,6 +369,7 @@ func (n *node) serve(ctx context.Context) error {
 	back.Go(func() error { return n.archiver.Run(stores) })
 	back.Go(func() error { return n.onDuty(stores, n.sweepUploads) })
 	back.Go(func() error { return n.onDuty(stores, n.sweeper.Run) })
+	back.Go(func() error { return n.onDuty(stores, n.publication.Run) })
 	back.Go(func() error { return n.sweeper.Watch(stores) })
 	back.Go(func() error { return n.report.run(stores) })
 	back.Go(func() error { return n.disk.run(stores) })
@@ -422,7 +426,7 @@ func (n *node) dicomweb() http.Handler {
 func (n *node) newRPC() (*rpc.Server, error) {
 	c := n.config
 	return rpc.New(rpc.Options{
-		Search: n.finder, Retrieve: n.reader, History: n.past, Sent: n.sent, Custody: n.custodian, Patients: apiPatients{n.patients}, Node: n.report, Gatekeeper: n.keeper,
+		Search: n.finder, Retrieve: n.reader, History: n.past, Lives: n.publication, Sent: n.sent, Custody: n.custodian, Patients: apiPatients{n.patients}, Node: n.report, Gatekeeper: n.keeper,
 		Limits:    rpc.Limits{Stall: c.Stall, Rate: c.APIRate},
 		RequestID: requestID, Logger: n.log, Metrics: n.metrics,
 	})

@@ -145,6 +145,7 @@ func eventsOf(list []index.Event) []*pb.Event {
 			Archive:           e.Archive,
 			PackId:            e.PackID,
 			DeletionId:        e.DeletionID,
+			Version:           e.Version,
 		}
 	}
 	return out
@@ -166,6 +167,8 @@ func eventKind(k index.EventKind) pb.EventKind {
 		return pb.EventKind_EVENT_KIND_RESTORED
 	case index.EventRemoved:
 		return pb.EventKind_EVENT_KIND_REMOVED
+	case index.EventComplete:
+		return pb.EventKind_EVENT_KIND_COMPLETE
 	}
 	return pb.EventKind_EVENT_KIND_UNSPECIFIED
 }

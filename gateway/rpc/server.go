@@ -72,6 +72,7 @@ type Options struct {
 	Search   Searcher
 	Retrieve Retriever
 	History  Historian
+	Lives    Lives
 	Custody  Custodian
 	Patients Patients
 	Node     Node
@@ -143,6 +144,8 @@ func operations() map[string]access.Operation {
 		pb.Studies_Timeline_FullMethodName:         access.Search,
 		pb.Studies_InstanceTimeline_FullMethodName: access.Search,
 		pb.Studies_Retrieve_FullMethodName:         access.Retrieve,
+		pb.Studies_GetLife_FullMethodName:          access.Search,
+		pb.Studies_Complete_FullMethodName:         access.Store,
 		pb.Patients_GetLink_FullMethodName:         access.Oversee,
 		pb.Patients_ListIdentities_FullMethodName:  access.Oversee,
 		pb.Patients_ListChanges_FullMethodName:     access.Oversee,

@@ -79,7 +79,7 @@ func stepsOf(steps []index.Step) []*pb.Step {
 		}
 		step := &pb.Step{
 			Kind: kind, First: timeOf(s.First), Last: timeOf(last), Node: s.Node, Instances: s.Instances, Bytes: s.Bytes,
-			Origin: originOf(s.Origin), Archive: s.Archive, Others: s.Others,
+			Origin: originOf(s.Origin), Archive: s.Archive, Others: s.Others, Version: s.Version,
 		}
 		if took := time.Duration(last - s.First); took > 0 {
 			step.BytesPerSecond = float64(s.Bytes) / took.Seconds()
@@ -103,6 +103,8 @@ func stepsOf(steps []index.Step) []*pb.Step {
 			add(s, pb.StepKind_STEP_KIND_RESTORED, s.Last)
 		case index.EventRemoved:
 			add(s, pb.StepKind_STEP_KIND_REMOVED, s.Last)
+		case index.EventComplete:
+			add(s, pb.StepKind_STEP_KIND_COMPLETE, s.Last)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b timed) int { return cmp.Compare(a.at, b.at) })

@@ -97,7 +97,7 @@ func (c *change) adoptMember(ctx context.Context, in *Instance) (Why, error) {
 		return WhyNone, err
 	case row == nil:
 		e.count(in)
-		describe(e, in.Attributes, in.SOPClassUID)
+		e.describe(in)
 		c.cameIn(in, EventReceived)
 		return WhyNone, nil
 	case row.digest != in.Digest || row.series != e.id:

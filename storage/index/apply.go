@@ -16,7 +16,8 @@ import (
 // once, and durable after Sync.
 //
 // Within a batch the order is: journals, adopted packs, received instances, plans,
-// archived packs, protections, deletions. An invalid batch is storage.ErrInvalid, no space
+// archived packs, protections, deletions, what is decided about studies as
+// wholes. An invalid batch is storage.ErrInvalid, no space
 // storage.ErrFull. The index of a node of a cluster is changed by ApplyAt
 // alone: here it is storage.ErrConflict.
 func (x *Index) Apply(ctx context.Context, b Batch) (Applied, error) {
@@ -81,6 +82,7 @@ type change struct {
 	touched []*study
 	packed  map[string][]Members // by StudyInstanceUID
 	events  happening
+	lives   lives
 
 	lastStudy, lastSeries int64
 	noConflicts           bool // there are none at all, as in most regions on most days
@@ -148,6 +150,9 @@ func (c *change) apply(ctx context.Context, b Batch) (Applied, error) {
 		return a, err
 	}
 	if err := c.applyDeletions(ctx, b); err != nil {
+		return a, err
+	}
+	if err := c.life(ctx, b.Life, b.Stamp); err != nil {
 		return a, err
 	}
 	return a, c.record(ctx, b)

@@ -49,6 +49,7 @@ type wireBatch struct {
 	Deletions   []wireDeletion `cbor:"7,keyasint,omitempty"`
 	Protections []Protection   `cbor:"8,keyasint,omitempty"`
 	Identities  *Identities    `cbor:"9,keyasint,omitempty"`
+	Life        *Life          `cbor:"11,keyasint,omitempty"`
 
 	Stamp *Stamp  `cbor:"13,keyasint,omitempty"`
 	Notes []Event `cbor:"14,keyasint,omitempty"`
@@ -71,7 +72,7 @@ func EncodeBatch(b Batch) ([]byte, error) {
 		return nil, err
 	}
 	w := wireBatch{Through: b.Through, Planned: b.Planned, Archived: b.Archived, Received: toWireInstances(b.Received), Journals: b.Journals, Protections: b.Protections}
-	w.Identities, w.Stamp, w.Notes = b.Identities, b.Stamp, b.Notes
+	w.Identities, w.Life, w.Stamp, w.Notes = b.Identities, b.Life, b.Stamp, b.Notes
 	for _, d := range b.Deletions {
 		w.Deletions = append(w.Deletions, wireDeletion{d, toWireInstances(d.Aside)})
 	}
@@ -107,7 +108,7 @@ func DecodeBatch(p []byte) (Batch, error) {
 		return Batch{}, fmt.Errorf("%w: batch: %w", storage.ErrInvalid, err)
 	}
 	b := Batch{Through: w.Through, Planned: w.Planned, Archived: w.Archived, Received: fromWireInstances(w.Received), Journals: w.Journals, Protections: w.Protections}
-	b.Identities, b.Stamp, b.Notes = w.Identities, w.Stamp, w.Notes
+	b.Identities, b.Life, b.Stamp, b.Notes = w.Identities, w.Life, w.Stamp, w.Notes
 	for _, d := range w.Deletions {
 		d.Deletion.Aside = fromWireInstances(d.Aside)
 		b.Deletions = append(b.Deletions, d.Deletion)
@@ -140,7 +141,7 @@ func (b Batch) Validate() error {
 	if max(len(b.Received), len(b.Planned), len(b.Archived), len(b.Adopted), len(b.Journals), len(b.Deletions), len(b.Protections)) > BatchRows {
 		return fmt.Errorf("%w: a batch of more than %d entries", storage.ErrInvalid, BatchRows)
 	}
-	if err := errors.Join(b.Through.validate(), b.Identities.validate()); err != nil {
+	if err := errors.Join(b.Through.validate(), b.Identities.validate(), b.Life.validate()); err != nil {
 		return err
 	}
 	if err := b.validateStamp(); err != nil {

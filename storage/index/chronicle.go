@@ -28,6 +28,8 @@ type Step struct {
 	// Others counts further ways that were added to this one, because there
 	// were too many.
 	Others int64 `cbor:"11,keyasint,omitempty"`
+	// Version is of what the study was complete as.
+	Version int64 `cbor:"12,keyasint,omitempty"`
 }
 
 // stepsMost bounds the steps of one kind that are kept apart for a series; its
@@ -57,7 +59,7 @@ func (s *statements) ofEvents() []prepared {
 func (c *change) happened(e Event) {
 	of := Event{
 		Kind: e.Kind, StudyInstanceUID: e.StudyInstanceUID, SeriesInstanceUID: e.SeriesInstanceUID,
-		Origin: e.Origin, Archive: e.Archive, PackID: e.PackID, DeletionID: e.DeletionID,
+		Origin: e.Origin, Archive: e.Archive, PackID: e.PackID, DeletionID: e.DeletionID, Version: e.Version,
 	}
 	known, ok := c.events.by[of]
 	if !ok {
@@ -75,6 +77,9 @@ func (c *change) happened(e Event) {
 
 // cameIn notes that an instance was entered, in its place or aside.
 func (c *change) cameIn(in *Instance, kind EventKind) {
+	if kind == EventReceived && !in.isManifest() {
+		c.livesOn(in.Key.StudyInstanceUID, in.Received)
+	}
 	c.happened(Event{
 		Kind: kind, StudyInstanceUID: in.Key.StudyInstanceUID, SeriesInstanceUID: in.Key.SeriesInstanceUID,
 		Instances: 1, Bytes: in.Size, First: in.Received, Last: in.Received, Origin: in.Origin,
@@ -94,7 +99,9 @@ func (c *change) deletionCame(r *DeletionRecord) {
 	default:
 		return
 	}
-	e.Last = e.First
+	if e.Last = e.First; e.Kind != EventRemoved {
+		c.livesOn(r.StudyInstanceUID, 0)
+	}
 	c.happened(e)
 }
 
@@ -201,7 +208,7 @@ func addStep(steps []Step, e *Event) []Step {
 	for i := range steps {
 		if s := &steps[i]; s.Kind == e.Kind {
 			same++
-			if s.Origin == e.Origin && s.Archive == e.Archive {
+			if s.Origin == e.Origin && s.Archive == e.Archive && s.Version == e.Version {
 				at = i
 				break
 			}
@@ -210,7 +217,7 @@ func addStep(steps []Step, e *Event) []Step {
 	if at < 0 && same < stepsMost {
 		return append(steps, Step{
 			Kind: e.Kind, Origin: e.Origin, Archive: e.Archive, Node: e.Node, Instances: e.Instances, Bytes: e.Bytes,
-			First: e.First, Last: e.Last, Durable: e.Durable, Indexed: e.At,
+			First: e.First, Last: e.Last, Durable: e.Durable, Indexed: e.At, Version: e.Version,
 		})
 	}
 	if at < 0 {

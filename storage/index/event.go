@@ -36,6 +36,8 @@ const (
 	EventRestored
 	// EventRemoved means: no archive has any more what was deleted.
 	EventRemoved
+	// EventComplete means: a study is complete, as a new version.
+	EventComplete
 )
 
 // Event is something that happened to instances of one series, in one batch.
@@ -62,6 +64,8 @@ type Event struct {
 	PackID  string         `cbor:"13,keyasint,omitempty"`
 	// DeletionID is of what was deleted, restored and removed.
 	DeletionID string `cbor:"14,keyasint,omitempty"`
+	// Version is of what a study is complete as.
+	Version int64 `cbor:"15,keyasint,omitempty"`
 }
 
 // noteTextBytes bounds each text of an Origin in a note.
@@ -93,7 +97,7 @@ func (e *Event) validate() error {
 		return fmt.Errorf("%w: a note of kind %d", storage.ErrInvalid, e.Kind)
 	case !storage.ValidUID(e.StudyInstanceUID), e.SeriesInstanceUID != "" && !storage.ValidUID(e.SeriesInstanceUID):
 		return fmt.Errorf("%w: a note names no study", storage.ErrInvalid)
-	case texts, e.Instances < 0, e.Bytes < 0, e.First < 0, e.Last < e.First, len(e.Archive) > nameBytes, len(e.PackID) > nameBytes, e.DeletionID != "":
+	case texts, e.Instances < 0, e.Bytes < 0, e.First < 0, e.Last < e.First, len(e.Archive) > nameBytes, len(e.PackID) > nameBytes, e.DeletionID != "", e.Version != 0:
 		return fmt.Errorf("%w: a note", storage.ErrInvalid)
 	}
 	return nil

@@ -40,9 +40,9 @@ func (x *Index) Has(ctx context.Context, in Instance) (Standing, error) {
 			found = found.and(same)
 		case kind == 1:
 			found = Members(blob).compare(Named{in.Key, in.Digest}, found)
-		case found == StandingNew && !same:
+		case found == StandingNew && !same && !in.isManifest():
 			study, err := x.codec.decodeSet(blob)
-			if err == nil && otherPatient(study, in.Attributes) {
+			if err == nil && len(study) > 0 && otherPatient(study, in.Attributes) {
 				found = StandingConflict
 			}
 			return err

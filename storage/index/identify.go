@@ -55,12 +55,22 @@ func (c *change) identify(ctx context.Context, i *IdentityChange) error {
 			return err
 		}
 	}
+	return c.relink(ctx, i, sequence)
+}
+
+// relink makes or ends a link. What the studies of the local identity were
+// complete as is another thing then.
+func (c *change) relink(ctx context.Context, i *IdentityChange, sequence int64) (err error) {
 	switch {
 	case i.Kind == IdentityLinked:
 		_, err = c.putLink.ExecContext(ctx, i.Local.PatientID, i.Local.Issuer, i.Authority.Key(), i.Number, i.Authority.Name, sequence)
-		return err
 	case i.Kind == IdentityUndone || i.Unlinks:
 		_, err = c.dropLink.ExecContext(ctx, i.Local.PatientID, i.Local.Issuer)
+	default:
+		return nil
+	}
+	if err == nil {
+		_, err = c.reopenPatient.ExecContext(ctx, i.Local.PatientID, i.Local.Issuer)
 	}
 	return err
 }

@@ -18,7 +18,7 @@ type wireRecord struct {
 // receive enters one instance, keeps it aside, or finds it known.
 func (c *change) receive(ctx context.Context, came *Instance) (Outcome, error) {
 	in := came.bounded()
-	if known, err := c.moves(ctx, in); err != nil || known {
+	if known, err := c.passes(ctx, in); err != nil || known {
 		return Outcome{Standing: StandingDuplicate}, err
 	}
 	e, why, err := c.place(ctx, in)
@@ -45,7 +45,7 @@ func (c *change) receive(ctx context.Context, came *Instance) (Outcome, error) {
 		e.count(in)
 		e.unplanned++
 		e.bytes += in.Size
-		describe(e, in.Attributes, in.SOPClassUID)
+		e.describe(in)
 		c.cameIn(in, EventReceived)
 		return Outcome{Standing: StandingNew}, nil
 	}
@@ -57,6 +57,16 @@ func (c *change) receive(ctx context.Context, came *Instance) (Outcome, error) {
 		return Outcome{Standing: StandingDuplicate}, nil
 	}
 	return c.setAside(ctx, in, WhyDigest)
+}
+
+// passes tells whether there is nothing to enter: what is known may have moved
+// here, and a manifest may be of a study that was deleted meanwhile.
+func (c *change) passes(ctx context.Context, in *Instance) (bool, error) {
+	if known, err := c.moves(ctx, in); err != nil || known || !in.isManifest() {
+		return known, err
+	}
+	s, err := c.loadStudy(ctx, in.Key.StudyInstanceUID)
+	return err == nil && s.instances == 0, err
 }
 
 // moves tells whether an instance that is known has moved here, or is kept
@@ -83,7 +93,7 @@ func (c *change) place(ctx context.Context, in *Instance) (*series, Why, error) 
 	if err != nil {
 		return nil, WhyNone, err
 	}
-	if s.instances > 0 && otherPatient(s.attributes, in.Attributes) {
+	if s.instances > 0 && !in.isManifest() && len(s.attributes) > 0 && otherPatient(s.attributes, in.Attributes) {
 		return nil, WhyPatient, nil
 	}
 	e, err := c.loadSeries(ctx, s, in.Key.SeriesInstanceUID)

@@ -159,3 +159,17 @@ CREATE TABLE identity_link (
 ) WITHOUT ROWID;
 CREATE INDEX identity_link_number ON identity_link (number, authority);
 CREATE INDEX identity_link_change ON identity_link (change);
+
+-- Where a study is in its life. The row outlives the study: no version is
+-- given twice. Studies of version 1 are looked at once.
+CREATE TABLE life (
+  study    TEXT PRIMARY KEY,
+  open     INTEGER NOT NULL, -- 1 while it changed since it was complete
+  since    INTEGER NOT NULL, -- when it changed last; 0 for no waiting
+  revision INTEGER NOT NULL, -- counts its changes
+  owed     INTEGER NOT NULL, -- 1 while its manifest is not stored
+  record   BLOB NOT NULL     -- CBOR, LifeRecord; empty for the zero one
+) WITHOUT ROWID;
+CREATE INDEX life_open ON life (since, study) WHERE open = 1;
+CREATE INDEX life_owed ON life (study) WHERE owed = 1;
+INSERT INTO life SELECT uid, 1, received, 1, 0, x'' FROM study;

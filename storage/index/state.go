@@ -122,12 +122,18 @@ func (e *series) count(in *Instance) {
 }
 
 // describe takes from an instance what its series and study do not have yet:
-// first come stands, what is missing is filled.
-func describe(e *series, ds dicom.DataSet, class string) {
-	s := e.study
-	first := s.instances == 1 && len(s.attributes) == 0
+// first come stands, what is missing is filled. A manifest says nothing of its
+// study: the patient has another name there.
+func (e *series) describe(in *Instance) {
+	s, ds, class := e.study, in.Attributes, in.SOPClassUID
+	first := len(s.attributes) == 0
 	var filled bool
-	if s.attributes, filled = fill(s.attributes, s.takeIssuer(ds), Study); filled || first {
+	if in.isManifest() {
+		first = false
+	} else {
+		s.attributes, filled = fill(s.attributes, s.takeIssuer(ds), Study)
+	}
+	if filled || first {
 		p := PatientOf(s.attributes)
 		s.patient, s.issuer = p.PatientID, p.Issuer
 		s.date = columnDate(value(s.attributes, tagStudyDate))

@@ -36,6 +36,7 @@ type statements struct {
 	nextIdentity                             *sql.Stmt
 	settleIdentity, keepIdentity             *sql.Stmt
 	putLink, dropLink                        *sql.Stmt
+	reopen, reopenPatient, complete, made    *sql.Stmt
 
 	owner, putOwner, retireOthers    *sql.Stmt
 	anyLeaving                       *sql.Stmt
@@ -85,7 +86,7 @@ func (s *statements) ofIdentities() []prepared {
 
 func prepare(ctx context.Context, c *sql.Conn) (*statements, error) {
 	s := &statements{}
-	for _, p := range slices.Concat(s.ofJournals(), s.ofEvents(), s.ofIdentities(), []prepared{
+	for _, p := range slices.Concat(s.ofJournals(), s.ofEvents(), s.ofIdentities(), s.ofLives(), []prepared{
 		{&s.watermark, `SELECT segment, position FROM journal WHERE name = ?`},
 		{&s.setWatermark, `INSERT INTO journal VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET segment = ?2, position = ?3`},
 		{&s.passLog, `UPDATE raft SET applied = ?`},

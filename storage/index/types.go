@@ -49,6 +49,8 @@ type Batch struct {
 	Protections []Protection `cbor:"8,keyasint,omitempty"`
 	// Identities tells which identifiers are one person's; nil for nothing new.
 	Identities *Identities `cbor:"9,keyasint,omitempty"`
+	// Life says which studies are complete; nil for nothing new.
+	Life *Life `cbor:"11,keyasint,omitempty"`
 	// Stamp is who proposed it, and when. What a batch without one does is in
 	// no feed.
 	Stamp *Stamp `cbor:"13,keyasint,omitempty"`

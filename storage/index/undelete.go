@@ -67,7 +67,7 @@ func (c *change) deletedStudy(ctx context.Context, id int64) (*study, error) {
 
 // clashes tells whether something stands in the way of an undo.
 func (c *change) clashes(ctx context.Context, id int64, s, was *study) (clash bool, err error) {
-	if s.instances > 0 && otherPatient(s.attributes, was.attributes) {
+	if s.instances > 0 && len(s.attributes) > 0 && otherPatient(s.attributes, was.attributes) {
 		return true, nil
 	}
 	err = c.conn.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM deleted_series d JOIN series e ON e.study = ?2 AND e.uid = d.uid WHERE d.deletion = ?1)

@@ -44,19 +44,28 @@ const (
 	EventKind_EVENT_KIND_RESTORED EventKind = 6
 	// No archive has any more what was deleted.
 	EventKind_EVENT_KIND_REMOVED EventKind = 7
+	// A study is complete, as a new version.
+	EventKind_EVENT_KIND_COMPLETE EventKind = 8
+	// The manifest of a version is in the shared record.
+	EventKind_EVENT_KIND_PUBLISHED EventKind = 9
+	// It is there no more.
+	EventKind_EVENT_KIND_WITHDRAWN EventKind = 10
 )
 
 // Enum value maps for EventKind.
 var (
 	EventKind_name = map[int32]string{
-		0: "EVENT_KIND_UNSPECIFIED",
-		1: "EVENT_KIND_RECEIVED",
-		2: "EVENT_KIND_KEPT_ASIDE",
-		3: "EVENT_KIND_ARCHIVED",
-		4: "EVENT_KIND_RETRIEVED",
-		5: "EVENT_KIND_DELETED",
-		6: "EVENT_KIND_RESTORED",
-		7: "EVENT_KIND_REMOVED",
+		0:  "EVENT_KIND_UNSPECIFIED",
+		1:  "EVENT_KIND_RECEIVED",
+		2:  "EVENT_KIND_KEPT_ASIDE",
+		3:  "EVENT_KIND_ARCHIVED",
+		4:  "EVENT_KIND_RETRIEVED",
+		5:  "EVENT_KIND_DELETED",
+		6:  "EVENT_KIND_RESTORED",
+		7:  "EVENT_KIND_REMOVED",
+		8:  "EVENT_KIND_COMPLETE",
+		9:  "EVENT_KIND_PUBLISHED",
+		10: "EVENT_KIND_WITHDRAWN",
 	}
 	EventKind_value = map[string]int32{
 		"EVENT_KIND_UNSPECIFIED": 0,
@@ -67,6 +76,9 @@ var (
 		"EVENT_KIND_DELETED":     5,
 		"EVENT_KIND_RESTORED":    6,
 		"EVENT_KIND_REMOVED":     7,
+		"EVENT_KIND_COMPLETE":    8,
+		"EVENT_KIND_PUBLISHED":   9,
+		"EVENT_KIND_WITHDRAWN":   10,
 	}
 )
 
@@ -398,7 +410,9 @@ type Event struct {
 	Archive string `protobuf:"bytes,10,opt,name=archive,proto3" json:"archive,omitempty"`
 	PackId  string `protobuf:"bytes,11,opt,name=pack_id,json=packId,proto3" json:"pack_id,omitempty"`
 	// Of what was deleted, restored and removed.
-	DeletionId    string `protobuf:"bytes,12,opt,name=deletion_id,json=deletionId,proto3" json:"deletion_id,omitempty"`
+	DeletionId string `protobuf:"bytes,12,opt,name=deletion_id,json=deletionId,proto3" json:"deletion_id,omitempty"`
+	// Of what a study is complete as, and of what was published or withdrawn.
+	Version       int64 `protobuf:"varint,13,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -517,6 +531,13 @@ func (x *Event) GetDeletionId() string {
 	return ""
 }
 
+func (x *Event) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 // Origin is the other side, and by which way it came.
 type Origin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -614,7 +635,7 @@ const file_cigogne_v1_events_proto_rawDesc = "" +
 	"\x15EventsPositionRequest\"d\n" +
 	"\x16EventsPositionResponse\x12%\n" +
 	"\x0efirst_sequence\x18\x01 \x01(\x03R\rfirstSequence\x12#\n" +
-	"\rlast_sequence\x18\x02 \x01(\x03R\flastSequence\"\xa4\x03\n" +
+	"\rlast_sequence\x18\x02 \x01(\x03R\flastSequence\"\xbe\x03\n" +
 	"\x05Event\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12)\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x15.cigogne.v1.EventKindR\x04kind\x12.\n" +
@@ -629,14 +650,15 @@ const file_cigogne_v1_events_proto_rawDesc = "" +
 	" \x01(\tR\aarchive\x12\x17\n" +
 	"\apack_id\x18\v \x01(\tR\x06packId\x12\x1f\n" +
 	"\vdeletion_id\x18\f \x01(\tR\n" +
-	"deletionId\"\xa9\x01\n" +
+	"deletionId\x12\x18\n" +
+	"\aversion\x18\r \x01(\x03R\aversion\"\xa9\x01\n" +
 	"\x06Origin\x12\x1c\n" +
 	"\ttransport\x18\x01 \x01(\tR\ttransport\x12(\n" +
 	"\x10calling_ae_title\x18\x02 \x01(\tR\x0ecallingAeTitle\x12&\n" +
 	"\x0fcalled_ae_title\x18\x03 \x01(\tR\rcalledAeTitle\x12\x1f\n" +
 	"\vremote_addr\x18\x04 \x01(\tR\n" +
 	"remoteAddr\x12\x0e\n" +
-	"\x02id\x18\x05 \x01(\tR\x02id*\xd7\x01\n" +
+	"\x02id\x18\x05 \x01(\tR\x02id*\xa4\x02\n" +
 	"\tEventKind\x12\x1a\n" +
 	"\x16EVENT_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13EVENT_KIND_RECEIVED\x10\x01\x12\x19\n" +
@@ -645,7 +667,11 @@ const file_cigogne_v1_events_proto_rawDesc = "" +
 	"\x14EVENT_KIND_RETRIEVED\x10\x04\x12\x16\n" +
 	"\x12EVENT_KIND_DELETED\x10\x05\x12\x17\n" +
 	"\x13EVENT_KIND_RESTORED\x10\x06\x12\x16\n" +
-	"\x12EVENT_KIND_REMOVED\x10\a2\xb9\x02\n" +
+	"\x12EVENT_KIND_REMOVED\x10\a\x12\x17\n" +
+	"\x13EVENT_KIND_COMPLETE\x10\b\x12\x18\n" +
+	"\x14EVENT_KIND_PUBLISHED\x10\t\x12\x18\n" +
+	"\x14EVENT_KIND_WITHDRAWN\x10\n" +
+	"2\xb9\x02\n" +
 	"\x06Events\x12d\n" +
 	"\x05Watch\x12\x1e.cigogne.v1.EventsWatchRequest\x1a\x1f.cigogne.v1.EventsWatchResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/events:watch0\x01\x12Y\n" +
 	"\x04List\x12\x1d.cigogne.v1.EventsListRequest\x1a\x1e.cigogne.v1.EventsListResponse\"\x12\x82\xd3\xe4\x93\x02\f\x12\n" +

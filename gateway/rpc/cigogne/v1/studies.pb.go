@@ -45,20 +45,29 @@ const (
 	StepKind_STEP_KIND_RESTORED StepKind = 7
 	// No archive had them any more.
 	StepKind_STEP_KIND_REMOVED StepKind = 8
+	// The study was complete, as a new version.
+	StepKind_STEP_KIND_COMPLETE StepKind = 9
+	// The manifest of the version was in the shared record.
+	StepKind_STEP_KIND_PUBLISHED StepKind = 10
+	// It was there no more.
+	StepKind_STEP_KIND_WITHDRAWN StepKind = 11
 )
 
 // Enum value maps for StepKind.
 var (
 	StepKind_name = map[int32]string{
-		0: "STEP_KIND_UNSPECIFIED",
-		1: "STEP_KIND_RECEIVED",
-		2: "STEP_KIND_DURABLE",
-		3: "STEP_KIND_INDEXED",
-		4: "STEP_KIND_ARCHIVED",
-		5: "STEP_KIND_RETRIEVED",
-		6: "STEP_KIND_DELETED",
-		7: "STEP_KIND_RESTORED",
-		8: "STEP_KIND_REMOVED",
+		0:  "STEP_KIND_UNSPECIFIED",
+		1:  "STEP_KIND_RECEIVED",
+		2:  "STEP_KIND_DURABLE",
+		3:  "STEP_KIND_INDEXED",
+		4:  "STEP_KIND_ARCHIVED",
+		5:  "STEP_KIND_RETRIEVED",
+		6:  "STEP_KIND_DELETED",
+		7:  "STEP_KIND_RESTORED",
+		8:  "STEP_KIND_REMOVED",
+		9:  "STEP_KIND_COMPLETE",
+		10: "STEP_KIND_PUBLISHED",
+		11: "STEP_KIND_WITHDRAWN",
 	}
 	StepKind_value = map[string]int32{
 		"STEP_KIND_UNSPECIFIED": 0,
@@ -70,6 +79,9 @@ var (
 		"STEP_KIND_DELETED":     6,
 		"STEP_KIND_RESTORED":    7,
 		"STEP_KIND_REMOVED":     8,
+		"STEP_KIND_COMPLETE":    9,
+		"STEP_KIND_PUBLISHED":   10,
+		"STEP_KIND_WITHDRAWN":   11,
 	}
 )
 
@@ -1079,6 +1091,307 @@ func (x *StudiesInstanceTimelineResponse) GetSteps() []*Step {
 	return nil
 }
 
+type StudiesGetLifeRequest struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	StudyInstanceUid string                 `protobuf:"bytes,1,opt,name=study_instance_uid,json=studyInstanceUid,proto3" json:"study_instance_uid,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *StudiesGetLifeRequest) Reset() {
+	*x = StudiesGetLifeRequest{}
+	mi := &file_cigogne_v1_studies_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StudiesGetLifeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StudiesGetLifeRequest) ProtoMessage() {}
+
+func (x *StudiesGetLifeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_studies_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StudiesGetLifeRequest.ProtoReflect.Descriptor instead.
+func (*StudiesGetLifeRequest) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *StudiesGetLifeRequest) GetStudyInstanceUid() string {
+	if x != nil {
+		return x.StudyInstanceUid
+	}
+	return ""
+}
+
+type StudiesGetLifeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Life          *Life                  `protobuf:"bytes,1,opt,name=life,proto3" json:"life,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StudiesGetLifeResponse) Reset() {
+	*x = StudiesGetLifeResponse{}
+	mi := &file_cigogne_v1_studies_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StudiesGetLifeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StudiesGetLifeResponse) ProtoMessage() {}
+
+func (x *StudiesGetLifeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_studies_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StudiesGetLifeResponse.ProtoReflect.Descriptor instead.
+func (*StudiesGetLifeResponse) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *StudiesGetLifeResponse) GetLife() *Life {
+	if x != nil {
+		return x.Life
+	}
+	return nil
+}
+
+type StudiesCompleteRequest struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	StudyInstanceUid string                 `protobuf:"bytes,1,opt,name=study_instance_uid,json=studyInstanceUid,proto3" json:"study_instance_uid,omitempty"`
+	// Who says so, for the record; nobody proves it yet.
+	By            string `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StudiesCompleteRequest) Reset() {
+	*x = StudiesCompleteRequest{}
+	mi := &file_cigogne_v1_studies_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StudiesCompleteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StudiesCompleteRequest) ProtoMessage() {}
+
+func (x *StudiesCompleteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_studies_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StudiesCompleteRequest.ProtoReflect.Descriptor instead.
+func (*StudiesCompleteRequest) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *StudiesCompleteRequest) GetStudyInstanceUid() string {
+	if x != nil {
+		return x.StudyInstanceUid
+	}
+	return ""
+}
+
+func (x *StudiesCompleteRequest) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+type StudiesCompleteResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Life          *Life                  `protobuf:"bytes,1,opt,name=life,proto3" json:"life,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StudiesCompleteResponse) Reset() {
+	*x = StudiesCompleteResponse{}
+	mi := &file_cigogne_v1_studies_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StudiesCompleteResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StudiesCompleteResponse) ProtoMessage() {}
+
+func (x *StudiesCompleteResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_studies_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StudiesCompleteResponse.ProtoReflect.Descriptor instead.
+func (*StudiesCompleteResponse) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *StudiesCompleteResponse) GetLife() *Life {
+	if x != nil {
+		return x.Life
+	}
+	return nil
+}
+
+// Life is where a study is in its life.
+type Life struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	StudyInstanceUid string                 `protobuf:"bytes,1,opt,name=study_instance_uid,json=studyInstanceUid,proto3" json:"study_instance_uid,omitempty"`
+	// It has changed since it was complete, or never was.
+	Open bool `protobuf:"varint,2,opt,name=open,proto3" json:"open,omitempty"`
+	// What it was complete as counts from 1; 0 for never.
+	Version   int64                  `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	Completed *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=completed,proto3" json:"completed,omitempty"`
+	// Of the version.
+	Instances int64 `protobuf:"varint,5,opt,name=instances,proto3" json:"instances,omitempty"`
+	// How that was known: "quiet", "commitment" or "call"; and who said so.
+	Cause string `protobuf:"bytes,6,opt,name=cause,proto3" json:"cause,omitempty"`
+	By    string `protobuf:"bytes,7,opt,name=by,proto3" json:"by,omitempty"`
+	// The manifest of the version; empty when it has none, as one of a patient
+	// without a qualified national identity.
+	ManifestSopInstanceUid string `protobuf:"bytes,8,opt,name=manifest_sop_instance_uid,json=manifestSopInstanceUid,proto3" json:"manifest_sop_instance_uid,omitempty"`
+	// The manifest is stored, and can be retrieved.
+	ManifestMade  bool `protobuf:"varint,9,opt,name=manifest_made,json=manifestMade,proto3" json:"manifest_made,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Life) Reset() {
+	*x = Life{}
+	mi := &file_cigogne_v1_studies_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Life) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Life) ProtoMessage() {}
+
+func (x *Life) ProtoReflect() protoreflect.Message {
+	mi := &file_cigogne_v1_studies_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Life.ProtoReflect.Descriptor instead.
+func (*Life) Descriptor() ([]byte, []int) {
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Life) GetStudyInstanceUid() string {
+	if x != nil {
+		return x.StudyInstanceUid
+	}
+	return ""
+}
+
+func (x *Life) GetOpen() bool {
+	if x != nil {
+		return x.Open
+	}
+	return false
+}
+
+func (x *Life) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Life) GetCompleted() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Completed
+	}
+	return nil
+}
+
+func (x *Life) GetInstances() int64 {
+	if x != nil {
+		return x.Instances
+	}
+	return 0
+}
+
+func (x *Life) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *Life) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Life) GetManifestSopInstanceUid() string {
+	if x != nil {
+		return x.ManifestSopInstanceUid
+	}
+	return ""
+}
+
+func (x *Life) GetManifestMade() bool {
+	if x != nil {
+		return x.ManifestMade
+	}
+	return false
+}
+
 // SeriesTimeline is what happened to a series.
 type SeriesTimeline struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1092,7 +1405,7 @@ type SeriesTimeline struct {
 
 func (x *SeriesTimeline) Reset() {
 	*x = SeriesTimeline{}
-	mi := &file_cigogne_v1_studies_proto_msgTypes[14]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1417,7 @@ func (x *SeriesTimeline) String() string {
 func (*SeriesTimeline) ProtoMessage() {}
 
 func (x *SeriesTimeline) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_studies_proto_msgTypes[14]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1430,7 @@ func (x *SeriesTimeline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeriesTimeline.ProtoReflect.Descriptor instead.
 func (*SeriesTimeline) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{14}
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SeriesTimeline) GetSeriesInstanceUid() string {
@@ -1154,14 +1467,16 @@ type Step struct {
 	Archive string  `protobuf:"bytes,9,opt,name=archive,proto3" json:"archive,omitempty"`
 	// Further senders, receivers or archives that are counted in this step,
 	// because there were too many to keep apart.
-	Others        int64 `protobuf:"varint,10,opt,name=others,proto3" json:"others,omitempty"`
+	Others int64 `protobuf:"varint,10,opt,name=others,proto3" json:"others,omitempty"`
+	// Of what the study was complete as, and of what was published or withdrawn.
+	Version       int64 `protobuf:"varint,11,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_cigogne_v1_studies_proto_msgTypes[15]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1488,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_studies_proto_msgTypes[15]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1501,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{15}
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Step) GetKind() StepKind {
@@ -1259,6 +1574,13 @@ func (x *Step) GetOthers() int64 {
 	return 0
 }
 
+func (x *Step) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 // Study is a study with its patient.
 type Study struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
@@ -1288,7 +1610,7 @@ type Study struct {
 
 func (x *Study) Reset() {
 	*x = Study{}
-	mi := &file_cigogne_v1_studies_proto_msgTypes[16]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1300,7 +1622,7 @@ func (x *Study) String() string {
 func (*Study) ProtoMessage() {}
 
 func (x *Study) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_studies_proto_msgTypes[16]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1313,7 +1635,7 @@ func (x *Study) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Study.ProtoReflect.Descriptor instead.
 func (*Study) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{16}
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Study) GetStudyInstanceUid() string {
@@ -1451,7 +1773,7 @@ type Series struct {
 
 func (x *Series) Reset() {
 	*x = Series{}
-	mi := &file_cigogne_v1_studies_proto_msgTypes[17]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1785,7 @@ func (x *Series) String() string {
 func (*Series) ProtoMessage() {}
 
 func (x *Series) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_studies_proto_msgTypes[17]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1798,7 @@ func (x *Series) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Series.ProtoReflect.Descriptor instead.
 func (*Series) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{17}
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Series) GetSeriesInstanceUid() string {
@@ -1541,7 +1863,7 @@ type Attribute struct {
 
 func (x *Attribute) Reset() {
 	*x = Attribute{}
-	mi := &file_cigogne_v1_studies_proto_msgTypes[18]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1553,7 +1875,7 @@ func (x *Attribute) String() string {
 func (*Attribute) ProtoMessage() {}
 
 func (x *Attribute) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_studies_proto_msgTypes[18]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1566,7 +1888,7 @@ func (x *Attribute) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attribute.ProtoReflect.Descriptor instead.
 func (*Attribute) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{18}
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Attribute) GetKeyword() string {
@@ -1605,7 +1927,7 @@ type InstanceName struct {
 
 func (x *InstanceName) Reset() {
 	*x = InstanceName{}
-	mi := &file_cigogne_v1_studies_proto_msgTypes[19]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1617,7 +1939,7 @@ func (x *InstanceName) String() string {
 func (*InstanceName) ProtoMessage() {}
 
 func (x *InstanceName) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_studies_proto_msgTypes[19]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1630,7 +1952,7 @@ func (x *InstanceName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstanceName.ProtoReflect.Descriptor instead.
 func (*InstanceName) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{19}
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *InstanceName) GetStudyInstanceUid() string {
@@ -1681,7 +2003,7 @@ type Instance struct {
 
 func (x *Instance) Reset() {
 	*x = Instance{}
-	mi := &file_cigogne_v1_studies_proto_msgTypes[20]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +2015,7 @@ func (x *Instance) String() string {
 func (*Instance) ProtoMessage() {}
 
 func (x *Instance) ProtoReflect() protoreflect.Message {
-	mi := &file_cigogne_v1_studies_proto_msgTypes[20]
+	mi := &file_cigogne_v1_studies_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +2028,7 @@ func (x *Instance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Instance.ProtoReflect.Descriptor instead.
 func (*Instance) Descriptor() ([]byte, []int) {
-	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{20}
+	return file_cigogne_v1_studies_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Instance) GetName() *InstanceName {
@@ -1831,10 +2153,29 @@ const file_cigogne_v1_studies_proto_rawDesc = "" +
 	"\x10sop_instance_uid\x18\x03 \x01(\tR\x0esopInstanceUid\"{\n" +
 	"\x1fStudiesInstanceTimelineResponse\x120\n" +
 	"\binstance\x18\x01 \x01(\v2\x14.cigogne.v1.InstanceR\binstance\x12&\n" +
-	"\x05steps\x18\x02 \x03(\v2\x10.cigogne.v1.StepR\x05steps\"h\n" +
+	"\x05steps\x18\x02 \x03(\v2\x10.cigogne.v1.StepR\x05steps\"E\n" +
+	"\x15StudiesGetLifeRequest\x12,\n" +
+	"\x12study_instance_uid\x18\x01 \x01(\tR\x10studyInstanceUid\">\n" +
+	"\x16StudiesGetLifeResponse\x12$\n" +
+	"\x04life\x18\x01 \x01(\v2\x10.cigogne.v1.LifeR\x04life\"V\n" +
+	"\x16StudiesCompleteRequest\x12,\n" +
+	"\x12study_instance_uid\x18\x01 \x01(\tR\x10studyInstanceUid\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\"?\n" +
+	"\x17StudiesCompleteResponse\x12$\n" +
+	"\x04life\x18\x01 \x01(\v2\x10.cigogne.v1.LifeR\x04life\"\xc0\x02\n" +
+	"\x04Life\x12,\n" +
+	"\x12study_instance_uid\x18\x01 \x01(\tR\x10studyInstanceUid\x12\x12\n" +
+	"\x04open\x18\x02 \x01(\bR\x04open\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\x03R\aversion\x128\n" +
+	"\tcompleted\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tcompleted\x12\x1c\n" +
+	"\tinstances\x18\x05 \x01(\x03R\tinstances\x12\x14\n" +
+	"\x05cause\x18\x06 \x01(\tR\x05cause\x12\x0e\n" +
+	"\x02by\x18\a \x01(\tR\x02by\x129\n" +
+	"\x19manifest_sop_instance_uid\x18\b \x01(\tR\x16manifestSopInstanceUid\x12#\n" +
+	"\rmanifest_made\x18\t \x01(\bR\fmanifestMade\"h\n" +
 	"\x0eSeriesTimeline\x12.\n" +
 	"\x13series_instance_uid\x18\x01 \x01(\tR\x11seriesInstanceUid\x12&\n" +
-	"\x05steps\x18\x02 \x03(\v2\x10.cigogne.v1.StepR\x05steps\"\xe2\x02\n" +
+	"\x05steps\x18\x02 \x03(\v2\x10.cigogne.v1.StepR\x05steps\"\xfc\x02\n" +
 	"\x04Step\x12(\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x14.cigogne.v1.StepKindR\x04kind\x120\n" +
 	"\x05first\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05first\x12.\n" +
@@ -1846,7 +2187,8 @@ const file_cigogne_v1_studies_proto_rawDesc = "" +
 	"\x06origin\x18\b \x01(\v2\x12.cigogne.v1.OriginR\x06origin\x12\x18\n" +
 	"\aarchive\x18\t \x01(\tR\aarchive\x12\x16\n" +
 	"\x06others\x18\n" +
-	" \x01(\x03R\x06others\"\x83\x06\n" +
+	" \x01(\x03R\x06others\x12\x18\n" +
+	"\aversion\x18\v \x01(\x03R\aversion\"\x83\x06\n" +
 	"\x05Study\x12,\n" +
 	"\x12study_instance_uid\x18\x01 \x01(\tR\x10studyInstanceUid\x12\x1d\n" +
 	"\n" +
@@ -1898,7 +2240,7 @@ const file_cigogne_v1_studies_proto_rawDesc = "" +
 	"\x04size\x18\x04 \x01(\x03R\x04size\x12\x16\n" +
 	"\x06prefix\x18\x05 \x01(\x03R\x06prefix\x12\x14\n" +
 	"\x05crc32\x18\x06 \x01(\rR\x05crc32\x126\n" +
-	"\breceived\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\breceived*\xe2\x01\n" +
+	"\breceived\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\breceived*\xac\x02\n" +
 	"\bStepKind\x12\x19\n" +
 	"\x15STEP_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12STEP_KIND_RECEIVED\x10\x01\x12\x15\n" +
@@ -1908,19 +2250,25 @@ const file_cigogne_v1_studies_proto_rawDesc = "" +
 	"\x13STEP_KIND_RETRIEVED\x10\x05\x12\x15\n" +
 	"\x11STEP_KIND_DELETED\x10\x06\x12\x16\n" +
 	"\x12STEP_KIND_RESTORED\x10\a\x12\x15\n" +
-	"\x11STEP_KIND_REMOVED\x10\b*[\n" +
+	"\x11STEP_KIND_REMOVED\x10\b\x12\x16\n" +
+	"\x12STEP_KIND_COMPLETE\x10\t\x12\x17\n" +
+	"\x13STEP_KIND_PUBLISHED\x10\n" +
+	"\x12\x17\n" +
+	"\x13STEP_KIND_WITHDRAWN\x10\v*[\n" +
 	"\aHolding\x12\x17\n" +
 	"\x13HOLDING_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eHOLDING_ABSENT\x10\x01\x12\x10\n" +
 	"\fHOLDING_HELD\x10\x02\x12\x11\n" +
-	"\rHOLDING_OTHER\x10\x032\xb2\a\n" +
+	"\rHOLDING_OTHER\x10\x032\xbf\t\n" +
 	"\aStudies\x12{\n" +
 	"\x06Search\x12 .cigogne.v1.StudiesSearchRequest\x1a!.cigogne.v1.StudiesSearchResponse\",\x82\xd3\xe4\x93\x02&Z\x17:\x01*\"\x12/v1/studies:search\x12\v/v1/studies\x12n\n" +
 	"\x03Get\x12\x1d.cigogne.v1.StudiesGetRequest\x1a\x1e.cigogne.v1.StudiesGetResponse\"(\x82\xd3\xe4\x93\x02\"\x12 /v1/studies/{study_instance_uid}\x12\x96\x01\n" +
 	"\rListInstances\x12'.cigogne.v1.StudiesListInstancesRequest\x1a(.cigogne.v1.StudiesListInstancesResponse\"2\x82\xd3\xe4\x93\x02,\x12*/v1/studies/{study_instance_uid}/instances\x12f\n" +
 	"\x04Have\x12\x1e.cigogne.v1.StudiesHaveRequest\x1a\x1f.cigogne.v1.StudiesHaveResponse\"\x1d\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/v1/instances:have\x12\x86\x01\n" +
 	"\bTimeline\x12\".cigogne.v1.StudiesTimelineRequest\x1a#.cigogne.v1.StudiesTimelineResponse\"1\x82\xd3\xe4\x93\x02+\x12)/v1/studies/{study_instance_uid}/timeline\x12\xd8\x01\n" +
-	"\x10InstanceTimeline\x12*.cigogne.v1.StudiesInstanceTimelineRequest\x1a+.cigogne.v1.StudiesInstanceTimelineResponse\"k\x82\xd3\xe4\x93\x02e\x12c/v1/studies/{study_instance_uid}/series/{series_instance_uid}/instances/{sop_instance_uid}/timeline\x12U\n" +
+	"\x10InstanceTimeline\x12*.cigogne.v1.StudiesInstanceTimelineRequest\x1a+.cigogne.v1.StudiesInstanceTimelineResponse\"k\x82\xd3\xe4\x93\x02e\x12c/v1/studies/{study_instance_uid}/series/{series_instance_uid}/instances/{sop_instance_uid}/timeline\x12\x7f\n" +
+	"\aGetLife\x12!.cigogne.v1.StudiesGetLifeRequest\x1a\".cigogne.v1.StudiesGetLifeResponse\"-\x82\xd3\xe4\x93\x02'\x12%/v1/studies/{study_instance_uid}/life\x12\x89\x01\n" +
+	"\bComplete\x12\".cigogne.v1.StudiesCompleteRequest\x1a#.cigogne.v1.StudiesCompleteResponse\"4\x82\xd3\xe4\x93\x02.:\x01*\")/v1/studies/{study_instance_uid}:complete\x12U\n" +
 	"\bRetrieve\x12\".cigogne.v1.StudiesRetrieveRequest\x1a#.cigogne.v1.StudiesRetrieveResponse0\x01BCZAgithub.com/esante-alsace/cigogne/gateway/rpc/cigogne/v1;cigognev1b\x06proto3"
 
 var (
@@ -1936,7 +2284,7 @@ func file_cigogne_v1_studies_proto_rawDescGZIP() []byte {
 }
 
 var file_cigogne_v1_studies_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_cigogne_v1_studies_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_cigogne_v1_studies_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_cigogne_v1_studies_proto_goTypes = []any{
 	(StepKind)(0),                           // 0: cigogne.v1.StepKind
 	(Holding)(0),                            // 1: cigogne.v1.Holding
@@ -1954,61 +2302,73 @@ var file_cigogne_v1_studies_proto_goTypes = []any{
 	(*StudiesTimelineResponse)(nil),         // 13: cigogne.v1.StudiesTimelineResponse
 	(*StudiesInstanceTimelineRequest)(nil),  // 14: cigogne.v1.StudiesInstanceTimelineRequest
 	(*StudiesInstanceTimelineResponse)(nil), // 15: cigogne.v1.StudiesInstanceTimelineResponse
-	(*SeriesTimeline)(nil),                  // 16: cigogne.v1.SeriesTimeline
-	(*Step)(nil),                            // 17: cigogne.v1.Step
-	(*Study)(nil),                           // 18: cigogne.v1.Study
-	(*Series)(nil),                          // 19: cigogne.v1.Series
-	(*Attribute)(nil),                       // 20: cigogne.v1.Attribute
-	(*InstanceName)(nil),                    // 21: cigogne.v1.InstanceName
-	(*Instance)(nil),                        // 22: cigogne.v1.Instance
-	nil,                                     // 23: cigogne.v1.StudiesSearchRequest.MatchEntry
-	(*fieldmaskpb.FieldMask)(nil),           // 24: google.protobuf.FieldMask
-	(*timestamppb.Timestamp)(nil),           // 25: google.protobuf.Timestamp
-	(*Origin)(nil),                          // 26: cigogne.v1.Origin
+	(*StudiesGetLifeRequest)(nil),           // 16: cigogne.v1.StudiesGetLifeRequest
+	(*StudiesGetLifeResponse)(nil),          // 17: cigogne.v1.StudiesGetLifeResponse
+	(*StudiesCompleteRequest)(nil),          // 18: cigogne.v1.StudiesCompleteRequest
+	(*StudiesCompleteResponse)(nil),         // 19: cigogne.v1.StudiesCompleteResponse
+	(*Life)(nil),                            // 20: cigogne.v1.Life
+	(*SeriesTimeline)(nil),                  // 21: cigogne.v1.SeriesTimeline
+	(*Step)(nil),                            // 22: cigogne.v1.Step
+	(*Study)(nil),                           // 23: cigogne.v1.Study
+	(*Series)(nil),                          // 24: cigogne.v1.Series
+	(*Attribute)(nil),                       // 25: cigogne.v1.Attribute
+	(*InstanceName)(nil),                    // 26: cigogne.v1.InstanceName
+	(*Instance)(nil),                        // 27: cigogne.v1.Instance
+	nil,                                     // 28: cigogne.v1.StudiesSearchRequest.MatchEntry
+	(*fieldmaskpb.FieldMask)(nil),           // 29: google.protobuf.FieldMask
+	(*timestamppb.Timestamp)(nil),           // 30: google.protobuf.Timestamp
+	(*Origin)(nil),                          // 31: cigogne.v1.Origin
 }
 var file_cigogne_v1_studies_proto_depIdxs = []int32{
-	24, // 0: cigogne.v1.StudiesSearchRequest.read_mask:type_name -> google.protobuf.FieldMask
-	23, // 1: cigogne.v1.StudiesSearchRequest.match:type_name -> cigogne.v1.StudiesSearchRequest.MatchEntry
-	18, // 2: cigogne.v1.StudiesSearchResponse.studies:type_name -> cigogne.v1.Study
-	24, // 3: cigogne.v1.StudiesGetRequest.read_mask:type_name -> google.protobuf.FieldMask
-	18, // 4: cigogne.v1.StudiesGetResponse.study:type_name -> cigogne.v1.Study
-	24, // 5: cigogne.v1.StudiesListInstancesRequest.read_mask:type_name -> google.protobuf.FieldMask
-	22, // 6: cigogne.v1.StudiesListInstancesResponse.instances:type_name -> cigogne.v1.Instance
-	21, // 7: cigogne.v1.StudiesHaveRequest.instances:type_name -> cigogne.v1.InstanceName
+	29, // 0: cigogne.v1.StudiesSearchRequest.read_mask:type_name -> google.protobuf.FieldMask
+	28, // 1: cigogne.v1.StudiesSearchRequest.match:type_name -> cigogne.v1.StudiesSearchRequest.MatchEntry
+	23, // 2: cigogne.v1.StudiesSearchResponse.studies:type_name -> cigogne.v1.Study
+	29, // 3: cigogne.v1.StudiesGetRequest.read_mask:type_name -> google.protobuf.FieldMask
+	23, // 4: cigogne.v1.StudiesGetResponse.study:type_name -> cigogne.v1.Study
+	29, // 5: cigogne.v1.StudiesListInstancesRequest.read_mask:type_name -> google.protobuf.FieldMask
+	27, // 6: cigogne.v1.StudiesListInstancesResponse.instances:type_name -> cigogne.v1.Instance
+	26, // 7: cigogne.v1.StudiesHaveRequest.instances:type_name -> cigogne.v1.InstanceName
 	1,  // 8: cigogne.v1.StudiesHaveResponse.holdings:type_name -> cigogne.v1.Holding
-	22, // 9: cigogne.v1.StudiesRetrieveResponse.instance:type_name -> cigogne.v1.Instance
-	16, // 10: cigogne.v1.StudiesTimelineResponse.series:type_name -> cigogne.v1.SeriesTimeline
-	22, // 11: cigogne.v1.StudiesInstanceTimelineResponse.instance:type_name -> cigogne.v1.Instance
-	17, // 12: cigogne.v1.StudiesInstanceTimelineResponse.steps:type_name -> cigogne.v1.Step
-	17, // 13: cigogne.v1.SeriesTimeline.steps:type_name -> cigogne.v1.Step
-	0,  // 14: cigogne.v1.Step.kind:type_name -> cigogne.v1.StepKind
-	25, // 15: cigogne.v1.Step.first:type_name -> google.protobuf.Timestamp
-	25, // 16: cigogne.v1.Step.last:type_name -> google.protobuf.Timestamp
-	26, // 17: cigogne.v1.Step.origin:type_name -> cigogne.v1.Origin
-	19, // 18: cigogne.v1.Study.series:type_name -> cigogne.v1.Series
-	20, // 19: cigogne.v1.Study.attributes:type_name -> cigogne.v1.Attribute
-	20, // 20: cigogne.v1.Series.attributes:type_name -> cigogne.v1.Attribute
-	21, // 21: cigogne.v1.Instance.name:type_name -> cigogne.v1.InstanceName
-	25, // 22: cigogne.v1.Instance.received:type_name -> google.protobuf.Timestamp
-	2,  // 23: cigogne.v1.Studies.Search:input_type -> cigogne.v1.StudiesSearchRequest
-	4,  // 24: cigogne.v1.Studies.Get:input_type -> cigogne.v1.StudiesGetRequest
-	6,  // 25: cigogne.v1.Studies.ListInstances:input_type -> cigogne.v1.StudiesListInstancesRequest
-	8,  // 26: cigogne.v1.Studies.Have:input_type -> cigogne.v1.StudiesHaveRequest
-	12, // 27: cigogne.v1.Studies.Timeline:input_type -> cigogne.v1.StudiesTimelineRequest
-	14, // 28: cigogne.v1.Studies.InstanceTimeline:input_type -> cigogne.v1.StudiesInstanceTimelineRequest
-	10, // 29: cigogne.v1.Studies.Retrieve:input_type -> cigogne.v1.StudiesRetrieveRequest
-	3,  // 30: cigogne.v1.Studies.Search:output_type -> cigogne.v1.StudiesSearchResponse
-	5,  // 31: cigogne.v1.Studies.Get:output_type -> cigogne.v1.StudiesGetResponse
-	7,  // 32: cigogne.v1.Studies.ListInstances:output_type -> cigogne.v1.StudiesListInstancesResponse
-	9,  // 33: cigogne.v1.Studies.Have:output_type -> cigogne.v1.StudiesHaveResponse
-	13, // 34: cigogne.v1.Studies.Timeline:output_type -> cigogne.v1.StudiesTimelineResponse
-	15, // 35: cigogne.v1.Studies.InstanceTimeline:output_type -> cigogne.v1.StudiesInstanceTimelineResponse
-	11, // 36: cigogne.v1.Studies.Retrieve:output_type -> cigogne.v1.StudiesRetrieveResponse
-	30, // [30:37] is the sub-list for method output_type
-	23, // [23:30] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	27, // 9: cigogne.v1.StudiesRetrieveResponse.instance:type_name -> cigogne.v1.Instance
+	21, // 10: cigogne.v1.StudiesTimelineResponse.series:type_name -> cigogne.v1.SeriesTimeline
+	27, // 11: cigogne.v1.StudiesInstanceTimelineResponse.instance:type_name -> cigogne.v1.Instance
+	22, // 12: cigogne.v1.StudiesInstanceTimelineResponse.steps:type_name -> cigogne.v1.Step
+	20, // 13: cigogne.v1.StudiesGetLifeResponse.life:type_name -> cigogne.v1.Life
+	20, // 14: cigogne.v1.StudiesCompleteResponse.life:type_name -> cigogne.v1.Life
+	30, // 15: cigogne.v1.Life.completed:type_name -> google.protobuf.Timestamp
+	22, // 16: cigogne.v1.SeriesTimeline.steps:type_name -> cigogne.v1.Step
+	0,  // 17: cigogne.v1.Step.kind:type_name -> cigogne.v1.StepKind
+	30, // 18: cigogne.v1.Step.first:type_name -> google.protobuf.Timestamp
+	30, // 19: cigogne.v1.Step.last:type_name -> google.protobuf.Timestamp
+	31, // 20: cigogne.v1.Step.origin:type_name -> cigogne.v1.Origin
+	24, // 21: cigogne.v1.Study.series:type_name -> cigogne.v1.Series
+	25, // 22: cigogne.v1.Study.attributes:type_name -> cigogne.v1.Attribute
+	25, // 23: cigogne.v1.Series.attributes:type_name -> cigogne.v1.Attribute
+	26, // 24: cigogne.v1.Instance.name:type_name -> cigogne.v1.InstanceName
+	30, // 25: cigogne.v1.Instance.received:type_name -> google.protobuf.Timestamp
+	2,  // 26: cigogne.v1.Studies.Search:input_type -> cigogne.v1.StudiesSearchRequest
+	4,  // 27: cigogne.v1.Studies.Get:input_type -> cigogne.v1.StudiesGetRequest
+	6,  // 28: cigogne.v1.Studies.ListInstances:input_type -> cigogne.v1.StudiesListInstancesRequest
+	8,  // 29: cigogne.v1.Studies.Have:input_type -> cigogne.v1.StudiesHaveRequest
+	12, // 30: cigogne.v1.Studies.Timeline:input_type -> cigogne.v1.StudiesTimelineRequest
+	14, // 31: cigogne.v1.Studies.InstanceTimeline:input_type -> cigogne.v1.StudiesInstanceTimelineRequest
+	16, // 32: cigogne.v1.Studies.GetLife:input_type -> cigogne.v1.StudiesGetLifeRequest
+	18, // 33: cigogne.v1.Studies.Complete:input_type -> cigogne.v1.StudiesCompleteRequest
+	10, // 34: cigogne.v1.Studies.Retrieve:input_type -> cigogne.v1.StudiesRetrieveRequest
+	3,  // 35: cigogne.v1.Studies.Search:output_type -> cigogne.v1.StudiesSearchResponse
+	5,  // 36: cigogne.v1.Studies.Get:output_type -> cigogne.v1.StudiesGetResponse
+	7,  // 37: cigogne.v1.Studies.ListInstances:output_type -> cigogne.v1.StudiesListInstancesResponse
+	9,  // 38: cigogne.v1.Studies.Have:output_type -> cigogne.v1.StudiesHaveResponse
+	13, // 39: cigogne.v1.Studies.Timeline:output_type -> cigogne.v1.StudiesTimelineResponse
+	15, // 40: cigogne.v1.Studies.InstanceTimeline:output_type -> cigogne.v1.StudiesInstanceTimelineResponse
+	17, // 41: cigogne.v1.Studies.GetLife:output_type -> cigogne.v1.StudiesGetLifeResponse
+	19, // 42: cigogne.v1.Studies.Complete:output_type -> cigogne.v1.StudiesCompleteResponse
+	11, // 43: cigogne.v1.Studies.Retrieve:output_type -> cigogne.v1.StudiesRetrieveResponse
+	35, // [35:44] is the sub-list for method output_type
+	26, // [26:35] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_cigogne_v1_studies_proto_init() }
@@ -2027,7 +2387,7 @@ func file_cigogne_v1_studies_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cigogne_v1_studies_proto_rawDesc), len(file_cigogne_v1_studies_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   22,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,8 @@ const (
 	Studies_Have_FullMethodName             = "/cigogne.v1.Studies/Have"
 	Studies_Timeline_FullMethodName         = "/cigogne.v1.Studies/Timeline"
 	Studies_InstanceTimeline_FullMethodName = "/cigogne.v1.Studies/InstanceTimeline"
+	Studies_GetLife_FullMethodName          = "/cigogne.v1.Studies/GetLife"
+	Studies_Complete_FullMethodName         = "/cigogne.v1.Studies/Complete"
 	Studies_Retrieve_FullMethodName         = "/cigogne.v1.Studies/Retrieve"
 )
 
@@ -56,6 +58,13 @@ type StudiesClient interface {
 	Timeline(ctx context.Context, in *StudiesTimelineRequest, opts ...grpc.CallOption) (*StudiesTimelineResponse, error)
 	// InstanceTimeline tells the same of one instance.
 	InstanceTimeline(ctx context.Context, in *StudiesInstanceTimelineRequest, opts ...grpc.CallOption) (*StudiesInstanceTimelineResponse, error)
+	// GetLife tells whether a study is complete, and as which version. It is
+	// there also for what was deleted since.
+	GetLife(ctx context.Context, in *StudiesGetLifeRequest, opts ...grpc.CallOption) (*StudiesGetLifeResponse, error)
+	// Complete says that a study is complete as it is, so that its quiet is not
+	// waited for. What comes later makes a new version. A study that is complete
+	// already stays as it is.
+	Complete(ctx context.Context, in *StudiesCompleteRequest, opts ...grpc.CallOption) (*StudiesCompleteResponse, error)
 	// Retrieve streams instances as they are stored: PS3.10 files, one after the
 	// other, each in chunks behind a head. It has no REST form: bulk over HTTP is
 	// WADO-RS.
@@ -130,6 +139,26 @@ func (c *studiesClient) InstanceTimeline(ctx context.Context, in *StudiesInstanc
 	return out, nil
 }
 
+func (c *studiesClient) GetLife(ctx context.Context, in *StudiesGetLifeRequest, opts ...grpc.CallOption) (*StudiesGetLifeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StudiesGetLifeResponse)
+	err := c.cc.Invoke(ctx, Studies_GetLife_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *studiesClient) Complete(ctx context.Context, in *StudiesCompleteRequest, opts ...grpc.CallOption) (*StudiesCompleteResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StudiesCompleteResponse)
+	err := c.cc.Invoke(ctx, Studies_Complete_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *studiesClient) Retrieve(ctx context.Context, in *StudiesRetrieveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StudiesRetrieveResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Studies_ServiceDesc.Streams[0], Studies_Retrieve_FullMethodName, cOpts...)
@@ -177,6 +206,13 @@ type StudiesServer interface {
 	Timeline(context.Context, *StudiesTimelineRequest) (*StudiesTimelineResponse, error)
 	// InstanceTimeline tells the same of one instance.
 	InstanceTimeline(context.Context, *StudiesInstanceTimelineRequest) (*StudiesInstanceTimelineResponse, error)
+	// GetLife tells whether a study is complete, and as which version. It is
+	// there also for what was deleted since.
+	GetLife(context.Context, *StudiesGetLifeRequest) (*StudiesGetLifeResponse, error)
+	// Complete says that a study is complete as it is, so that its quiet is not
+	// waited for. What comes later makes a new version. A study that is complete
+	// already stays as it is.
+	Complete(context.Context, *StudiesCompleteRequest) (*StudiesCompleteResponse, error)
 	// Retrieve streams instances as they are stored: PS3.10 files, one after the
 	// other, each in chunks behind a head. It has no REST form: bulk over HTTP is
 	// WADO-RS.
@@ -208,6 +244,12 @@ func (UnimplementedStudiesServer) Timeline(context.Context, *StudiesTimelineRequ
 }
 func (UnimplementedStudiesServer) InstanceTimeline(context.Context, *StudiesInstanceTimelineRequest) (*StudiesInstanceTimelineResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method InstanceTimeline not implemented")
+}
+func (UnimplementedStudiesServer) GetLife(context.Context, *StudiesGetLifeRequest) (*StudiesGetLifeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetLife not implemented")
+}
+func (UnimplementedStudiesServer) Complete(context.Context, *StudiesCompleteRequest) (*StudiesCompleteResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Complete not implemented")
 }
 func (UnimplementedStudiesServer) Retrieve(*StudiesRetrieveRequest, grpc.ServerStreamingServer[StudiesRetrieveResponse]) error {
 	return status.Error(codes.Unimplemented, "method Retrieve not implemented")
@@ -341,6 +383,42 @@ func _Studies_InstanceTimeline_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Studies_GetLife_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StudiesGetLifeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StudiesServer).GetLife(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Studies_GetLife_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StudiesServer).GetLife(ctx, req.(*StudiesGetLifeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Studies_Complete_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StudiesCompleteRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StudiesServer).Complete(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Studies_Complete_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StudiesServer).Complete(ctx, req.(*StudiesCompleteRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Studies_Retrieve_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(StudiesRetrieveRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -382,6 +460,14 @@ var Studies_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "InstanceTimeline",
 			Handler:    _Studies_InstanceTimeline_Handler,
+		},
+		{
+			MethodName: "GetLife",
+			Handler:    _Studies_GetLife_Handler,
+		},
+		{
+			MethodName: "Complete",
+			Handler:    _Studies_Complete_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
