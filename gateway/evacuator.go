@@ -30,7 +30,10 @@ type EvacuatorOptions struct {
 	Indexer *Indexer
 	Copies  Copies
 	Held    Held
-	Logger  *slog.Logger
+	// Gone tells of a node that it belongs to the cluster no more: its journal
+	// will be retired. Nil: no such thing is known.
+	Gone   func(node string) bool
+	Logger *slog.Logger
 }
 
 // Evacuator empties the copies of journals that are retired: what is in use of
@@ -40,8 +43,8 @@ type EvacuatorOptions struct {
 type Evacuator struct {
 	o EvacuatorOptions
 
-	mu   sync.Mutex
-	left map[string]Evacuation
+	mu    sync.Mutex
+	begun map[string]Evacuation
 
 	// again has what was received again, and may not be in the index yet; for
 	// Pass alone.
@@ -64,7 +67,7 @@ const (
 
 // NewEvacuator returns an Evacuator; Run sets it to work.
 func NewEvacuator(o EvacuatorOptions) *Evacuator {
-	return &Evacuator{o: o, left: map[string]Evacuation{}, again: map[index.Position]bool{}}
+	return &Evacuator{o: o, begun: map[string]Evacuation{}, again: map[index.Position]bool{}}
 }
 
 // Run empties what is retired until ctx ends.
@@ -79,15 +82,23 @@ func (e *Evacuator) Run(ctx context.Context) error {
 	}
 }
 
-// Left tells of the retired journals that are not emptied yet.
-func (e *Evacuator) Left() map[string]Evacuation {
+// Left tells of the journals, retired or about to be, of which a copy lies here
+// that is not emptied yet, whether that was begun or not.
+func (e *Evacuator) Left(ctx context.Context) (map[string]Evacuation, error) {
+	states, err := e.o.Index.Journals(ctx)
+	if err != nil {
+		return nil, err
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	left := make(map[string]Evacuation, len(e.left))
-	for id, l := range e.left {
-		left[id] = l
+	left := map[string]Evacuation{}
+	for _, s := range states {
+		over := s.Retired || e.o.Gone != nil && e.o.Gone(s.Node)
+		if id := string(s.Journal); over && e.o.Held.Copy(id) != nil {
+			left[id] = e.begun[id]
+		}
 	}
-	return left
+	return left, nil
 }
 
 // Pass does once what can be done now, and returns what failed. One goroutine
@@ -140,7 +151,7 @@ func (e *Evacuator) empty(ctx context.Context, s index.JournalState, c *journal.
 	e.o.Logger.Info("a retired journal is empty", "journal", string(s.Journal), "node", s.Node)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.left, string(s.Journal))
+	delete(e.begun, string(s.Journal))
 	for at := range e.again {
 		if at.Journal == s.Journal {
 			delete(e.again, at)
@@ -155,10 +166,10 @@ func (e *Evacuator) note(id index.JournalID, m *move, err error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	l := e.left[string(id)]
+	l := e.begun[string(id)]
 	l.Moved += m.moved
 	l.Elsewhere, l.Err = m.elsewhere, err
-	e.left[string(id)] = l
+	e.begun[string(id)] = l
 }
 
 // again is an entry that was appended again.

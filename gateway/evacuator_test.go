@@ -145,13 +145,16 @@ func TestTakeOver(t *testing.T) {
 		t.Fatalf("nothing is retired, but: %v, %v", err, x.shelf.removed)
 	}
 	x.retire(t)
+	if left, err := x.evacuator.Left(t.Context()); err != nil || len(left) != 1 {
+		t.Errorf("one journal is to be emptied, and left are %v, %v", left, err)
+	}
 	for range 3 {
 		if err := x.evacuator.Pass(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if !x.shelf.removed || len(x.evacuator.Left()) > 0 {
-		t.Errorf("the copy is removed: %v; left: %v", x.shelf.removed, x.evacuator.Left())
+	if left, err := x.evacuator.Left(t.Context()); err != nil || !x.shelf.removed || len(left) > 0 {
+		t.Errorf("the copy is removed: %v; left: %v, %v", x.shelf.removed, left, err)
 	}
 	x.dead.stop()
 	for _, s := range studies {

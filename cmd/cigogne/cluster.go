@@ -165,8 +165,8 @@ func (n *node) detail() any {
 		Copies       copies.KeeperStatus `json:"copies"`
 		Holds        []string            `json:"holds"` // journals of which a copy lies here
 	}{Copies: n.copying.keeper.Status(), Holds: n.copying.holder.Journals()}
-	if n.scp != nil {
-		d.Associations = n.scp.Established()
+	if scp := n.scp.Load(); scp != nil {
+		d.Associations = scp.Established()
 	}
 	return d
 }

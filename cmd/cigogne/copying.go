@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/esante-alsace/cigogne/consensus"
 	"github.com/esante-alsace/cigogne/consensus/copies"
 	"github.com/esante-alsace/cigogne/consensus/peer"
 	"github.com/esante-alsace/cigogne/gateway"
@@ -88,6 +89,11 @@ func (n *node) otherNodes() []string {
 		}
 	}
 	return ids
+}
+
+// isGone tells of a node that it belongs to the cluster no more.
+func (n *node) isGone(id string) bool {
+	return !slices.ContainsFunc(n.cluster.Members(), func(m consensus.Member) bool { return m.ID == id })
 }
 
 // peer is where a member is.

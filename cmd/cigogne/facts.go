@@ -80,7 +80,7 @@ func (n *node) budgets() []budget {
 	heldMost, heldBytesMost := n.indexer.HeldMost()
 	directories := n.reader.Directories()
 	all := []budget{
-		{Name: "associations", Used: int64(n.scp.Established()), Limit: int64(c.MaxAssociations)},
+		{Name: "associations", Used: int64(n.scp.Load().Established()), Limit: int64(c.MaxAssociations)},
 		{Name: "http connections", Used: n.connections(), Limit: int64(c.MaxConnections)},
 		{Name: "uploads", Used: int64(len(n.uploads)), Limit: int64(cap(n.uploads))},
 		{Name: "instances being made durable", Used: int64(n.journal.Stats().Pending), Limit: journal.DefaultMaxPending},

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -189,12 +190,8 @@ func (m *metrics) copying(c *copying, writeCopies func() int, gauge func(name, h
 		return float64(live)
 	})
 	gauge("cigogne_copies_waiting", "Instances that are durable here and have not all their copies.", func() float64 { return float64(c.keeper.Status().Waiting) })
-	gauge("cigogne_copies_lacking_bytes", "Bytes of the journal that have yet to be copied to nodes that take copies.", func() float64 {
-		var n int64
-		for _, t := range c.keeper.Status().Targets {
-			n += t.LackingBytes
-		}
-		return float64(n)
+	gauge("cigogne_copies_lacking_bytes", "Bytes of the journal that have yet to come to other nodes until it lies on as many as it must: at 0 this node may be lost.", func() float64 {
+		return float64(c.keeper.Status().LackingBytes)
 	})
 	counter := func(name, help string, value func() float64) {
 		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, value))
@@ -202,7 +199,15 @@ func (m *metrics) copying(c *copying, writeCopies func() int, gauge func(name, h
 	counter("cigogne_copies_filled_bytes_total", "Bytes that were sent to nodes which lacked them.", func() float64 { return float64(c.keeper.Status().Filled) })
 	counter("cigogne_copies_switches_total", "How often a node that took copies did so no more.", func() float64 { return float64(c.keeper.Status().Switches) })
 	gauge("cigogne_copies_held", "Other nodes' journals of which a copy lies here.", func() float64 { return float64(len(c.holder.Journals())) })
-	gauge("cigogne_retired_journals", "Retired journals that are not emptied here yet.", func() float64 { return float64(len(c.evacuator.Left())) })
+	gauge("cigogne_retired_journals", "Retired journals that are not emptied here yet.", func() float64 {
+		ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
+		defer cancel()
+		left, err := c.evacuator.Left(ctx)
+		if err != nil {
+			return math.NaN()
+		}
+		return float64(len(left))
+	})
 	gauge("cigogne_copies_failing", "1 while too few nodes take copies for anything to be acknowledged.", func() float64 {
 		if c.keeper.Failing() != nil {
 			return 1

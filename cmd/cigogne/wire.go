@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -62,7 +63,7 @@ type node struct {
 	arrivals *gateway.Arrivals
 	uploads  chan struct{} // a token for each STOW-RS request under way
 
-	scp   *dimse.Server
+	scp   atomic.Pointer[dimse.Server] // other nodes ask of it before it is there
 	dimse net.Listener
 	http  net.Listener
 }
@@ -121,7 +122,7 @@ func (n *node) open(ctx context.Context) (err error) {
 	if err := n.wireScrubber(); err != nil {
 		return err
 	}
-	n.scp = n.newSCP()
+	n.scp.Store(n.newSCP())
 	n.report = newReport(n)
 	if n.rpc, err = n.newRPC(); err != nil {
 		return fmt.Errorf("API: %w", err)
@@ -313,7 +314,7 @@ func (n *node) wireUseCases() {
 	if n.copying != nil {
 		held, journals = n.copying.keeper, n.copying.reader
 		n.copying.evacuator = gateway.NewEvacuator(gateway.EvacuatorOptions{
-			Index: n.index, Journal: n.journal, Indexer: n.indexer, Copies: held, Held: n.copying.holder, Logger: n.log,
+			Index: n.index, Journal: n.journal, Indexer: n.indexer, Copies: held, Held: n.copying.holder, Gone: n.isGone, Logger: n.log,
 		})
 	}
 	n.wirePeople()
@@ -433,7 +434,7 @@ func (n *node) newRPC() (*rpc.Server, error) {
 }
 
 func (n *node) serveDIMSE(ctx context.Context) error {
-	return n.scp.Serve(ctx, n.dimse)
+	return n.scp.Load().Serve(ctx, n.dimse)
 }
 
 func (n *node) newSCP() *dimse.Server {

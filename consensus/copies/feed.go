@@ -50,7 +50,7 @@ func (k *Keeper) feed(ctx context.Context, t *target) error {
 		return err
 	}
 	k.mu.Lock()
-	t.live, t.since = true, first
+	t.live = true
 	k.noteShort(k.o.Copies())
 	k.mu.Unlock()
 	k.o.Logger.Info("the journal is copied", "to", t.node, "from", first)

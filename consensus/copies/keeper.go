@@ -66,9 +66,8 @@ type target struct {
 	cancel context.CancelFunc
 	ended  chan struct{}
 	// Guarded by Keeper.mu.
-	live  bool // connected, and what is written now comes there
-	since uint64
-	err   error
+	live bool // connected, and what is written now comes there
+	err  error
 }
 
 // queueMost bounds the entries that wait with what the indexer needs of them;

@@ -98,8 +98,11 @@ func TestTargetLost(t *testing.T) {
 			if stored < 20 {
 				t.Fatalf("%d were stored, %d refused", stored, refused)
 			}
+			eventually(t, "n1 may be lost", func() bool { return n.keeper.Status().LackingBytes == 0 })
 			for _, a := range before {
-				eventually(t, "n3 has what was there before", func() bool { return c.all["n3"].has(n.journal.ID(), a.at, a.body) == nil })
+				if err := c.all["n3"].has(n.journal.ID(), a.at, a.body); err != nil {
+					t.Errorf("n1 says that nothing lacks, and on n3: %v", err)
+				}
 			}
 		})
 	}

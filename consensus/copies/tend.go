@@ -4,14 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/index"
+	"github.com/esante-alsace/cigogne/storage/journal"
 )
 
-// tendEvery is how often segments are looked at that may be removed.
-const tendEvery = 5 * time.Second
+const (
+	// tendEvery is how often segments are looked at that may be removed.
+	tendEvery = 5 * time.Second
+	// watchMost bounds what a removed node's journal waits for, ten times over:
+	// its copies are the only ones until they are taken over.
+	watchMost = 5 * time.Second
+)
 
 // Tend removes from the copies what nobody needs any more by the index, until
 // ctx ends.
@@ -85,7 +92,7 @@ type WatchOptions struct {
 // ends; it is the leader's to run.
 func Watch(ctx context.Context, o WatchOptions) error {
 	const looks = 10
-	tick := time.NewTicker(max(o.After/looks, time.Millisecond))
+	tick := time.NewTicker(max(min(o.After, watchMost)/looks, time.Millisecond))
 	defer tick.Stop()
 	for {
 		if err := o.Look(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, storage.ErrUnavailable) {
@@ -158,6 +165,10 @@ type KeeperStatus struct {
 	Waiting int `json:"waiting"`
 	// Oldest is since when the first of them is; zero for none.
 	Oldest time.Time `json:"oldest,omitzero"`
+	// LackingBytes is what has yet to come to other nodes until as many of them
+	// as must have all of the journal: 0 says that this node may be lost. What
+	// is written now counts until it is acknowledged.
+	LackingBytes int64 `json:"lackingBytes"`
 	// Filled counts the bytes that were sent to fill in, Switches how often a
 	// node that took copies did so no more.
 	Filled   uint64 `json:"filledBytes"`
@@ -168,7 +179,7 @@ type KeeperStatus struct {
 type TargetStatus struct {
 	Node string `json:"node"`
 	Live bool   `json:"live"`
-	// LackingSegments and LackingBytes are what it has yet to be filled in.
+	// LackingSegments and LackingBytes are what it does not have yet.
 	LackingSegments int    `json:"lackingSegments"`
 	LackingBytes    int64  `json:"lackingBytes"`
 	Error           string `json:"error,omitempty"`
@@ -176,34 +187,44 @@ type TargetStatus struct {
 
 // Status tells how the copies are.
 func (k *Keeper) Status() KeeperStatus {
+	members := k.o.Others()
 	k.mu.Lock()
+	defer k.mu.Unlock()
+	var segments []journal.Segment
+	if k.journal != nil { // Attach comes after others may ask
+		segments = k.journal.Segments()
+	}
 	s := KeeperStatus{Wanted: k.o.Copies(), Waiting: len(k.queue), Filled: k.filled, Switches: k.switches}
 	if len(k.since) > 0 {
 		s.Oldest = k.since[0]
 	}
-	for _, t := range k.targets {
-		one := TargetStatus{Node: t.node, Live: t.live}
+	missing := s.Wanted
+	for node, t := range k.targets {
+		one := TargetStatus{Node: node, Live: t.live}
+		one.LackingSegments, one.LackingBytes = k.lacks(node, segments)
 		if t.err != nil {
 			one.Error = t.err.Error()
 		}
 		s.Targets = append(s.Targets, one)
-	}
-	k.mu.Unlock()
-	for i := range s.Targets {
-		for _, l := range k.lacking(s.Targets[i].Node, k.liveFrom(s.Targets[i].Node)) {
-			s.Targets[i].LackingSegments++
-			s.Targets[i].LackingBytes += l.Bytes
+		if t.live && missing > 0 && slices.Contains(members, node) {
+			missing--
+			s.LackingBytes += one.LackingBytes
 		}
 	}
+	_, all := k.lacks("", segments)
+	s.LackingBytes += int64(missing) * all
 	return s
 }
 
-// liveFrom is the segment from which on a node is sent all as it is written.
-func (k *Keeper) liveFrom(node string) uint64 {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if t := k.targets[node]; t != nil {
-		return t.since
+// lacks counts the segments of which a node has not every entry, and their
+// bytes; mu is held.
+func (k *Keeper) lacks(node string, segments []journal.Segment) (n int, bytes int64) {
+	for _, s := range segments {
+		has := k.has[node][s.Number]
+		if s.Entries > 0 && !s.Damaged && !has.Whole && has.End <= s.Last.Offset {
+			n++
+			bytes += max(s.Bytes-has.End, 1) // what a large file has of it is not told
+		}
 	}
-	return 0
+	return n, bytes
 }
