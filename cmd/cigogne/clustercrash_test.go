@@ -34,6 +34,7 @@ var (
 // that cannot be read. When it is back nothing is there twice, and nothing is
 // left of what was taken over.
 func TestClusterCrash(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	kills := *clusterKills
 	if kills == 0 {
 		kills = 12
@@ -191,6 +192,7 @@ func (r *cohort) settled() {
 // life. What it had acknowledged is there while it is away, what it had not is
 // there whole or not at all, and all is there once when it is back.
 func TestKilledBetween(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	program := filepath.Join(t.TempDir(), "cigogne")
 	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "failpoints", "-o", program, ".")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -244,9 +246,7 @@ func TestKilledBetween(t *testing.T) {
 // TestANodeIsReplaced: a node whose disk is gone is removed with one command,
 // another joins with one, and all is on two nodes again, with what it held.
 func TestANodeIsReplaced(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes the time that a cluster takes to heal, twice")
-	}
+	t.Parallel() // it waits more than it works
 	r := newRegion(t)
 	flags := []string{"--takeover-after", "1h", "--grace", "1s"} // nothing but the removal takes over
 	for _, id := range []string{"n1", "n2", "n3"} {

@@ -63,6 +63,7 @@ func (l *ledger) acknowledge(in dicomtest.Instance) {
 // way. After each restart everything that was acknowledged is there bit for
 // bit, and nothing is listed that cannot be read whole.
 func TestCrash(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	kills := *crashKills
 	if kills == 0 {
 		kills = 200

@@ -47,6 +47,7 @@ func roomFor(t *testing.T, dir string, bytes int64) {
 // TestHugeInstance takes a multi-frame of 3 GB through every way in and out,
 // out of the journal and out of a pack, in less than 200 MiB of memory.
 func TestHugeInstance(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	dir := t.TempDir()
 	roomFor(t, dir, int64(hugeFrames())<<19*4)
 	in := dicomtest.NewStudy(dicomtest.Options{Seed: 1000, Instances: 1, Frames: hugeFrames()}).Instances[0]

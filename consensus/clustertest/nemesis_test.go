@@ -48,9 +48,6 @@ func (r *record) some(rng *rand.Rand) []index.Batch {
 // killed one at a time and all together, nothing that was acknowledged is
 // missing from a later read at any node, and no session goes back in time.
 func TestUnderRandomFaults(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes the time that it is given")
-	}
 	if *seed == 0 {
 		*seed = rand.Uint64()
 	}
