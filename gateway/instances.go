@@ -19,8 +19,9 @@ type journaled struct {
 	journals Journals
 	// moved finds the instance again when the journal has given its space
 	// back since; nil when that cannot happen.
-	moved func(ctx context.Context) (Instance, error)
-	over  overlaid
+	moved   func(ctx context.Context) (Instance, error)
+	over    overlaid
+	layouts *layouts
 }
 
 func newJournaled(in index.LiveInstance, j Journals) *journaled {
@@ -88,6 +89,9 @@ func (j *journaled) write(ctx context.Context, w io.Writer, k *kept) error {
 
 // Layout implements Instance.
 func (j *journaled) Layout(ctx context.Context) (*dicom.Layout, error) {
+	if known := j.layouts.get(layoutOf(j.Instance)); known != nil {
+		return known, nil
+	}
 	k, err := j.kept(ctx)
 	if errors.Is(err, storage.ErrNotFound) && j.moved != nil {
 		in, err := j.moved(ctx)
@@ -103,6 +107,7 @@ func (j *journaled) Layout(ctx context.Context) (*dicom.Layout, error) {
 	if err := json.Unmarshal(k.Layout, l); err != nil {
 		return nil, fmt.Errorf("%w: instance %s: %w", storage.ErrCorrupt, j.Key.SOPInstanceUID, err)
 	}
+	j.layouts.put(layoutOf(j.Instance), l)
 	return l, nil
 }
 

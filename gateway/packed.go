@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -37,6 +38,7 @@ type packed struct {
 	details *details
 	i       int
 	over    overlaid
+	layouts *layouts
 }
 
 func (p *packed) entry() *pack.Entry { return &p.details.directory.Entries[p.i] }
@@ -61,16 +63,42 @@ func (p *packed) WriteMetadata(ctx context.Context, w io.Writer, bulkRoot string
 	})
 }
 
-// Layout implements Instance.
+// Layout implements Instance. What must be inflated to reach it has the
+// layouts of others, which are likely to be asked for next.
 func (p *packed) Layout(ctx context.Context) (*dicom.Layout, error) {
-	found := &dicom.Layout{}
-	err := p.details.of(ctx, p.i, func(l *dicom.Layout, _ io.Reader) error {
-		if l != nil {
-			found = l
+	if known := p.layouts.get(layoutOf(p.About())); known != nil {
+		return known, nil
+	}
+	from, to := p.details.directory.DetailsWith(p.i)
+	found, err := p.readLayouts(ctx, from, to)
+	if errors.Is(err, storage.ErrCorrupt) { // it may be another's that is damaged
+		from = p.i
+		found, err = p.readLayouts(ctx, from, from+1)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return found[p.i-from], nil
+}
+
+// readLayouts reads those of some entries, and remembers them when all are
+// sound.
+func (p *packed) readLayouts(ctx context.Context, from, to int) ([]*dicom.Layout, error) {
+	d := p.details.directory
+	found := make([]*dicom.Layout, to-from)
+	err := d.Details(ctx, p.details.packBlob, from, to, func(i int, l *dicom.Layout, _ io.Reader) error {
+		if found[i-from] = l; l == nil {
+			found[i-from] = &dicom.Layout{}
 		}
 		return nil
 	})
-	return found, err
+	if err != nil {
+		return nil, err
+	}
+	for i, l := range found {
+		p.layouts.put(layoutOf(d.Entries[from+i].Instance), l)
+	}
+	return found, nil
 }
 
 const (

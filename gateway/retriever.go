@@ -41,12 +41,13 @@ type Retriever struct {
 	o           RetrieverOptions
 	directories *directories
 	places      *places
+	layouts     *layouts
 }
 
 // NewRetriever returns a Retriever.
 func NewRetriever(o RetrieverOptions) *Retriever {
 	o.Journals = orOwn(o.Journals, o.Journal)
-	return &Retriever{o: o, directories: newDirectories(o.Archive, o.DirectoryBytes), places: newPlaces(o.Index)}
+	return &Retriever{o: o, directories: newDirectories(o.Archive, o.DirectoryBytes), places: newPlaces(o.Index), layouts: newLayouts()}
 }
 
 // Instances locates what is selected, series by series and in the order of
@@ -135,7 +136,7 @@ func (r *Retriever) packed(ctx context.Context, packs []index.Pack, sop string, 
 				seen[idOf(e.Instance)] = true
 			}
 			d.whole = append(d.whole, e.Stored())
-			found = append(found, &packed{details: d, i: i, over: over.of(e.Instance)})
+			found = append(found, &packed{details: d, i: i, over: over.of(e.Instance), layouts: r.layouts})
 		}
 	}
 	if sop == "" {
@@ -179,7 +180,7 @@ func (r *Retriever) withLive(found []Instance, live []index.LiveInstance, sel Se
 
 func (r *Retriever) journaled(in index.LiveInstance, conflicts bool, over overlaid) *journaled {
 	j := newJournaled(in, r.o.Journals)
-	j.over = over.of(in.Instance.Instance)
+	j.over, j.layouts = over.of(in.Instance.Instance), r.layouts
 	j.moved = func(ctx context.Context) (Instance, error) {
 		again, err := r.locate(ctx, Selector{
 			StudyInstanceUID:  in.Key.StudyInstanceUID,

@@ -49,6 +49,19 @@ func (d *Directory) Details(ctx context.Context, blob Blob, from, to int, fn fun
 	return nil
 }
 
+// DetailsWith tells of which entries [from,to) the details are inflated
+// together with those of entry i.
+func (d *Directory) DetailsWith(i int) (from, to int) {
+	same := func(n int) bool { return d.Entries[n].metadata.Restart == d.Entries[i].metadata.Restart }
+	for from = i; from > 0 && same(from-1); {
+		from--
+	}
+	for to = i + 1; to < len(d.Entries) && same(to); {
+		to++
+	}
+	return from, to
+}
+
 // detailRange is the range of the pack that must be inflated to reach the
 // details of the entries [from,to): from a restart point up to another.
 func (d *Directory) detailRange(from, to int) storage.Range {
