@@ -51,10 +51,11 @@ func (n *node) handler(dicomweb http.Handler) http.Handler {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{}))
 	mux.Handle(custodyRoot+"/", n.custody())
 	mux.Handle(identitiesRoot+"/", http.StripPrefix(identitiesRoot, dmp.New(n.patients, n.log)))
+	n.handlePublication(mux)
 	mux.Handle("/", web.Handler())
 	api, guarded := compressAPI(n.rpc), access.Guard(n.keeper, operation, mux)
 	return identify(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if rpc.Handles(r) { // it asks the gatekeeper itself, when it has read the request
+		if rpc.Handles(r) && r.URL.Path != resolvePath { // it asks the gatekeeper itself, when it has read the request
 			api.ServeHTTP(w, r)
 			return
 		}
@@ -141,6 +142,9 @@ func operation(r *http.Request) access.Operation {
 	}
 	if strings.HasPrefix(r.URL.Path, identitiesRoot+"/") {
 		return dmp.Operation(r)
+	}
+	if op, ok := ofPublication(r); ok {
+		return op
 	}
 	resource, ok := strings.CutPrefix(r.URL.Path, "/dicom-web/")
 	switch {

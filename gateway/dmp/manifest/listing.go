@@ -18,8 +18,8 @@ import (
 const (
 	// ListingBytes is the most that its text may take, and listingKept that it
 	// may take in memory.
-	ListingBytes = 64 << 20
-	listingKept  = 256 << 20
+	ListingBytes = 32 << 20
+	listingKept  = 128 << 20
 	// ListingInstances is the most instances that it may list.
 	ListingInstances = 100_000
 )

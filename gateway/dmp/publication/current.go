@@ -1,0 +1,137 @@
+package publication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/storage"
+)
+
+// HeaderKOS names the manifest by which something is retrieved.
+const HeaderKOS = "KOS-SOPInstanceUID"
+
+// olderMost bounds the versions that are looked through for one that stands no
+// more.
+const olderMost = 100_000
+
+// Current returns nil when the manifest is that of the study as it is complete
+// now. One that never was the study's is storage.ErrNotFound; one that was
+// replaced or withdrawn, and that of a study that was deleted, is
+// storage.ErrGone.
+func (p *Publisher) Current(ctx context.Context, study, sop string) error {
+	life, err := p.o.Index.StudyLife(ctx, study)
+	if err != nil {
+		return err
+	}
+	if life == nil {
+		return fmt.Errorf("%w: no manifest %s of study %s", storage.ErrNotFound, sop, study)
+	}
+	if life.Manifest != nil && life.Manifest.SOPInstanceUID == sop {
+		of, err := p.ofStudy(ctx, study)
+		if err == nil && of == nil {
+			err = fmt.Errorf("%w: study %s was deleted", storage.ErrGone, study)
+		}
+		return err
+	}
+	for v := life.Version; v > 0 && v > life.Version-olderMost; v-- {
+		if manifestUID(study, v) == sop {
+			return fmt.Errorf("%w: the manifest stands no more", storage.ErrGone)
+		}
+	}
+	return fmt.Errorf("%w: no manifest %s of study %s", storage.ErrNotFound, sop, study)
+}
+
+// ByManifest lets a retrieval pass to next when who asks shows the current
+// manifest of the study (HeaderKOS) and says what they accept: 400 otherwise;
+// 404 for a manifest that is not the study's, 410 for one that stands no more.
+// known tells of a bearer token whether it is somebody's; 401 when it is not,
+// or there is none. With known nil nobody has to show one.
+func (p *Publisher) ByManifest(known func(token string) bool, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status, text := p.refusal(r, known)
+		if status == 0 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if status == http.StatusUnauthorized {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		http.Error(w, text, status)
+	})
+}
+
+// refusal is the status of a request that may not pass, and why; 0 for one
+// that may.
+func (p *Publisher) refusal(r *http.Request, known func(string) bool) (int, string) {
+	token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if known != nil && (!bearer || !known(strings.TrimSpace(token))) {
+		return http.StatusUnauthorized, "a bearer token that is known here must be shown"
+	}
+	study, ok := retrieved(r.URL.Path)
+	switch {
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		return http.StatusMethodNotAllowed, "what a manifest lists can be retrieved, and nothing else"
+	case !ok:
+		return http.StatusNotFound, "no such resource"
+	case strings.Trim(strings.Join(r.Header.Values("Accept"), ""), ", ") == "":
+		return http.StatusBadRequest, "no Accept: say which media types and transfer syntaxes you take"
+	}
+	sops := r.Header.Values(HeaderKOS)
+	if len(sops) != 1 || !storage.ValidUID(strings.TrimSpace(sops[0])) {
+		return http.StatusBadRequest, "no " + HeaderKOS + ": the SOPInstanceUID of the manifest"
+	}
+	switch err := p.Current(r.Context(), study, strings.TrimSpace(sops[0])); {
+	case err == nil:
+		return 0, ""
+	case errors.Is(err, storage.ErrNotFound):
+		return http.StatusNotFound, "the manifest is not known here as the study's"
+	case errors.Is(err, storage.ErrGone):
+		return http.StatusGone, "the manifest stands no more: the study has changed, or was deleted"
+	default:
+		p.o.Logger.Error("retrieval by manifest", "error", err)
+		return http.StatusServiceUnavailable, "cannot be told now"
+	}
+}
+
+// retrieved is the study of a path that retrieves instances or frames:
+// /studies/{s}[/series/{e}[/instances/{i}[/frames/{n}]]].
+func retrieved(path string) (study string, ok bool) {
+	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	names := []string{"studies", "series", "instances", "frames"}
+	if len(parts)%2 != 0 || len(parts) > 2*len(names) {
+		return "", false
+	}
+	for i := 0; i < len(parts); i += 2 {
+		if parts[i] != names[i/2] || i/2 < 3 && !storage.ValidUID(parts[i+1]) {
+			return "", false
+		}
+	}
+	return parts[1], true
+}
+
+// Listed is a Retriever of what manifests list: of a study without its
+// manifests.
+type Listed struct{ Retriever }
+
+// Instances implements Retriever.
+func (l Listed) Instances(ctx context.Context, sel gateway.Selector) ([]gateway.Instance, error) {
+	all, err := l.Retriever.Instances(ctx, sel)
+	if err != nil || sel.SOPInstanceUID != "" {
+		return all, err
+	}
+	listed := make([]gateway.Instance, 0, len(all))
+	for _, in := range all {
+		if in.About().Origin.Transport != storage.TransportManifest {
+			listed = append(listed, in)
+		}
+	}
+	if len(listed) == 0 {
+		return nil, fmt.Errorf("%w: %s", storage.ErrNotFound, sel)
+	}
+	return listed, nil
+}

@@ -1,0 +1,215 @@
+package publication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"time"
+
+	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/gateway/dmp/manifest"
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/index"
+)
+
+// Resolved is what can be retrieved here of what a manifest lists, and how.
+type Resolved struct {
+	StudyInstanceUID string `json:"studyInstanceUID"`
+	// Standing of the manifest here: "current", "replaced" or "unknown", as
+	// that of another gateway is.
+	Standing string `json:"standing"`
+	// URL is where the study is retrieved by WADO-RS, and Manifest what the
+	// header KOS-SOPInstanceUID must say; empty when that cannot be.
+	URL      string           `json:"url,omitempty"`
+	Manifest string           `json:"manifest,omitempty"`
+	Listed   int              `json:"listed"`
+	Held     int              `json:"held"`
+	Series   []ResolvedSeries `json:"series"`
+}
+
+// ResolvedSeries is a series of a Resolved.
+type ResolvedSeries struct {
+	SeriesInstanceUID string `json:"seriesInstanceUID"`
+	URL               string `json:"url,omitempty"`
+	Listed            int    `json:"listed"`
+	Held              int    `json:"held"`
+	Bytes             int64  `json:"bytes"` // of what is held
+	// TransferSyntaxUIDs are those in which it is held.
+	TransferSyntaxUIDs []string `json:"transferSyntaxUIDs,omitempty"`
+	// Missing are the SOPInstanceUIDs that are not here, and Elsewhere where
+	// they can be had by the manifest's word.
+	Missing   []string `json:"missing,omitempty"`
+	Elsewhere string   `json:"elsewhere,omitempty"`
+}
+
+// Resolve tells what of a manifest can be retrieved here. A manifest that says
+// that the study is of a person whose it is not is storage.ErrConflict.
+func (p *Publisher) Resolve(ctx context.Context, l *manifest.Listing) (*Resolved, error) {
+	r := &Resolved{StudyInstanceUID: l.StudyInstanceUID, Standing: "unknown", Series: []ResolvedSeries{}}
+	if err := p.samePerson(ctx, l); err != nil {
+		return nil, err
+	}
+	life, err := p.o.Index.StudyLife(ctx, l.StudyInstanceUID)
+	if err != nil {
+		return nil, err
+	}
+	if l.SOPInstanceUID != "" {
+		switch err := p.Current(ctx, l.StudyInstanceUID, l.SOPInstanceUID); {
+		case err == nil:
+			r.Standing = "current"
+		case errors.Is(err, storage.ErrGone):
+			r.Standing = "replaced"
+		case !errors.Is(err, storage.ErrNotFound):
+			return nil, err
+		}
+	}
+	held, err := p.held(ctx, l.StudyInstanceUID)
+	if err != nil {
+		return nil, err
+	}
+	if life != nil && life.Manifest != nil && len(held) > 0 {
+		r.Manifest, r.URL = life.Manifest.SOPInstanceUID, p.o.Root()+"/studies/"+l.StudyInstanceUID
+	}
+	for i := range l.Series {
+		s := resolveSeries(&l.Series[i], held)
+		if r.URL != "" && s.Held > 0 {
+			s.URL = r.URL + "/series/" + s.SeriesInstanceUID
+		}
+		r.Listed, r.Held = r.Listed+s.Listed, r.Held+s.Held
+		r.Series = append(r.Series, s)
+	}
+	return r, nil
+}
+
+// samePerson holds the manifest's patient against who the study's is known to
+// be.
+func (p *Publisher) samePerson(ctx context.Context, l *manifest.Listing) error {
+	of, err := p.ofStudy(ctx, l.StudyInstanceUID)
+	if err != nil || of == nil {
+		return err
+	}
+	local := index.PatientOf(of)
+	number, err := p.o.Index.NumberOf(ctx, local)
+	if err != nil {
+		return err
+	}
+	if l.Matricule != "" && number.PatientID != "" && l.Matricule != number.PatientID && l.Matricule != local.PatientID {
+		return fmt.Errorf("%w: the manifest names another patient than the study is of", storage.ErrConflict)
+	}
+	return nil
+}
+
+// held are the study's instances by SOPInstanceUID.
+func (p *Publisher) held(ctx context.Context, study string) (map[string]storage.Instance, error) {
+	all, err := p.o.Retrieve.Instances(ctx, gateway.Selector{StudyInstanceUID: study})
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, nil
+	}
+	held := make(map[string]storage.Instance, len(all))
+	for _, in := range all {
+		held[in.About().Key.SOPInstanceUID] = in.About()
+	}
+	return held, err
+}
+
+func resolveSeries(l *manifest.ListedSeries, held map[string]storage.Instance) ResolvedSeries {
+	s := ResolvedSeries{SeriesInstanceUID: l.SeriesInstanceUID, Listed: len(l.SOPs)}
+	syntaxes := map[string]bool{}
+	for _, sop := range l.SOPs {
+		in, ok := held[sop]
+		if !ok || in.Key.SeriesInstanceUID != l.SeriesInstanceUID {
+			s.Missing = append(s.Missing, sop)
+			s.Elsewhere = l.RetrieveURL
+			continue
+		}
+		s.Held++
+		s.Bytes += in.Size
+		if !syntaxes[in.TransferSyntaxUID] {
+			syntaxes[in.TransferSyntaxUID] = true
+			s.TransferSyntaxUIDs = append(s.TransferSyntaxUIDs, in.TransferSyntaxUID)
+		}
+	}
+	return s
+}
+
+const (
+	// resolvedAtATime bounds the manifests that are read at once, which take
+	// memory, and uploadTime how long one may take to come.
+	resolvedAtATime = 2
+	uploadTime      = 30 * time.Second
+)
+
+// Resolver answers POST with a manifest as its body: application/dicom, or
+// application/fhir+json.
+func (p *Publisher) Resolver() http.Handler {
+	slots := make(chan struct{}, resolvedAtATime)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			w.Header().Set("Allow", http.MethodPost)
+			http.Error(w, "POST a manifest", http.StatusMethodNotAllowed)
+			return
+		}
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(uploadTime)) // where that cannot be, the server's own bounds hold
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+		case <-r.Context().Done():
+			return
+		}
+		l, err := readManifest(http.MaxBytesReader(w, r.Body, manifest.ListingBytes), r.Header.Get("Content-Type"))
+		var answer *Resolved
+		if err == nil {
+			answer, err = p.Resolve(r.Context(), l)
+		}
+		writeJSON(w, p.o.Logger, answer, err)
+	})
+}
+
+// readManifest reads a manifest of a media type; of another it is
+// storage.ErrUnsupported.
+func readManifest(body io.Reader, contentType string) (*manifest.Listing, error) {
+	name, _, _ := mime.ParseMediaType(contentType) // "" for none
+	var read func([]byte) (*manifest.Listing, error)
+	switch name {
+	case "application/dicom":
+		read = manifest.ReadKOS
+	case "application/fhir+json", "application/json":
+		read = manifest.ReadImagingStudy
+	default:
+		return nil, fmt.Errorf("%w: a manifest is application/dicom or application/fhir+json", storage.ErrUnsupported)
+	}
+	b, err := io.ReadAll(body)
+	var long *http.MaxBytesError
+	if errors.As(err, &long) {
+		return nil, fmt.Errorf("%w: a manifest of more than %d bytes", storage.ErrTooLarge, manifest.ListingBytes)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: the manifest did not come whole", storage.ErrInvalid)
+	}
+	return read(b)
+}
+
+// statusOf is the one place where an error becomes an HTTP status here.
+func statusOf(err error) int {
+	for _, c := range []struct {
+		is     error
+		status int
+	}{
+		{storage.ErrNotFound, http.StatusNotFound},
+		{storage.ErrInvalid, http.StatusBadRequest},
+		{storage.ErrUnsupported, http.StatusUnsupportedMediaType},
+		{storage.ErrTooLarge, http.StatusRequestEntityTooLarge},
+		{storage.ErrConflict, http.StatusConflict},
+		{storage.ErrGone, http.StatusGone},
+		{storage.ErrUnavailable, http.StatusServiceUnavailable},
+		{context.DeadlineExceeded, http.StatusServiceUnavailable},
+	} {
+		if errors.Is(err, c.is) {
+			return c.status
+		}
+	}
+	return http.StatusInternalServerError
+}
