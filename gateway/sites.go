@@ -69,6 +69,14 @@ func NewSites(list []Site, refuseUnknown bool) (*Sites, error) {
 	return s, nil
 }
 
+// List are the sites of the configuration, in its order.
+func (s *Sites) List() []Site {
+	if s == nil {
+		return nil
+	}
+	return s.sites
+}
+
 func (s Site) check() error {
 	switch {
 	case s.Name == "" || len(s.Name) > maxIssuer || len(s.FINESS) > 16:

@@ -84,7 +84,8 @@ type cluster struct {
 	port   *peer.Port
 	dialer *peer.Dialer
 	calls  *http.ServeMux // what is answered on the port
-	expiry time.Time      // of the node's certificate
+	// expiry is of the node's certificate, authority of the CA's.
+	expiry, authority time.Time
 
 	stop context.CancelFunc
 	work sync.WaitGroup
@@ -102,7 +103,7 @@ func (n *node) openCluster(ctx context.Context) error {
 	if credentials.Identity.Name != c.NodeID {
 		return fmt.Errorf("%w: --peer-certs %s is node %s's certificate", storage.ErrConflict, c.PeerCerts, credentials.Identity.Name)
 	}
-	n.cluster = &cluster{dialer: peer.NewDialer(credentials, nil), calls: http.NewServeMux(), expiry: credentials.Expiry(), stop: func() {}}
+	n.cluster = &cluster{dialer: peer.NewDialer(credentials, nil), calls: http.NewServeMux(), expiry: credentials.Expiry(), authority: credentials.AuthorityExpiry(), stop: func() {}}
 	if n.cluster.port, err = peer.Listen(ctx, peer.PortOptions{Addr: c.Peer, Credentials: credentials, Logger: n.log}); err != nil {
 		return fmt.Errorf("--peer: %w", err)
 	}

@@ -26,22 +26,30 @@ const (
 	queueArchive = "archive" // Oldest: when the instance was received
 )
 
-// queues are those of the node, and how many packs are written or wait for it.
-func (n *node) queues(ctx context.Context) (all []queue, packs int64, err error) {
-	b, err := n.index.Backlog(ctx)
-	if err != nil {
-		return nil, 0, err
-	}
+// ownQueues are those of the node.
+func (n *node) ownQueues() (all []queue) {
 	if n.copying != nil {
 		k := n.copying.keeper.Status()
 		all = append(all, queue{Name: queueCopies, Instances: int64(k.Waiting), Oldest: k.Oldest})
 	}
 	held, _ := n.indexer.Held()
-	return append(all,
-		queue{Name: queueIndex, Instances: int64(held), Oldest: n.indexer.Oldest()},
-		queue{Name: queuePack, Instances: b.Unplanned, Bytes: b.UnplannedBytes, Oldest: unixTime(b.Quiet)},
-		queue{Name: queueArchive, Instances: b.Planned, Bytes: b.PlannedBytes, Oldest: unixTime(b.Oldest)},
-	), b.Packs, nil
+	return append(all, queue{Name: queueIndex, Instances: int64(held), Oldest: n.indexer.Oldest()})
+}
+
+// clusterQueues are those of all nodes together, and how many packs are
+// written or wait for it.
+func (n *node) clusterQueues(ctx context.Context) (all []queue, packs int64, err error) {
+	b, err := n.index.Backlog(ctx)
+	return []queue{
+		{Name: queuePack, Instances: b.Unplanned, Bytes: b.UnplannedBytes, Oldest: unixTime(b.Quiet)},
+		{Name: queueArchive, Instances: b.Planned, Bytes: b.PlannedBytes, Oldest: unixTime(b.Oldest)},
+	}, b.Packs, err
+}
+
+// queues are those of the node and of all together.
+func (n *node) queues(ctx context.Context) (all []queue, packs int64, err error) {
+	all, packs, err = n.clusterQueues(ctx)
+	return append(n.ownQueues(), all...), packs, err
 }
 
 // unixTime is a time of the index, where 0 is none.
@@ -58,12 +66,15 @@ type certificate struct {
 	Expiry time.Time
 }
 
+// authorityCertificate is the name of the CA's.
+const authorityCertificate = "authority"
+
 // certificates are those that the node shows others.
 func (n *node) certificates() []certificate {
 	if n.cluster == nil {
 		return nil
 	}
-	return []certificate{{"peer", n.cluster.expiry}}
+	return []certificate{{"peer", n.cluster.expiry}, {authorityCertificate, n.cluster.authority}}
 }
 
 // budget is something that is bounded: how much of it is in use, and the bound.

@@ -18,6 +18,7 @@ import (
 	"github.com/esante-alsace/cigogne/gateway/access"
 	"github.com/esante-alsace/cigogne/gateway/custody"
 	"github.com/esante-alsace/cigogne/gateway/dmp"
+	"github.com/esante-alsace/cigogne/gateway/ops"
 	"github.com/esante-alsace/cigogne/gateway/rpc"
 	"github.com/esante-alsace/cigogne/gateway/web"
 )
@@ -52,6 +53,8 @@ func (n *node) handler(dicomweb http.Handler) http.Handler {
 	mux.Handle(custodyRoot+"/", n.custody())
 	mux.Handle(identitiesRoot+"/", http.StripPrefix(identitiesRoot, dmp.New(n.patients, n.log)))
 	n.handlePublication(mux)
+	mux.Handle(ops.Root, n.ops)
+	mux.Handle(ops.Root+"/", n.ops)
 	mux.Handle("/", web.Handler())
 	api, guarded := compressAPI(n.rpc), access.Guard(n.keeper, operation, mux)
 	return identify(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -145,6 +148,9 @@ func operation(r *http.Request) access.Operation {
 	}
 	if op, ok := ofPublication(r); ok {
 		return op
+	}
+	if r.URL.Path == ops.Root || strings.HasPrefix(r.URL.Path, ops.Root+"/") {
+		return ops.Operation(r)
 	}
 	resource, ok := strings.CutPrefix(r.URL.Path, "/dicom-web/")
 	switch {

@@ -33,6 +33,7 @@ func allowed() map[string][]string {
 		"gateway/rpc":                 {"gateway", "gateway/access", "gateway/rpc/cigogne/v1", "storage", "storage/dicom", "storage/index"},
 		"gateway/rpc/cigogne/v1":      {},
 		"gateway/custody":             {"gateway", "gateway/access", "storage", "storage/index"},
+		"gateway/ops":                 {"gateway/access"},
 		"gateway/web":                 {"gateway", "storage", "storage/index", "storage/dicom"},
 		"gateway/dmp/manifest":        {"storage", "storage/dicom"},
 		"storage":                     {},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,7 +25,7 @@ type metrics struct {
 	requests     *prometheus.HistogramVec
 	calls        *prometheus.HistogramVec
 	received     prometheus.Counter
-	sent         prometheus.Counter
+	sent         atomic.Int64
 	durable      prometheus.Counter
 	fsync        prometheus.Histogram
 	s3Answers    *prometheus.HistogramVec
@@ -54,7 +55,6 @@ func newMetrics() *metrics {
 			Name: "cigogne_rpc_call_duration_seconds", Help: "Time from a call of the API to the end of its answer.", Buckets: latency,
 		}, []string{"method", "code"}),
 		received: counter("cigogne_dimse_received_bytes_total", "Bytes of data sets received by C-STORE."),
-		sent:     counter("cigogne_dicomweb_sent_bytes_total", "Bytes of DICOMweb answers."),
 		s3Answers: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "cigogne_s3_request_duration_seconds", Help: "Time from a request to an S3 archive until its answer began.", Buckets: latency,
 		}, []string{"operation", "outcome"}),
@@ -79,8 +79,11 @@ func newMetrics() *metrics {
 	for s := range m.step {
 		m.step[s] = m.steps.WithLabelValues(gateway.Step(s).String())
 	}
-	m.registry.MustRegister(m.associations, m.operations, m.requests, m.calls, m.received, m.sent, m.durable, m.fsync, m.s3Answers, m.steps, m.refused,
+	m.registry.MustRegister(m.associations, m.operations, m.requests, m.calls, m.received, m.durable, m.fsync, m.s3Answers, m.steps, m.refused,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "cigogne_dicomweb_sent_bytes_total", Help: "Bytes of DICOMweb answers.",
+	}, func() float64 { return float64(m.sent.Load()) }))
 	return m
 }
 
@@ -251,10 +254,12 @@ func (m *metrics) Operation(command string, status dimse.Status, bytes int64, to
 	m.received.Add(float64(bytes))
 }
 
+// Sending implements dicomweb.Metrics.
+func (m *metrics) Sending(n int64) { m.sent.Add(n) }
+
 // Answered implements dicomweb.Metrics.
-func (m *metrics) Answered(route string, status int, sent int64, took time.Duration) {
+func (m *metrics) Answered(route string, status int, _ int64, took time.Duration) {
 	m.requests.WithLabelValues(route, strconv.Itoa(status)).Observe(took.Seconds())
-	m.sent.Add(float64(sent))
 }
 
 // Called implements rpc.Metrics.

@@ -58,6 +58,7 @@ type node struct {
 	sent      *gateway.Retrievals
 	report    *report
 	rpc       *rpc.Server
+	oversight
 
 	disk     *diskWatch
 	arrivals *gateway.Arrivals
@@ -124,6 +125,9 @@ func (n *node) open(ctx context.Context) (err error) {
 	}
 	n.scp.Store(n.newSCP())
 	n.report = newReport(n)
+	if err := n.wireOversight(); err != nil {
+		return err
+	}
 	if n.rpc, err = n.newRPC(); err != nil {
 		return fmt.Errorf("API: %w", err)
 	}
@@ -373,6 +377,7 @@ func (n *node) serve(ctx context.Context) error {
 	back.Go(func() error { return n.onDuty(stores, n.publication.Run) })
 	back.Go(func() error { return n.sweeper.Watch(stores) })
 	back.Go(func() error { return n.report.run(stores) })
+	back.Go(func() error { return n.desk.Run(stores) })
 	back.Go(func() error { return n.disk.run(stores) })
 	back.Go(func() error { return n.recall(stores) })
 	if n.copying != nil {
@@ -427,7 +432,7 @@ func (n *node) dicomweb() http.Handler {
 func (n *node) newRPC() (*rpc.Server, error) {
 	c := n.config
 	return rpc.New(rpc.Options{
-		Search: n.finder, Retrieve: n.reader, History: n.past, Lives: n.publication, Sent: n.sent, Custody: n.custodian, Patients: apiPatients{n.patients}, Node: n.report, Gatekeeper: n.keeper,
+		Search: n.finder, Retrieve: n.reader, History: n.past, Lives: n.publication, Sent: n.given, Custody: n.custodian, Patients: apiPatients{n.patients}, Node: n.report, Gatekeeper: n.keeper,
 		Limits:    rpc.Limits{Stall: c.Stall, Rate: c.APIRate},
 		RequestID: requestID, Logger: n.log, Metrics: n.metrics,
 	})

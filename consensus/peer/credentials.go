@@ -3,6 +3,7 @@ package peer
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,6 +27,7 @@ type Credentials struct {
 	Identity Identity
 	cert     tls.Certificate
 	roots    *x509.CertPool
+	ends     time.Time // when the first of roots does
 }
 
 // Load reads ca.pem, cert.pem and key.pem from a folder, as Issue writes them.
@@ -39,7 +41,7 @@ func Load(dir string) (*Credentials, error) {
 	if err != nil {
 		return nil, unreadable(err)
 	}
-	c := &Credentials{cert: cert, roots: x509.NewCertPool()}
+	c := &Credentials{cert: cert, roots: x509.NewCertPool(), ends: firstEnd(ca)}
 	if !c.roots.AppendCertsFromPEM(ca) {
 		return nil, fmt.Errorf("%w: %s holds no certificate", storage.ErrInvalid, filepath.Join(dir, caFile))
 	}
@@ -54,6 +56,24 @@ func Load(dir string) (*Credentials, error) {
 
 // Expiry is when the certificate is valid no longer.
 func (c *Credentials) Expiry() time.Time { return c.cert.Leaf.NotAfter }
+
+// AuthorityExpiry is when the CA's certificate is valid no longer: of several,
+// the first.
+func (c *Credentials) AuthorityExpiry() time.Time { return c.ends }
+
+// firstEnd is when the first of the certificates ends.
+func firstEnd(bundle []byte) (first time.Time) {
+	for {
+		var block *pem.Block
+		if block, bundle = pem.Decode(bundle); block == nil {
+			return first
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err == nil && (first.IsZero() || cert.NotAfter.Before(first)) {
+			first = cert.NotAfter
+		}
+	}
+}
 
 func unreadable(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {

@@ -42,7 +42,8 @@ type answer struct {
 
 	status  int // 0 until the header is written
 	sent    int64
-	refused bool // an error answer was written instead
+	told    func(n int64) // of what is sent, as it is; may be nil
+	refused bool          // an error answer was written instead
 }
 
 func newAnswer(w http.ResponseWriter, stall time.Duration, b buffers) *answer {
@@ -73,7 +74,7 @@ func (a *answer) Write(p []byte) (int, error) {
 	a.begin(http.StatusOK)
 	a.roll()
 	n, err := a.ResponseWriter.Write(p)
-	a.sent += int64(n)
+	a.count(int64(n))
 	return n, err
 }
 
@@ -97,13 +98,20 @@ func (a *answer) ReadFrom(src io.Reader) (int64, error) {
 		piece := io.LimitedReader{R: limited.R, N: min(limited.N, stride)}
 		n, err := kernel.ReadFrom(&piece)
 		total += n
-		a.sent += n
+		a.count(n)
 		limited.N -= n
 		if err != nil || piece.N > 0 {
 			return total, err
 		}
 	}
 	return total, nil
+}
+
+func (a *answer) count(n int64) {
+	a.sent += n
+	if a.told != nil {
+		a.told(n)
+	}
 }
 
 // roll moves the write deadline ahead, but not for every small write: the

@@ -52,6 +52,8 @@ type Sent interface {
 
 // Metrics is told of every answer, after its last byte.
 type Metrics interface {
+	// Sending tells of bytes of an answer's body when they were sent.
+	Sending(n int64)
 	// Answered names the pattern of the route, such as "GET /studies/{study}".
 	Answered(route string, status int, sent int64, took time.Duration)
 	// Refused counts an instance that came by a transport, such as "stow", and
@@ -184,6 +186,9 @@ func (s *service) serve(pattern string, to route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		a := newAnswer(w, s.Limits.WriteStall, s.buffers)
+		if s.Metrics != nil {
+			a.told = s.Metrics.Sending
+		}
 		err := to(a, r)
 		if err != nil && a.status == 0 {
 			s.refuse(a, r, err)

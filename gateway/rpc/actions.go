@@ -77,6 +77,12 @@ func advices() []advice { //nolint:funlen // a table
 			"Sehen Sie nach, welche Knoten antworten (Nodes.List, „cigogne cluster status“), und bringen Sie die übrigen zurück: mehr als die Hälfte müssen einander erreichen. Ein Knoten, der geleert wird, nimmt wieder auf, wenn das beendet wird.",
 		},
 		{
+			"copies", nil,
+			"Bring back the nodes that do not answer: an instance must lie on several before its sender is told. Senders are refused until then, and nothing that was acknowledged is lost.",
+			"Ramenez les nœuds qui ne répondent pas : une instance doit se trouver sur plusieurs avant que l'expéditeur soit acquitté. Les envois sont refusés d'ici là, rien de ce qui a été acquitté n'est perdu.",
+			"Bringen Sie die Knoten zurück, die nicht antworten: eine Instanz muss auf mehreren liegen, bevor ihr Absender Bescheid bekommt. Bis dahin wird nichts angenommen, und nichts Bestätigtes geht verloren.",
+		},
+		{
 			"", nil,
 			"Look into the node's log.",
 			"Consultez le journal d'événements du nœud.",
@@ -85,8 +91,9 @@ func advices() []advice { //nolint:funlen // a table
 	}
 }
 
-// action is what to do about a check that fails with err.
-func action(check string, err error, language string) string {
+// Action is what to do about a check that fails with err, in a language: "en",
+// "fr" or "de"; another one is English.
+func Action(check string, err error, language string) string {
 	for _, a := range advices() {
 		if a.check != "" && a.check != check || a.when != nil && !errors.Is(err, a.when) {
 			continue

@@ -21,12 +21,12 @@ func TestActions(t *testing.T) {
 			err = errors.New("something")
 		}
 		for language, want := range map[string]string{"en": a.en, "fr": a.fr, "de": a.de, "xx": a.en, "": a.en} {
-			if got := action(a.check, fmt.Errorf("wrapped: %w", err), language); got != want {
+			if got := Action(a.check, fmt.Errorf("wrapped: %w", err), language); got != want {
 				t.Errorf("%s, %v, %q: %q, want %q", a.check, err, language, got, want)
 			}
 		}
 	}
-	if action("unheard of", storage.ErrFull, "fr") == "" {
+	if Action("unheard of", storage.ErrFull, "fr") == "" {
 		t.Error("nothing to do about an unknown check")
 	}
 }

@@ -84,7 +84,7 @@ func (n *nodes) Health(ctx context.Context, req *pb.NodesHealthRequest) (*pb.Nod
 		if c.Err != nil {
 			answer.Ready = false
 			check.State, check.Why = pb.CheckState_CHECK_STATE_FAILING, c.Err.Error()
-			check.Action = action(c.Name, c.Err, req.Language)
+			check.Action = Action(c.Name, c.Err, req.Language)
 		}
 		answer.Checks = append(answer.Checks, check)
 	}
