@@ -13,6 +13,7 @@ import (
 	"github.com/esante-alsace/cigogne/storage/failpoint"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/journal"
+	"github.com/esante-alsace/cigogne/storage/trace"
 )
 
 // Proposer brings a batch into the index, on one node or, through consensus,
@@ -52,12 +53,13 @@ type Indexer struct {
 	proposer Proposer
 	fresh    func(context.Context) error // see ReadThrough
 	clock    Clock
+	trails   *Trails
 	log      *slog.Logger
 
 	mu       sync.Mutex
 	queue    []queued
 	bytes    int              // of the queue's attributes
-	taken    []int64          // of the batch that is being proposed: since when each is durable
+	taken    []taken          // of the batch that is being proposed
 	behind   bool             // the journal holds more than the queue
 	fell     time.Time        // since when
 	durable  journal.Position // the last that is durable
@@ -71,7 +73,15 @@ type Indexer struct {
 type queued struct {
 	index.Instance
 	bytes   int
-	durable int64 // since when it is
+	durable int64        // since when it is
+	place   *trace.Place // nil when it is not followed
+}
+
+// taken is what is remembered of an instance that is being proposed.
+type taken struct {
+	at      index.Position
+	durable int64
+	place   *trace.Place
 }
 
 // NewIndexer returns an Indexer that proposes to p. Attach must be called
@@ -123,7 +133,7 @@ func (x *Indexer) Durable(entries []journal.Entry) {
 			}
 			continue
 		}
-		x.queue = append(x.queue, queued{r.indexed(x.id, e.Position), r.bytes, now})
+		x.queue = append(x.queue, queued{r.indexed(x.id, e.Position), r.bytes, now, r.place})
 		x.bytes += r.bytes
 	}
 	signal(x.wake)
@@ -194,7 +204,7 @@ func (x *Indexer) take() (batch []index.Instance, durable int64, behind bool) {
 	n := min(len(x.queue), batchRows)
 	for _, q := range x.queue[:n] {
 		batch, durable = append(batch, q.Instance), q.durable
-		x.taken = append(x.taken, q.durable)
+		x.taken = append(x.taken, taken{q.At, q.durable, q.place})
 		x.bytes -= q.bytes
 	}
 	x.queue = x.queue[n:]
@@ -206,9 +216,11 @@ func (x *Indexer) take() (batch []index.Instance, durable int64, behind bool) {
 
 // proposed tells how long those took that take gave.
 func (x *Indexer) proposed() {
-	now := time.Now().UnixNano()
-	for _, since := range x.taken { // nobody else changes it
-		x.clock.Took(StepIndex, time.Duration(now-since))
+	now := time.Now()
+	for _, one := range x.taken { // nobody else changes it
+		durable := time.Unix(0, one.durable)
+		x.clock.Took(StepIndex, now.Sub(durable))
+		x.trails.indexed(one.at, one.place, durable, now)
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -224,7 +236,7 @@ func (x *Indexer) Oldest() time.Time {
 	case x.durable.Compare(x.indexed) <= 0:
 		return time.Time{}
 	case len(x.taken) > 0:
-		return time.Unix(0, x.taken[0])
+		return time.Unix(0, x.taken[0].durable)
 	case len(x.queue) > 0:
 		return time.Unix(0, x.queue[0].durable)
 	}
@@ -241,8 +253,9 @@ func (x *Indexer) Held() (instances, bytes int) {
 // HeldMost are the bounds of Held.
 func (x *Indexer) HeldMost() (instances, bytes int) { return queueRows, queueBytes }
 
-// Tell lets a clock know how long indexing takes. It must be called before Run.
-func (x *Indexer) Tell(c Clock) { x.clock = orNoClock(c) }
+// Tell lets a clock know how long indexing takes, and trails which instances
+// were indexed; they may be nil. It must be called before Run.
+func (x *Indexer) Tell(c Clock, t *Trails) { x.clock, x.trails = orNoClock(c), t }
 
 // catchUp indexes from the journal what is past the index, until the queue
 // can be relied on again.

@@ -14,6 +14,7 @@ import (
 	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/journal"
+	"github.com/esante-alsace/cigogne/storage/trace"
 )
 
 // recordVersion is the version of the journal header's form.
@@ -31,8 +32,9 @@ type record struct {
 	// read from the Data Set when it is asked for.
 	Metadata []byte `cbor:"5,keyasint,omitempty"`
 
-	bytes int         // of Attributes in JSON; not known when it was read back
-	late  *lateDigest // nil when Instance has the Digest
+	bytes int          // of Attributes in JSON; not known when it was read back
+	late  *lateDigest  // nil when Instance has the Digest
+	place *trace.Place // nil when it is not followed
 }
 
 // lateDigest is a Digest that is computed while the instance becomes durable.

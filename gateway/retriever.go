@@ -14,6 +14,7 @@ import (
 	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/journal"
+	"github.com/esante-alsace/cigogne/storage/trace"
 )
 
 // RetrieverOptions are the parts a Retriever works with.
@@ -59,7 +60,9 @@ func (r *Retriever) Instances(ctx context.Context, sel Selector) ([]Instance, er
 }
 
 // locate is Instances, by a way to ask where they lie.
-func (r *Retriever) locate(ctx context.Context, sel Selector, ask asking) ([]Instance, error) {
+func (r *Retriever) locate(ctx context.Context, sel Selector, ask asking) (_ []Instance, err error) {
+	ctx, span := trace.Start(ctx, "locate")
+	defer func() { span.Done(err) }()
 	lag := r.o.Indexer.Await(ctx)
 	if lag != nil && !behind(lag) {
 		return nil, lag

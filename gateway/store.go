@@ -16,6 +16,7 @@ import (
 	"github.com/esante-alsace/cigogne/storage/failpoint"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/journal"
+	"github.com/esante-alsace/cigogne/storage/trace"
 )
 
 // StoreOptions are the parts a Storer works with.
@@ -64,6 +65,14 @@ func NewStorer(o StoreOptions) *Storer {
 // rest of the body is unread.
 func (s *Storer) Receive(ctx context.Context, in Incoming) (_ Pending, err error) {
 	began := time.Now()
+	above := trace.Of(ctx)
+	ctx, span := trace.Start(ctx, StepReceive.String())
+	defer func() {
+		if err != nil {
+			span.Fail(string(RefusalOf(err)))
+		}
+		span.End()
+	}()
 	if err := s.failing(); err != nil {
 		return nil, err
 	}
@@ -102,6 +111,8 @@ func (s *Storer) Receive(ctx context.Context, in Incoming) (_ Pending, err error
 	if err != nil {
 		return nil, err
 	}
+	r.place = above.Place()
+	span.Number("bytes", r.Instance.Size)
 	received := time.Now()
 	s.o.Clock.Took(StepReceive, received.Sub(began))
 	return &pending{storer: s, record: r, pending: p, received: received}, nil
@@ -288,7 +299,9 @@ func (p *pending) Wait(ctx context.Context) (Receipt, error) {
 
 // durable waits for the fsync and for the copies.
 func (p *pending) durable(ctx context.Context) (journal.Entry, error) {
+	_, span := trace.Start(ctx, StepJournal.String())
 	e, err := p.pending.Wait(ctx)
+	span.Done(err)
 	if err != nil {
 		return e, err
 	}
@@ -298,7 +311,10 @@ func (p *pending) durable(ctx context.Context) (journal.Entry, error) {
 		return e, nil
 	}
 	failpoint.Pass(failpoint.JournalSynced)
-	if err := p.storer.o.Copies.Await(ctx, e.Position); err != nil {
+	_, span = trace.Start(ctx, StepCopies.String())
+	err = p.storer.o.Copies.Await(ctx, e.Position)
+	span.Done(err)
+	if err != nil {
 		return e, err
 	}
 	failpoint.Pass(failpoint.Copied)

@@ -121,7 +121,7 @@ func (n *node) openCluster(ctx context.Context) error {
 	}
 	n.cluster.calls.Handle(consensus.Path, n.cluster.Handler())
 	n.serveCopies()
-	n.cluster.port.HandleHTTP(n.cluster.calls)
+	n.cluster.port.HandleHTTP(n.followPeers(n.cluster.calls))
 	n.cluster.run(ctx)
 	return n.cluster.Sound(ctx)
 }

@@ -57,13 +57,13 @@ func (n *node) handler(dicomweb http.Handler) http.Handler {
 	mux.Handle(ops.Root+"/", n.ops)
 	mux.Handle("/", web.Handler())
 	api, guarded := compressAPI(n.rpc), access.Guard(n.keeper, operation, mux)
-	return identify(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return identify(n.follow(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if rpc.Handles(r) && r.URL.Path != resolvePath { // it asks the gatekeeper itself, when it has read the request
 			api.ServeHTTP(w, r)
 			return
 		}
 		guarded.ServeHTTP(w, r)
-	}))
+	})))
 }
 
 // compressAPI compresses what REST answers for clients that ask for it. gRPC

@@ -10,6 +10,7 @@ import (
 
 	"github.com/esante-alsace/cigogne/consensus"
 	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/trace"
 )
 
 // The headers of a read in a cluster: what was asked for, and what it saw.
@@ -47,7 +48,9 @@ func (n *node) consistent(next http.Handler) http.Handler {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		got, err := n.cluster.Read(r.Context(), level, least)
+		ctx, span := trace.Start(r.Context(), "read index")
+		got, err := n.cluster.Read(ctx, level, least)
+		span.Done(err)
 		if err != nil {
 			code := http.StatusServiceUnavailable
 			if errors.Is(err, storage.ErrFull) {

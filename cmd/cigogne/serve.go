@@ -22,6 +22,7 @@ type serveCommand struct {
 	deletion
 	publishing
 	diagnostics
+	tracing
 	scrubbing
 	Settle          time.Duration    `default:"30s" help:"How long a series must be quiet before it is packed (${default})."`
 	PackCompression pack.Compression `enum:"none,deflate,zstd" default:"none" help:"How native pixel data is compressed in packs that are written from now on: none, deflate or zstd (${default})."`
@@ -51,7 +52,7 @@ func (s *serveCommand) Validate() error {
 	if err := s.listeners.check(); err != nil {
 		return err
 	}
-	if err := errors.Join(s.limits.check(), s.deletion.check(), s.publishing.check(), s.clustering.check()); err != nil {
+	if err := errors.Join(s.limits.check(), s.deletion.check(), s.publishing.check(), s.clustering.check(), s.tracing.check()); err != nil {
 		return err
 	}
 	if host, _, err := net.SplitHostPort(s.Pprof); s.Pprof != "" && (err != nil || !loopback(host)) {

@@ -61,6 +61,8 @@ type node struct {
 	oversight
 
 	disk     *diskWatch
+	spans    spans
+	trails   *gateway.Trails
 	arrivals *gateway.Arrivals
 	uploads  chan struct{} // a token for each STOW-RS request under way
 
@@ -102,6 +104,14 @@ func openNode(ctx context.Context, c *serveCommand, log *slog.Logger) (*node, er
 		config: c, log: log, metrics: newMetrics(), keeper: c.gatekeeper(),
 		disk: &diskWatch{dir: c.journalDir()}, uploads: make(chan struct{}, c.MaxUploads),
 	}
+	var err error
+	if n.spans, err = c.openSpans(ctx, n.name(), log); err != nil {
+		return nil, err
+	}
+	if n.spans.tracer != nil {
+		n.log = slog.New(traced{log.Handler()})
+	}
+	n.trails = gateway.NewTrails(n.spans.tracer)
 	if c.clustered() {
 		n.copying = n.newCopying()
 	}
@@ -166,7 +176,7 @@ func (n *node) openStores(ctx context.Context) error {
 		return err
 	}
 	n.indexer = gateway.NewIndexer(n.proposer, n.log)
-	n.indexer.Tell(n.metrics)
+	n.indexer.Tell(n.metrics, n.trails)
 	if n.cluster != nil {
 		n.indexer.ReadThrough(n.fresh)
 	}
@@ -336,7 +346,8 @@ func (n *node) wireUseCases() {
 	n.archiver = gateway.NewArchiver(gateway.ArchiverOptions{
 		Index: n.index, Proposer: n.proposer, Journal: n.journal, Journals: journals, Indexer: n.indexer,
 		Archive: n.archives.Archive, SpoolDir: c.spoolDir(), Compression: c.PackCompression,
-		Settle: c.Settle, Pressed: n.pressed, Clock: n.metrics, Logger: n.log,
+		Settle: c.Settle, Pressed: n.pressed,
+		Clock: n.metrics, Tracer: n.spans.tracer, Trails: n.trails, Logger: n.log,
 	})
 	n.wireCustody()
 	n.wirePublication()
@@ -446,7 +457,7 @@ func (n *node) newSCP() *dimse.Server {
 	c := n.config
 	return dimse.NewServer(dimse.Config{
 		AETitle: c.AETitle, CalledAETitles: c.CalledAE,
-		Receiver: n.storer, Gatekeeper: n.keeper, Metrics: n.metrics, Log: n.log,
+		Receiver: n.storer, Gatekeeper: n.keeper, Metrics: n.metrics, Tracer: n.spans.tracer, Log: n.log,
 		MaxPDULength: int(c.MaxPDU), MaxDataSetLength: int64(c.MaxDataSet), AsyncWindow: c.AsyncWindow,
 		MaxAssociations: c.MaxAssociations, MaxAssociationsPerAE: c.MaxAssociationsPerAE,
 		ARTIM: c.ARTIM, Idle: c.Idle, Grace: c.Grace, Draining: n.draining,
@@ -480,6 +491,7 @@ func (n *node) close() {
 	if n.archives != nil {
 		n.archives.Close()
 	}
+	errs = append(errs, n.spans.close())
 	if err := errors.Join(errs...); err != nil {
 		n.log.Error("close", "error", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/trace"
 )
 
 const (
@@ -119,13 +120,25 @@ func (d *Dialer) Client(n Node) *http.Client {
 	}
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return d.Dial(ctx, n, ProtoHTTP) }
 	c := &http.Client{
-		Transport: &http.Transport{
+		Transport: following{&http.Transport{
 			DialContext: dial, MaxIdleConnsPerHost: idleConns, IdleConnTimeout: idleTime, DisableCompression: true,
-		},
+		}},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	d.clients[n] = c
 	return c
+}
+
+// following names in each call the trace that it is part of.
+type following struct{ *http.Transport }
+
+// RoundTrip implements http.RoundTripper.
+func (f following) RoundTrip(r *http.Request) (*http.Response, error) {
+	if ctx := r.Context(); trace.Of(ctx).On() {
+		r = r.Clone(ctx)
+		trace.Outgoing(ctx, r.Header)
+	}
+	return f.Transport.RoundTrip(r)
 }
 
 // Close gives back the connections that are kept.

@@ -14,6 +14,7 @@ import (
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/index"
+	"github.com/esante-alsace/cigogne/storage/trace"
 )
 
 // Storer takes instances in. The errors of Receive wrap the sentinels of
@@ -209,6 +210,14 @@ func (s *service) serve(pattern string, to route) http.Handler {
 func (s *service) report(r *http.Request, a *answer, pattern string, err error, took time.Duration) {
 	if s.Metrics != nil {
 		s.Metrics.Answered(pattern, a.status, a.sent, took)
+	}
+	if span := trace.Of(r.Context()); span.On() {
+		span.Name(pattern)
+		span.Number("http.response.status_code", int64(a.status))
+		span.Number("bytes", a.sent)
+		if a.status >= http.StatusInternalServerError {
+			span.Fail("")
+		}
 	}
 	level := slog.LevelDebug
 	if err != nil && a.status >= http.StatusInternalServerError && a.status != http.StatusNotImplemented {

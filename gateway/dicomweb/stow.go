@@ -11,6 +11,7 @@ import (
 
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/trace"
 )
 
 // store is STOW-RS (PS3.18 §10.5): every part of the body is one instance.
@@ -139,12 +140,26 @@ const maxEpilogue = 64 << 10
 type waiting struct {
 	*result
 	pending gateway.Pending
+	ctx     context.Context //nolint:containedctx // in which it is followed
+	span    trace.Span
+}
+
+// followedMost is how many parts of a request are in its trace.
+const followedMost = 500
+
+// followed begins the span of the part that is read next.
+func (u *upload) followed(ctx context.Context) (context.Context, trace.Span) {
+	if len(u.results) > followedMost {
+		return trace.Unfollowed(ctx), trace.Span{}
+	}
+	return trace.Start(ctx, "part")
 }
 
 // single stores a body that is one instance. The error tells that the body
 // broke off.
 func (u *upload) single(ctx context.Context, body io.Reader) error {
 	part := &instanceBody{src: body, left: u.Limits.MaxInstance}
+	ctx, span := u.followed(ctx)
 	pending, err := u.receive(ctx, part)
 	if err != nil && part.read == 0 && errors.Is(part.err, io.EOF) {
 		return errNoPart
@@ -152,9 +167,10 @@ func (u *upload) single(ctx context.Context, body io.Reader) error {
 	res := &result{err: err}
 	u.results = []*result{res}
 	if err == nil {
-		u.settle(ctx, waiting{res, pending})
+		u.settle(ctx, waiting{res, pending, ctx, span})
 		return nil
 	}
+	span.Done(err)
 	return part.broken()
 }
 
@@ -174,7 +190,7 @@ func (u *upload) multipart(ctx context.Context, body io.Reader, boundary string)
 	go func() {
 		defer close(settled)
 		for w := range window {
-			u.settle(ctx, w)
+			u.settle(w.ctx, w)
 		}
 	}()
 	err = u.receiveAll(ctx, parts, window)
@@ -211,15 +227,17 @@ func (u *upload) receiveAll(ctx context.Context, parts *multipartReader, window 
 			continue
 		}
 		announced := metaInformation(parts.Peek(metaPeek))
+		ctx, span := u.followed(ctx)
 		pending, err := u.receive(ctx, &instanceBody{src: parts, left: u.Limits.MaxInstance})
 		if err != nil {
+			span.Done(err)
 			res.receipt, res.err = announced, err
 			if broken := parts.Err(); broken != nil {
 				return broken
 			}
 			continue
 		}
-		window <- waiting{res, pending}
+		window <- waiting{res, pending, ctx, span}
 	}
 }
 
@@ -248,6 +266,7 @@ func (u *upload) settle(ctx context.Context, w waiting) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), u.Limits.DurableTimeout)
 	defer cancel()
 	w.receipt, w.err = w.pending.Wait(ctx)
+	w.span.Done(w.err)
 	if w.err != nil {
 		w.receipt = w.pending.Received()
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/esante-alsace/cigogne/gateway/access"
 	"github.com/esante-alsace/cigogne/gateway/dimse/pdu"
 	"github.com/esante-alsace/cigogne/gateway/dimse/ul"
+	"github.com/esante-alsace/cigogne/storage/trace"
 )
 
 // association is one that a Server serves. One goroutine, that of run, reads;
@@ -28,6 +29,8 @@ type association struct {
 	peerPDU  int           // the longest P-DATA-TF that the peer takes, 0 for any
 	window   chan struct{} // holds a token for each operation in flight
 	answers  sync.WaitGroup
+	span     trace.Span // of the association
+	spans    int        // of operations that are below it
 
 	giveUpPlace func() // among the established associations, once
 }
@@ -78,6 +81,8 @@ func (a *association) run(ctx context.Context) {
 		return
 	}
 	rq := ind.rq
+	ctx = a.follow(ctx, rq)
+	defer func() { a.span.End() }()
 	a.who.CallingAETitle, a.who.CalledAETitle = rq.CallingAETitle, rq.CalledAETitle
 	a.log = a.log.With("calling", rq.CallingAETitle, "called", rq.CalledAETitle)
 	rj := a.server.admit(ctx, rq, a.who)
@@ -86,6 +91,7 @@ func (a *association) run(ctx context.Context) {
 	}
 	if rj != nil {
 		a.server.cfg.Metrics.Association(rj.String())
+		a.span.Fail(rj.String())
 		a.log.Warn("association rejected", "reason", rj.String())
 		_ = a.link.request(ul.RejectResponse, rj.Append(nil))
 		return
@@ -117,7 +123,9 @@ func (a *association) serve(ctx context.Context, rq *pdu.AssociateRQ) {
 	a.answers.Wait()
 	how := outcome(err)
 	cfg.Metrics.Association(how)
+	a.span.Text("outcome", how)
 	if err != nil {
+		a.span.Fail(how)
 		a.log.Warn("association ended", "how", how, "reason", err)
 		return
 	}

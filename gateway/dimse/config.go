@@ -11,6 +11,7 @@ import (
 
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
+	"github.com/esante-alsace/cigogne/storage/trace"
 )
 
 // Receiver takes instances. gateway's Store use case is one.
@@ -35,10 +36,12 @@ type Config struct {
 	// CalledAETitles are others that it answers to; "*" stands for any.
 	CalledAETitles []string
 
-	Receiver   Receiver     // needed for C-STORE
-	Gatekeeper Gatekeeper   // default access.Open
-	Metrics    Metrics      // default none
-	Log        *slog.Logger // default discards
+	Receiver   Receiver   // needed for C-STORE
+	Gatekeeper Gatekeeper // default access.Open
+	Metrics    Metrics    // default none
+	// Tracer follows associations and what is stored over them; nil none.
+	Tracer *trace.Tracer
+	Log    *slog.Logger // default discards
 
 	// MaxPDULength is the longest P-DATA-TF that is announced and taken:
 	// default 128 KiB, which is the most that DCMTK sends, at least 4 KiB. An

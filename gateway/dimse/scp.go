@@ -9,6 +9,7 @@ import (
 	"github.com/esante-alsace/cigogne/gateway/dimse/pdu"
 	"github.com/esante-alsace/cigogne/gateway/dimse/ul"
 	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/trace"
 )
 
 // perform does what a message asks for. An error ends the association.
@@ -53,11 +54,14 @@ func (a *association) decline(m *message, v verdict) error {
 // operations are synchronous, and else from a goroutine of its own, while the
 // next instance comes in.
 func (a *association) store(ctx context.Context, m *message, pc presentation) error {
+	ctx, span := a.followed(ctx, "C-STORE")
 	if v := a.check(ctx, m, pc); v.status != StatusSuccess {
 		a.refused(refusalOf(v.status))
+		ended(span, v)
 		return a.decline(m, v)
 	}
 	if err := a.take(ctx); err != nil {
+		span.Done(err)
 		return err
 	}
 	pending, err := a.server.cfg.Receiver.Receive(ctx, gateway.Incoming{
@@ -78,15 +82,16 @@ func (a *association) store(ctx context.Context, m *message, pc presentation) er
 			a.refused(gateway.RefusedCut)
 		}
 		<-a.window
+		span.Done(drained)
 		return drained
 	}
 	if err != nil || cap(a.window) == 1 {
 		defer func() { <-a.window }()
-		return a.settle(ctx, m, pending, err)
+		return a.settle(ctx, span, m, pending, err)
 	}
 	a.answers.Go(func() {
 		defer func() { <-a.window }()
-		_ = a.settle(ctx, m, pending, nil) // a failure to send is seen by the reader too
+		_ = a.settle(ctx, span, m, pending, nil) // a failure to send is seen by the reader too
 	})
 	return nil
 }
@@ -103,12 +108,13 @@ func (a *association) take(ctx context.Context) error {
 }
 
 // settle waits until the instance is durable, and answers.
-func (a *association) settle(ctx context.Context, m *message, pending gateway.Pending, err error) error {
+func (a *association) settle(ctx context.Context, span trace.Span, m *message, pending gateway.Pending, err error) error {
 	var receipt gateway.Receipt
 	if err == nil {
 		receipt, err = pending.Wait(ctx)
 	}
 	v := judge(receipt, err)
+	defer ended(span, v)
 	if v.status.Failed() {
 		a.refused(gateway.RefusalOf(err))
 		a.log.Warn("instance not stored", "status", v.status.String(),

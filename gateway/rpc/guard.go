@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/esante-alsace/cigogne/gateway/access"
+	"github.com/esante-alsace/cigogne/storage/trace"
 )
 
 // unary stands in front of every request that does not stream, whichever way
@@ -129,6 +130,10 @@ func (s *Server) answered(ctx context.Context, method string, began time.Time, e
 	took := time.Since(began)
 	if s.Metrics != nil {
 		s.Metrics.Called(method, code.String(), took)
+	}
+	if span := trace.Of(ctx); span.On() {
+		span.Name(method)
+		span.Text("rpc.status", code.String())
 	}
 	level := slog.LevelDebug
 	if code == codes.Internal || code == codes.DataLoss {
