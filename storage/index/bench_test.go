@@ -94,6 +94,8 @@ func BenchmarkSearch(b *testing.B) {
 		{"page at 10000", index.Query{Level: index.Study, Limit: 100, Offset: 10_000}},
 		{"StudyInstanceUID", index.Query{Level: index.Study, Match: []index.Condition{condition(p.Study(77)[0].Key.StudyInstanceUID, 0x0020000D)}}},
 		{"PatientID", index.Query{Level: index.Study, Match: []index.Condition{condition(first(p.Study(77)[0].Attributes, 0x00100020), 0x00100020)}}},
+		{"PatientName and a month, 25", index.Query{Level: index.Study, Limit: 25, Match: []index.Condition{condition("oberle^*", 0x00100010), condition("20200301-20200331", 0x00080020)}}},
+		{"PatientName begins, 25", index.Query{Level: index.Study, Limit: 25, Match: []index.Condition{condition("mull*", 0x00100010)}}},
 		{"PatientName prefix, page", index.Query{Level: index.Study, Limit: 100, Match: []index.Condition{condition("oberle^j*", 0x00100010)}}},
 		{"PatientName and a year", index.Query{Level: index.Study, Limit: 100, Match: []index.Condition{condition("oberle^*", 0x00100010), condition("20200101-20201231", 0x00080020)}}},
 		{"PatientName inside", index.Query{Level: index.Study, Limit: 100, Match: []index.Condition{condition("*odile*", 0x00100010)}}},

@@ -245,10 +245,8 @@ func (c *change) shrink(ctx context.Context, s *study) error {
 	s.stored.modalities = nil
 	if s.instances <= 0 {
 		s.dirty = false
-		for _, folded := range nameKeys(s.stored.name) {
-			if _, err := c.exec(ctx, `DELETE FROM name WHERE folded = ? AND study = ?`, folded, s.id); err != nil {
-				return err
-			}
+		if err := c.dropNames(ctx, s); err != nil {
+			return err
 		}
 		_, err := c.exec(ctx, `DELETE FROM study WHERE id = ?`, s.id)
 		return err

@@ -27,6 +27,9 @@ var schema string
 //go:embed schema2.sql
 var schema2 string
 
+//go:embed schema2names.sql
+var schema2names string
+
 const (
 	schemaVersion = 2
 	// applicationID stands in the file's header: "Cigo".
@@ -192,9 +195,9 @@ func (x *Index) prepareSchema(ctx context.Context) error {
 	case err != nil:
 		return err
 	case version == 0:
-		return x.change(ctx, schema+schema2)
+		return x.change(ctx, schema+schema2names+schema2)
 	case version == 1:
-		if err := x.nameIssuers(ctx); err != nil {
+		if err := errors.Join(x.nameIssuers(ctx), x.keyNames(ctx)); err != nil {
 			return err
 		}
 		return x.change(ctx, schema2)

@@ -343,6 +343,14 @@ func compareCounts(t *testing.T, x, y *index.Index, model *indextest.Model) {
 	}
 }
 
+// before is the part of a name before a character.
+func before(name []rune, c rune) []rune {
+	if i := slices.Index(name, c); i >= 0 {
+		return name[:i]
+	}
+	return name
+}
+
 func randomQuery(rng *rand.Rand, seed uint64) index.Query {
 	p := indextest.Population{Seed: seed}
 	some := p.Study(rng.IntN(125))[0]
@@ -366,6 +374,9 @@ func randomQuery(rng *rand.Rand, seed uint64) index.Query {
 	all := []index.Condition{
 		{Path: []dicom.Tag{0x00100010}, Value: string(name[:1+rng.IntN(len(name))]) + "*"},
 		{Path: []dicom.Tag{0x00100010}, Value: string(name)},
+		{Path: []dicom.Tag{0x00100010}, Value: string(before(name, '^')) + "^*"},
+		{Path: []dicom.Tag{0x00100010}, Value: string(before(name, '^')) + "^" + string(name[len(before(name, '^')):][:1]) + "*"},
+		{Path: []dicom.Tag{0x00100010}, Value: string(before(name, '=')) + "*=*"},
 		{Path: []dicom.Tag{0x00100010}, Value: "*" + string(name[rng.IntN(len(name)):])},
 		{Path: []dicom.Tag{0x00100010}, Value: "?" + string(name[1:1+rng.IntN(len(name))]) + "*"},
 		{Path: []dicom.Tag{0x00100020}, Value: first(some.Attributes, 0x00100020)},

@@ -18,7 +18,20 @@ type narrow struct {
 	selective bool
 	// modality, when not empty, is walked instead of all studies.
 	modality string
+	// names are keys in the table of names: those of the studies that have one
+	// of them are walked instead of all. family, when not empty, is what their
+	// family names begin with: see families.
+	names  []string
+	family string
+	// spans are what more is asked of names.
+	spans []keySpan
+	// from and to bound StudyDate, when not empty.
+	from, to string
 }
+
+// keySpan is the keys of the table of names from one up to another, or with a
+// text in them.
+type keySpan struct{ from, below, part string }
 
 func (n *narrow) and(sql string, args ...any) {
 	n.where = append(n.where, sql)
@@ -50,7 +63,8 @@ func (m *Matcher) narrowing() *narrow {
 			n.condition(c)
 		}
 	}
-	if !n.selective && len(modalities) == 1 {
+	n.settleNames()
+	if !n.selective && len(n.names) == 0 && n.family == "" && len(modalities) == 1 {
 		n.modality = modalities[0]
 	} else if len(modalities) > 0 {
 		n.and("EXISTS (SELECT 1 FROM modality o WHERE o.value IN (SELECT value FROM json_each(?)) AND o.date = s.date AND o.study = s.id)",
@@ -163,24 +177,77 @@ func (n *narrow) name(want matcher) {
 func (n *narrow) group(want matcher) {
 	switch w := want.(type) {
 	case text:
-		n.and("s.id IN (SELECT o.study FROM name o WHERE o.folded = ?)", string(w))
-		n.selective = true
+		n.walkOrSpan(string(w))
 	case *wildcard:
-		if w.prefix() != "" {
+		switch family, rest, whole := strings.Cut(w.prefix(), "^"); {
+		case w.prefix() == "":
+			if literal := w.literal(); literal != "" {
+				n.spans = append(n.spans, keySpan{part: literal})
+			}
+		case rest != "":
 			n.prefix(w.prefix())
-		} else if literal := w.literal(); literal != "" {
-			n.and("s.id IN (SELECT o.study FROM name o WHERE instr(o.folded, ?) > 0)", literal)
-			n.selective = true
+		case whole:
+			n.walkOrSpan(familyKey(family))
+		case len(n.names) == 0 && n.family == "" && utf8.ValidString(family):
+			n.family = family
+		default:
+			n.prefix(familyKey(family))
 		}
 	}
 }
 
-func (n *narrow) prefix(p string) {
-	if !utf8.ValidString(p) {
-		return
+// walkOrSpan narrows to the studies that have one key: the first is walked.
+func (n *narrow) walkOrSpan(key string) {
+	switch {
+	case len(n.names) > 0:
+		n.spans = append(n.spans, keySpan{from: key, below: key + "\x00"})
+	case n.family != "":
+		n.prefix(familyKey(n.family)) // the one that is whole finds fewer
+		n.family = ""
+		fallthrough
+	default:
+		n.names = []string{key}
 	}
-	n.and("s.id IN (SELECT o.study FROM name o WHERE o.folded >= ? AND o.folded < ?)", p, p+beyond)
-	n.selective = true
+}
+
+func (n *narrow) prefix(p string) {
+	if utf8.ValidString(p) {
+		n.spans = append(n.spans, keySpan{from: p, below: p + beyond})
+	}
+}
+
+// settleNames makes SQL of what is asked of names, when all else is known:
+// where few studies are expected anyhow, no name is walked.
+func (n *narrow) settleNames() {
+	if n.selective {
+		for _, key := range n.names {
+			n.spans = append(n.spans, keySpan{from: key, below: key + "\x00"})
+		}
+		if n.family != "" {
+			n.prefix(familyKey(n.family))
+		}
+		n.names, n.family = nil, ""
+	}
+	for _, sp := range n.spans {
+		n.span(sp)
+	}
+}
+
+// span narrows by the table of names alone, dates included: a study is looked
+// up only when it is found there.
+func (n *narrow) span(sp keySpan) {
+	sql, args := "o.folded >= ? AND o.folded < ?", []any{sp.from, sp.below}
+	if sp.part != "" {
+		sql, args = "instr(o.folded, ?) > 0", []any{sp.part}
+	}
+	if n.from != "" {
+		sql, args = sql+" AND o.date >= ?", append(args, n.from)
+	}
+	if n.to != "" {
+		sql, args = sql+" AND o.date <= ?", append(args, n.to)
+	}
+	n.and("s.id IN (SELECT o.study FROM name o WHERE "+sql+")", args...)
+	n.selective = n.selective || len(n.names) == 0
 }
 
 // date narrows by StudyDate. The column is walked in order when nothing else
@@ -191,11 +258,13 @@ func (n *narrow) date(want matcher) {
 		return
 	}
 	if r.span.from > beginning {
+		n.from = max(n.from, columnTime(r.span.from))
 		n.and("s.date >= ?", columnTime(r.span.from))
 	} else {
 		n.and("s.date > ''")
 	}
 	if r.span.to < end {
+		n.to = columnTime(r.span.to) // of several keys any will do
 		n.and("s.date <= ?", columnTime(r.span.to))
 	}
 }
@@ -234,31 +303,66 @@ func (q Query) start() cursor {
 
 // ids is the SQL that yields the ids of the next candidates at the level.
 func (n *narrow) ids(l Level, after cursor, limit, skip int) (string, []any) {
+	w := walk{id: "s.id", date: "s.date", from: "study s"}
+	switch {
+	case len(n.names) > 0:
+		return n.byNames(l, after, limit, skip)
+	case n.modality != "":
+		w.date, w.from, w.and, w.args = "m.date", "modality m CROSS JOIN study s ON s.id = m.study", " AND m.value = ?", []any{n.modality}
+	case n.selective:
+		w.date = "+s.date" // so that it is no reason to walk the order
+	}
+	sql, args := n.walked(w, l, after)
+	return sql + " LIMIT ? OFFSET ?", append(args, limit, skip)
+}
+
+// byNames walks the studies of each name, as many as are wanted in all.
+func (n *narrow) byNames(l Level, after cursor, limit, skip int) (string, []any) {
+	w := walk{id: "s.id AS id, o.date AS date, s.uid AS study, '' AS series", date: "o.date",
+		from: "name o CROSS JOIN study s ON s.id = o.study", and: " AND o.folded = ?"}
+	if l > Study {
+		w.id = "e.id AS id, o.date AS date, s.uid AS study, e.uid AS series"
+	}
+	var arms []string
+	var all []any
+	for _, key := range n.names {
+		w.args = []any{key}
+		sql, args := n.walked(w, l, after)
+		arms = append(arms, "SELECT * FROM ("+sql+" LIMIT ?)")
+		all = append(append(all, args...), limit+skip)
+	}
+	return "SELECT id FROM (" + strings.Join(arms, " UNION ") + ") ORDER BY date DESC, study, series LIMIT ? OFFSET ?", append(all, limit, skip)
+}
+
+// walk is how candidates are come by: what is selected, from where, by which
+// column of dates, and on which condition more.
+type walk struct {
+	id, date, from, and string
+	args                []any // of and
+}
+
+// walked is the SQL of a walk in the order of answers, from after a place on.
+func (n *narrow) walked(w walk, l Level, after cursor) (string, []any) {
 	var b strings.Builder
 	args := slices.Clone(n.args)
-	date, uid := "s.date", "s.uid"
-	id, from := "s.id", "study s"
-	if n.modality != "" {
-		date, from = "m.date", "modality m CROSS JOIN study s ON s.id = m.study"
-	} else if n.selective {
-		date = "+s.date" // so that it is no reason to walk the order
-	}
+	date, uid := w.date, "s.uid"
 	order := date + " DESC, " + uid
 	if l > Study {
-		id, from = "e.id", from+" CROSS JOIN series e ON e.study = s.id"
+		if w.id == "s.id" {
+			w.id = "e.id"
+		}
+		w.from += " CROSS JOIN series e ON e.study = s.id"
 		order += ", e.uid"
 	}
-	b.WriteString("SELECT " + id + " FROM " + from + " WHERE 1")
+	b.WriteString("SELECT " + w.id + " FROM " + w.from + " WHERE 1")
 	for _, w := range n.where {
 		if date != "s.date" {
 			w = strings.ReplaceAll(w, "s.date", date)
 		}
 		b.WriteString(" AND " + w)
 	}
-	if n.modality != "" {
-		b.WriteString(" AND m.value = ?")
-		args = append(args, n.modality)
-	}
+	b.WriteString(w.and)
+	args = append(args, w.args...)
 	if after.set {
 		b.WriteString(" AND " + date + " <= ? AND (" + date + " < ? OR " + uid + " > ?")
 		args = append(args, after.date, after.date, after.study)
@@ -268,6 +372,6 @@ func (n *narrow) ids(l Level, after cursor, limit, skip int) (string, []any) {
 		}
 		b.WriteString(")")
 	}
-	b.WriteString(" ORDER BY " + order + " LIMIT ? OFFSET ?")
-	return b.String(), append(args, limit, skip)
+	b.WriteString(" ORDER BY " + order)
+	return b.String(), args
 }

@@ -5,6 +5,10 @@ ALTER TABLE study ADD COLUMN received INTEGER NOT NULL DEFAULT 0; -- the earlies
 ALTER TABLE series ADD COLUMN classes TEXT NOT NULL DEFAULT ''; -- as in study; '' where version 1 did not note them
 UPDATE study SET received = (SELECT coalesce(min(e.newest), 0) FROM series e WHERE e.study = study.id);
 
+-- schema2names.sql was run, and of a version 1 filled.
+DROP TABLE name;
+ALTER TABLE name2 RENAME TO name;
+
 -- A deletion of a study, or of a series of it. It stays when all is removed:
 -- what it covers may come back out of an archive that was away.
 CREATE TABLE deletion (

@@ -113,7 +113,11 @@ const (
 func (x *Index) chunkWithin(ctx context.Context, left time.Duration, n *narrow, l Level, after cursor, limit, skip int) ([]found, error) {
 	bounded, cancel := context.WithTimeout(ctx, left)
 	defer cancel()
-	chunk, err := x.chunk(bounded, n, l, after, limit, skip)
+	var chunk []found
+	err := x.families(bounded, n)
+	if err == nil {
+		chunk, err = x.chunk(bounded, n, l, after, limit, skip)
+	}
 	if err != nil && bounded.Err() != nil {
 		if err = ctx.Err(); err == nil { // SQLite's own word for it is 'interrupted'
 			err = fmt.Errorf("%w: the search took longer than %v: ask for fewer studies, by patient or date", storage.ErrTooLarge, x.o.MaxSearch)

@@ -228,14 +228,7 @@ func (c *change) flushStudy(ctx context.Context, s *study) error {
 	if err := c.flushModalities(ctx, s); err != nil {
 		return err
 	}
-	if name := value(s.attributes, tagPatientName); name != s.stored.name {
-		for _, folded := range nameKeys(name) {
-			if _, err := c.putName.ExecContext(ctx, folded, s.id); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return c.flushName(ctx, s)
 }
 
 func (c *change) flushModalities(ctx context.Context, s *study) error {
@@ -256,26 +249,4 @@ func (c *change) flushModalities(ctx context.Context, s *study) error {
 		}
 	}
 	return nil
-}
-
-// maxNameKeys bounds the rows that one name takes.
-const maxNameKeys = 24
-
-// nameKeys are the folded texts by which a name is found: its component
-// groups, and each word that begins none of them. The words beyond the bound
-// are not found by fuzzy matching.
-func nameKeys(pn string) []string {
-	folded := fold(pn)
-	var keys []string
-	for _, group := range nameGroups(folded) {
-		if group != "" && !slices.Contains(keys, group) {
-			keys = append(keys, group)
-		}
-	}
-	for _, word := range nameWords(folded) {
-		if !slices.ContainsFunc(keys, func(k string) bool { return strings.HasPrefix(k, word) }) {
-			keys = append(keys, word)
-		}
-	}
-	return keys[:min(len(keys), maxNameKeys)]
 }

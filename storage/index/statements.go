@@ -15,7 +15,7 @@ type statements struct {
 
 	maxStudy, study, putStudy    *sql.Stmt
 	maxSeries, series, putSeries *sql.Stmt
-	putName                      *sql.Stmt
+	putName, dropName            *sql.Stmt
 	putModality, dropModality    *sql.Stmt
 
 	putInstance, instance, dropInstance *sql.Stmt
@@ -102,7 +102,8 @@ func prepare(ctx context.Context, c *sql.Conn) (*statements, error) {
 		{&s.putSeries, `INSERT INTO series (id, study, uid, modality, instances, unplanned, bytes, newest, attributes, classes)
 			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
 			ON CONFLICT (id) DO UPDATE SET modality = ?4, instances = ?5, unplanned = ?6, bytes = ?7, newest = ?8, attributes = ?9, classes = ?10`},
-		{&s.putName, `INSERT INTO name VALUES (?, ?) ON CONFLICT DO NOTHING`},
+		{&s.putName, `INSERT INTO name VALUES (?, ?, ?) ON CONFLICT DO NOTHING`},
+		{&s.dropName, `DELETE FROM name WHERE folded = ? AND date = ? AND study = ?`},
 		{&s.putModality, `INSERT INTO modality VALUES (?, ?, ?) ON CONFLICT DO NOTHING`},
 		{&s.dropModality, `DELETE FROM modality WHERE value = ? AND date = ? AND study = ?`},
 

@@ -5,8 +5,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/index"
 )
 
@@ -24,6 +27,24 @@ func TestUpgrade(t *testing.T) {
 		s, err := x.Counts(t.Context())
 		if want := (index.Stats{Studies: 41, Series: 78, Instances: 193, Live: 137, LiveBytes: 218920, Planned: 18, Packs: 49, Conflicts: 21}); err != nil || s != want {
 			t.Errorf("%+v, want %+v (%v)", s, want, err)
+		}
+		named := 0
+		for _, study := range search(t, x, index.Query{Level: index.Study}) {
+			name, uid := first(study, 0x00100010), first(study, 0x0020000D)
+			if name == "" {
+				continue
+			}
+			named++
+			family, _, _ := strings.Cut(name, "^")
+			for _, asked := range []string{name, family + "^*", string([]rune(family)[:1]) + "*"} {
+				of := search(t, x, index.Query{Level: index.Study, Match: []index.Condition{{Path: []dicom.Tag{0x00100010}, Value: asked}}})
+				if !slices.ContainsFunc(of, func(ds dicom.DataSet) bool { return first(ds, 0x0020000D) == uid }) {
+					t.Errorf("the study of %s is not found by %s", name, asked)
+				}
+			}
+		}
+		if named == 0 {
+			t.Error("no study has a name")
 		}
 		if err := x.Close(); err != nil {
 			t.Fatal(err)
