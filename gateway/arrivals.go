@@ -31,8 +31,8 @@ const (
 	OtherSites = "other"
 	// strangersMost is how many senders of no site are told apart.
 	strangersMost = 50
-	// recalled is how many events of the feed are looked through at start, and
-	// recallAtOnce how many at a time.
+	// recalled is how many events of the feed are looked through at the most,
+	// and recallAtOnce how many at a time.
 	recalled     = 10_000
 	recallAtOnce = 500
 )
@@ -44,6 +44,7 @@ type Arrivals struct {
 	by        map[storage.Sender]*Arrival
 	strangers int
 	other     *Arrival // nil while nobody is
+	recalled  int64    // the last event that was recalled
 }
 
 // NewArrivals returns the Arrivals of sites of which nothing has come yet.
@@ -57,9 +58,10 @@ func NewArrivals(sites *Sites) *Arrivals {
 	return a
 }
 
-// came notes an instance that is durable. Nothing is noted by a nil Arrivals.
+// came notes an instance that is durable. Nothing is noted by a nil Arrivals,
+// nor of what the gateway made itself, which has no sender.
 func (a *Arrivals) came(from storage.Sender, bytes int64, at time.Time) {
-	if a == nil {
+	if a == nil || from == (storage.Sender{}) {
 		return
 	}
 	a.mu.Lock()
@@ -132,20 +134,22 @@ type Feed interface {
 	Events(ctx context.Context, after int64, limit int) ([]index.Event, error)
 }
 
-// Recall looks through the end of the feed, so that a node which was started
-// again knows who was heard of before, at whichever node.
+// Recall looks through the end of the feed, at what it has not seen of it, so
+// that a node knows who was heard of before it started, and at other nodes.
+// One goroutine calls it.
 func (a *Arrivals) Recall(ctx context.Context, from Feed) error {
 	first, last, err := from.Feed(ctx)
 	if err != nil || last == 0 {
 		return err
 	}
-	for after := max(first-1, last-recalled); after < last; {
+	for after := max(first-1, last-recalled, a.recalled); after < last; {
 		events, err := from.Events(ctx, after, recallAtOnce)
 		if err != nil || len(events) == 0 {
 			return err
 		}
 		a.recall(events)
 		after = events[len(events)-1].Sequence
+		a.recalled = after
 	}
 	return nil
 }

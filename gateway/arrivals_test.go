@@ -58,6 +58,7 @@ func TestArrivals(t *testing.T) {
 type pastEvents struct {
 	first  int64
 	events []index.Event
+	asked  *int // how many were asked for; nil is not counted
 }
 
 func (p pastEvents) Feed(context.Context) (first, last int64, err error) {
@@ -67,6 +68,9 @@ func (p pastEvents) Feed(context.Context) (first, last int64, err error) {
 func (p pastEvents) Events(_ context.Context, after int64, limit int) ([]index.Event, error) {
 	if after < p.first-1 {
 		return nil, storage.ErrGone
+	}
+	if p.asked != nil {
+		*p.asked += int(p.first + int64(len(p.events)) - 1 - after)
 	}
 	return p.events[after-p.first+1:][:min(int64(limit), p.first+int64(len(p.events))-1-after)], nil
 }
@@ -94,6 +98,16 @@ func TestArrivalsRecall(t *testing.T) {
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%v, not %v", got, want)
+	}
+	p.events = append(p.events, index.Event{
+		Sequence: p.first + int64(len(p.events)), Kind: index.EventReceived, Last: 1 << 40, Origin: storage.Origin{Sender: stranger("AE0")},
+	})
+	p.asked = new(int)
+	if err := a.Recall(t.Context(), p); err != nil || *p.asked != 1 {
+		t.Fatalf("%v, asked for %d events", err, *p.asked)
+	}
+	if got := a.List()[0]; got.Last != time.Unix(0, 1<<40) {
+		t.Errorf("what came at another node: %v", got)
 	}
 }
 

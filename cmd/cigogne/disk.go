@@ -12,6 +12,8 @@ type disk struct {
 	// Full is when there will be no space if it goes on as in the last hours;
 	// zero when there is no telling, or it does not get less.
 	Full time.Time
+	// JournalFull is likewise when the journal will be at its limit.
+	JournalFull time.Time
 }
 
 const (
@@ -24,12 +26,14 @@ const (
 	trendFar = 90 * 24 * time.Hour
 )
 
-// diskWatch notes how the space on a disk develops.
+// diskWatch notes how the space on a disk develops, and that in the journal.
 type diskWatch struct {
 	dir string
+	// left is how many bytes the journal may still take; nil for no limit.
+	left func() int64
 
-	mu    sync.Mutex
-	trend trend
+	mu             sync.Mutex
+	trend, journal trend
 }
 
 // run notes until ctx ends.
@@ -40,6 +44,12 @@ func (w *diskWatch) run(ctx context.Context) error {
 		if size, free := space(w.dir); size > 0 {
 			w.mu.Lock()
 			w.trend.add(time.Now(), free)
+			w.mu.Unlock()
+		}
+		if w.left != nil {
+			left := w.left()
+			w.mu.Lock()
+			w.journal.add(time.Now(), left)
 			w.mu.Unlock()
 		}
 		select {
@@ -55,7 +65,11 @@ func (w *diskWatch) now() disk {
 	size, free := space(w.dir)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return disk{Size: size, Free: free, Full: w.trend.zero(time.Now(), free)}
+	d := disk{Size: size, Free: free, Full: w.trend.zero(time.Now(), free)}
+	if w.left != nil {
+		d.JournalFull = w.journal.zero(time.Now(), max(w.left(), 0))
+	}
+	return d
 }
 
 // trend is a straight line through what was noted last.

@@ -113,11 +113,22 @@ func (n *node) connections() int64 {
 	return 0
 }
 
-// recall lets the node know who was heard of before it started. That it fails
-// is no reason to stop.
+// recallEvery is how often the node looks who was heard of at others.
+const recallEvery = 20 * time.Second
+
+// recall lets the node know who was heard of before it started, and at other
+// nodes, until ctx ends. That it fails is no reason to stop.
 func (n *node) recall(ctx context.Context) error {
-	if err := n.arrivals.Recall(ctx, n.index); err != nil && ctx.Err() == nil {
-		n.log.Warn("when sites were heard of before is not known", "error", err)
+	tick := time.NewTicker(recallEvery)
+	defer tick.Stop()
+	for {
+		if err := n.arrivals.Recall(ctx, n.index); err != nil && ctx.Err() == nil {
+			n.log.Warn("when sites were heard of before is not known", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
 	}
-	return nil
 }

@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +32,9 @@ type oversight struct {
 // report; the use cases are there.
 func (n *node) wireOversight() error {
 	n.given = &given{next: n.sent}
+	if most := int64(n.config.JournalMax); most > 0 {
+		n.disk.left = func() int64 { return most - n.journal.Stats().Bytes }
+	}
 	var peers ops.Peers
 	if n.cluster != nil {
 		peers = opsPeers{n}
@@ -106,7 +111,11 @@ func (p opsPeers) ask(ctx context.Context, method, node string) (*http.Response,
 	r, err := client.Do(req)
 	if err != nil {
 		client.CloseIdleConnections() // others that are kept may have died with it
-		return nil, fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
+		var call *url.Error
+		if errors.As(err, &call) {
+			err = call.Err // who was asked what is known
+		}
+		return nil, err
 	}
 	return r, nil
 }
@@ -129,7 +138,7 @@ func (s opsSelf) Report() ops.Report {
 	r := ops.Report{
 		Node: s.name(), Version: version(), Started: s.report.started,
 		Standing: ops.Standing{State: "alone", Associations: s.scp.Load().Established()},
-		Journal:  ops.Space{Used: s.journal.Stats().Bytes, Most: int64(s.config.JournalMax)},
+		Journal:  ops.Space{Used: s.journal.Stats().Bytes, Most: int64(s.config.JournalMax), Full: disk.JournalFull},
 		Disk:     ops.Space{Used: disk.Size - disk.Free, Most: disk.Size, Full: disk.Full},
 		Queues:   s.opsQueues(), Senders: s.opsSenders(),
 	}
@@ -244,7 +253,12 @@ const (
 
 // Region implements ops.Self.
 func (s opsSelf) Region(ctx context.Context) (r ops.Region, err error) {
-	if r.Queues, err = s.regionQueues(ctx); err != nil {
+	deletions, err := s.index.CountDeletions(ctx)
+	if err != nil {
+		return r, err
+	}
+	r.Deleted, r.Holds = deletions.Marked, deletions.Holds
+	if r.Queues, err = s.regionQueues(ctx, deletions); err != nil {
 		return r, err
 	}
 	r.OverdueAfter = overdueLeast + s.config.Settle
@@ -277,7 +291,7 @@ func (s opsSelf) Region(ctx context.Context) (r ops.Region, err error) {
 }
 
 // regionQueues are the queues of all nodes together.
-func (s opsSelf) regionQueues(ctx context.Context) (all []ops.Queue, err error) {
+func (s opsSelf) regionQueues(ctx context.Context, deletions index.DeletionStats) (all []ops.Queue, err error) {
 	queues, _, err := s.clusterQueues(ctx)
 	if err != nil {
 		return nil, err
@@ -289,11 +303,15 @@ func (s opsSelf) regionQueues(ctx context.Context) (all []ops.Queue, err error) 
 		}
 		all = append(all, one)
 	}
-	deletions, err := s.index.CountDeletions(ctx)
-	if err == nil && deletions.Decided > 0 {
+	lives, err := s.index.LifeCounts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, ops.Queue{Kind: ops.QueuePublication, Waiting: lives.Owed})
+	if deletions.Decided > 0 {
 		all = append(all, ops.Queue{
 			Kind: ops.QueueDeletion, Waiting: deletions.Decided, Oldest: unixTime(deletions.Began), Failing: text(s.sweeper.Failing()),
 		})
 	}
-	return all, err
+	return all, nil
 }

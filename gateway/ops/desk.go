@@ -221,7 +221,15 @@ func (s *sighted) note(err error, now time.Time) {
 	if s.Reached {
 		s.Since = now
 	}
-	s.Reached, s.Why = false, err.Error()
+	s.Reached, s.Why = false, why(err)
+}
+
+// why is why a node is not reached, in words for an operator.
+func why(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "no answer within " + lookTime.String()
+	}
+	return err.Error()
 }
 
 // Report is what this node says of itself.
@@ -326,7 +334,7 @@ func (d *Desk) ask(ctx context.Context) []Seen {
 			all[i].Name = name
 			r, err := d.peers.Report(ctx, name)
 			if err != nil {
-				all[i].Why = err.Error()
+				all[i].Why = why(err)
 				return
 			}
 			r.Node = name // whatever it calls itself

@@ -126,7 +126,7 @@ func grave() *region {
 	r.Region = Region{
 		Queues:       []Queue{{Kind: QueuePacking, Waiting: 3, Bytes: 5e9, Oldest: now.Add(-time.Hour)}, {Kind: QueueArchiving}, {Kind: QueueTakeover, Waiting: 1}, {Kind: QueueDeletion, Waiting: 1}, {Kind: QueuePublication, Waiting: 1}},
 		OverdueAfter: 15 * time.Minute, Overdue: []Study{{StudyInstanceUID: "1.2.3", Instances: 7, Received: now.Add(-time.Hour)}, {StudyInstanceUID: "1.2.4", Planned: true, Received: now.Add(-3 * 24 * time.Hour)}},
-		Conflicts: []Conflict{{"1.2.3.4", "1.2.3", "digest", "PACS_A", now}, {"1.2.3.5", "1.2.3", "patient", "PACS_B", now}}, ConflictCount: 21,
+		Conflicts: []Conflict{{"1.2.3.4", "1.2.3", "digest", "PACS_A", now}, {"1.2.3.5", "1.2.3", "patient", "PACS_B", now}}, ConflictCount: 21, Deleted: 4, Holds: 17,
 	}
 	return r
 }
@@ -237,11 +237,11 @@ func TestPageTells(t *testing.T) {
 		"summary":      {"points demandent votre attention", "Le nœud n3 ne répond pas.", "cigogne cluster remove n3", "constaté par n1", "Ramenez-les.", "too few &lt;nodes&gt;", "Instances mises de côté : 21", "Le contrôle « unheard » échoue"},
 		"nodes":        {`data-node="n3" data-answers="false"`, "ne répond pas", "dirige", "en vidange", "100\u00a0Go sur 100\u00a0Go", "plein dans"},
 		"flow":         {"Reçu", "Restitué", "5,0\u00a0Mo/s", "moyenne par minute"},
-		"work":         {"12\u202f345", "Mise en paquets", "5,0\u00a0Go", "quelques-uns", "refused", "Publication"},
+		"work":         {"12\u202f345", "Mise en paquets", "5,0\u00a0Go", "quelques-uns", "refused", "examens complets"},
 		"archives":     {"s3://bucket", "dir:///backup", "3 échecs"},
 		"senders":      {"Clinique &lt;A&gt;", "FINESS 670000025", "PACS_A", "jetons : 2", "il y a", "jamais"},
 		"overdue":      {"1.2.3", "pas en paquet", "il y a 3\u00a0jours"},
-		"conflicts":    {"1.2.3.4", "autre contenu", "autre patient", "Les 2 plus récentes sur 21"},
+		"conflicts":    {"1.2.3.4", "autre contenu", "autre patient", "Les 2 plus récentes sur 21", "annulables : 4 ; gels : 17"},
 		"certificates": {"autorité du cluster", "expiré", "dans 9\u00a0jours"},
 	} {
 		m := regexp.MustCompile(`(?s)<section id="` + part + `".*?</section>`).FindString(html)
@@ -250,6 +250,9 @@ func TestPageTells(t *testing.T) {
 				t.Errorf("%s does not have %q:\n%s", part, want, m)
 			}
 		}
+	}
+	if w := get(t, h, "/ops", "Accept-Language", "de-CH, fr;q=0.5"); w.Header().Get("Content-Language") != "de" || !strings.Contains(w.Body.String(), `hx-get="/ops/live?lang=de"`) {
+		t.Errorf("%v:\n%s", w.Header(), w.Body)
 	}
 	if html := get(t, h, "/ops/live?lang=en").Body.String(); !strings.Contains(html, "100\u00a0GB of 100\u00a0GB") {
 		t.Error("sizes are not as English has them")

@@ -78,7 +78,7 @@ const (
 	QueuePacking     = "packing"
 	QueueArchiving   = "archiving"
 	QueueDeletion    = "deletion"
-	QueuePublication = "publication"
+	QueuePublication = "publication" // manifests that are to be made
 )
 
 // Queue is work that waits.
@@ -143,6 +143,9 @@ type Region struct {
 	// Conflicts are the newest of ConflictCount instances that are kept aside.
 	Conflicts     []Conflict
 	ConflictCount int64
+	// Deleted counts the deletions that can be undone yet, Holds what is kept
+	// from being deleted.
+	Deleted, Holds int64
 }
 
 // Study is a study that has waited for too long.
