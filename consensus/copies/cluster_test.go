@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,8 @@ type nodes struct {
 	// frozen nodes stand still; deaf ones show that they are there, and take
 	// nothing in.
 	frozen, deaf map[string]chan struct{}
+	// rate, when set, is how many bytes a second a connection takes in.
+	rate atomic.Int64
 }
 
 type node struct {
@@ -196,6 +199,10 @@ func (g *gated) wait(how map[string]chan struct{}) {
 }
 
 func (g *gated) Read(p []byte) (int, error) {
+	if rate := g.cluster.rate.Load(); rate > 0 {
+		p = p[:min(len(p), 32<<10)]
+		defer func(due <-chan time.Time) { <-due }(time.After(time.Duration(len(p)) * time.Second / time.Duration(rate)))
+	}
 	n, err := g.Conn.Read(p)
 	g.wait(g.cluster.frozen)
 	g.wait(g.cluster.deaf)

@@ -199,11 +199,11 @@ func (k *Keeper) listen(w *wire, node string) error {
 		}
 		switch f.kind {
 		case kindAck:
-			moved = time.Now()
+			moved = k.movesOn()
 			k.note(node, journal.Extent{Segment: f.segment, End: f.offset, Whole: f.more})
 		case kindPong:
 			if f.offset != received {
-				received, moved = f.offset, time.Now()
+				received, moved = f.offset, k.movesOn()
 			}
 		case kindRefused:
 			return k.refused(f.reason)
@@ -214,6 +214,14 @@ func (k *Keeper) listen(w *wire, node string) error {
 			return fmt.Errorf("%w: it takes nothing in", storage.ErrUnavailable)
 		}
 	}
+}
+
+// movesOn notes that a node takes in what it is sent.
+func (k *Keeper) movesOn() time.Time {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.moved = time.Now()
+	return k.moved
 }
 
 func (k *Keeper) note(node string, e journal.Extent) {

@@ -55,6 +55,7 @@ type Keeper struct {
 	failed   map[string]time.Time // when a node failed last
 	has      map[string]map[uint64]journal.Extent
 	short    time.Time       // since when there are too few live targets; zero: there are enough
+	moved    time.Time       // when a target last took something in
 	damaged  map[uint64]bool // segments that cannot be copied
 	filled   uint64          // bytes sent to fill in
 	switches uint64
@@ -164,42 +165,45 @@ func (k *Keeper) held(at journal.Position, want int) bool {
 }
 
 // Await returns when the entry at a position, and all before it, lie on as
-// many nodes as they must. While there are too few it fails with
-// storage.ErrUnavailable, after Grace: the entry is kept all the same, and may
-// be held yet.
+// many nodes as they must; for as long as another node takes in what comes
+// before it, however much that is. While there are too few it fails with
+// storage.ErrUnavailable, after Grace, and while none takes anything in after
+// Stall and Grace: the entry is kept all the same, and may be held yet.
 func (k *Keeper) Await(ctx context.Context, at journal.Position) error {
-	var patience <-chan time.Time
+	start := time.Now()
 	for {
 		k.mu.Lock()
 		done, advanced, left := at.Compare(k.frontier) <= 0, k.advanced, k.patience()
+		enough := k.short.IsZero()
+		if behind := start; enough {
+			if k.moved.After(behind) {
+				behind = k.moved
+			}
+			left -= time.Since(behind)
+		}
 		k.mu.Unlock()
 		switch {
 		case done:
 			return nil
+		case left <= 0 && enough:
+			return fmt.Errorf("%w: the copies of the journal are behind", storage.ErrUnavailable)
 		case left <= 0:
 			return k.tooFew()
 		}
-		if patience == nil {
-			t := time.NewTimer(k.o.Timing.Stall + k.o.Timing.Grace)
-			defer t.Stop()
-			patience = t.C
-		}
-		short := time.NewTimer(left)
+		look := time.NewTimer(left)
 		select {
 		case <-ctx.Done():
-			short.Stop()
+			look.Stop()
 			return ctx.Err()
-		case <-patience:
-			short.Stop()
-			return fmt.Errorf("%w: the copies of the journal are behind", storage.ErrUnavailable)
 		case <-advanced:
-		case <-short.C:
+		case <-look.C:
 		}
-		short.Stop()
+		look.Stop()
 	}
 }
 
-// patience is how long what is not held may still wait; mu is held.
+// patience is how long what is not held may still wait, if nothing moves; mu is
+// held.
 func (k *Keeper) patience() time.Duration {
 	if k.short.IsZero() {
 		return k.o.Timing.Grace + k.o.Timing.Stall

@@ -108,6 +108,32 @@ func TestTargetLost(t *testing.T) {
 	}
 }
 
+// TestALongWay: what takes long to copy is waited for as long as it comes
+// nearer, and so is what stands behind it.
+func TestALongWay(t *testing.T) {
+	c := newNodes(t, 3)
+	n := c.all["n1"]
+	c.rate.Store(1 << 20)
+	patience := timing().Stall + timing().Grace
+	start := time.Now()
+	var senders sync.WaitGroup
+	for _, size := range []int{6 << 20, 1000, 1000} {
+		senders.Go(func() {
+			body := random(size)
+			at, err := n.put(body)
+			if err != nil {
+				t.Errorf("%d bytes: %v", size, err)
+			} else if len(c.holders(n, at, body)) == 0 {
+				t.Errorf("%d bytes are acknowledged, and on no other node", size)
+			}
+		})
+	}
+	senders.Wait()
+	if took := time.Since(start); took < patience {
+		t.Errorf("it took only %v: the test shows nothing", took)
+	}
+}
+
 // TestTooFew: without another node nothing is acknowledged; it is said soon,
 // and when the node is back what waited is held.
 func TestTooFew(t *testing.T) {
