@@ -54,6 +54,7 @@ type Indexer struct {
 	fresh    func(context.Context) error // see ReadThrough
 	clock    Clock
 	trails   *Trails
+	copies   Copies // nil for none
 	log      *slog.Logger
 
 	mu       sync.Mutex
@@ -253,6 +254,10 @@ func (x *Indexer) Held() (instances, bytes int) {
 // HeldMost are the bounds of Held.
 func (x *Indexer) HeldMost() (instances, bytes int) { return queueRows, queueBytes }
 
+// Copied lets the index tell on which nodes an instance was durable; nil knows
+// of no other. It must be called before Run.
+func (x *Indexer) Copied(to Copies) { x.copies = to }
+
 // Tell lets a clock know how long indexing takes, and trails which instances
 // were indexed; they may be nil. It must be called before Run.
 func (x *Indexer) Tell(c Clock, t *Trails) { x.clock, x.trails = orNoClock(c), t }
@@ -331,7 +336,7 @@ func (x *Indexer) replay(ctx context.Context, from journal.Position) error {
 func (x *Indexer) propose(ctx context.Context, batch []index.Instance, through journal.Position, durable int64) error {
 	for wait := retryLeast; ; wait = min(2*wait, retryMost) {
 		err := x.proposer.Propose(ctx, index.Batch{
-			Through: indexPosition(x.id, through), Received: batch, Stamp: &index.Stamp{Durable: durable},
+			Through: indexPosition(x.id, through), Received: batch, Stamp: &index.Stamp{Durable: durable, Holders: x.holders(through)},
 		})
 		if err == nil {
 			failpoint.Pass(failpoint.Committed)
@@ -346,6 +351,14 @@ func (x *Indexer) propose(ctx context.Context, batch []index.Instance, through j
 			return err
 		}
 	}
+}
+
+// holders are the other nodes on which an entry lies.
+func (x *Indexer) holders(at journal.Position) []string {
+	if x.copies == nil {
+		return nil
+	}
+	return x.copies.Holders(at)
 }
 
 func (x *Indexer) advance(to journal.Position) {

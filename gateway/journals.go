@@ -24,6 +24,8 @@ type Copies interface {
 	Await(ctx context.Context, at journal.Position) error
 	// Failing tells why nothing would get there now, or nil.
 	Failing() error
+	// Holders are the other nodes on which an entry lies.
+	Holders(at journal.Position) []string
 }
 
 // ownJournal is the Journals of a node that stands alone.

@@ -48,6 +48,7 @@ func (a *Archiver) write(ctx context.Context, p index.Plan) error {
 
 // writeMembers builds the pack, puts it and proposes that it is there.
 func (a *Archiver) writeMembers(ctx context.Context, p index.Plan, key string, members []pack.Member) (set.Result, error) {
+	began := time.Now()
 	packed, err := pack.Build(ctx, pack.Options{
 		SpoolDir: a.o.SpoolDir, Conflict: p.Conflict, Compression: pack.Compression(p.Compression),
 	}, members)
@@ -63,7 +64,11 @@ func (a *Archiver) writeMembers(ctx context.Context, p index.Plan, key string, m
 		return put, err
 	}
 	failpoint.Pass(failpoint.Put)
-	return put, a.o.Proposer.Propose(ctx, index.Batch{Archived: copiesOf(p.PackID, key, put, a.o.Now())})
+	copies := copiesOf(p.PackID, key, put, a.o.Now())
+	for i := range copies {
+		copies[i].Took = int64(time.Since(began))
+	}
+	return put, a.o.Proposer.Propose(ctx, index.Batch{Archived: copies})
 }
 
 // took tells how long it took to archive a pack, and its last instance.

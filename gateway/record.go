@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"time"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -32,9 +33,10 @@ type record struct {
 	// read from the Data Set when it is asked for.
 	Metadata []byte `cbor:"5,keyasint,omitempty"`
 
-	bytes int          // of Attributes in JSON; not known when it was read back
-	late  *lateDigest  // nil when Instance has the Digest
-	place *trace.Place // nil when it is not followed
+	bytes int           // of Attributes in JSON; not known when it was read back
+	late  *lateDigest   // nil when Instance has the Digest
+	place *trace.Place  // nil when it is not followed
+	took  time.Duration // to be received; 0 when it was read back
 }
 
 // lateDigest is a Digest that is computed while the instance becomes durable.
@@ -178,7 +180,7 @@ func readRecord(ctx context.Context, j Journal, e journal.Entry) (*record, error
 
 // indexed is the record as the index takes it.
 func (r *record) indexed(id index.JournalID, at journal.Position) index.Instance {
-	return index.Instance{Instance: r.await(), At: indexPosition(id, at), Attributes: overlay(r.Attributes, r.Instance.Origin.Sender)}
+	return index.Instance{Instance: r.await(), At: indexPosition(id, at), Attributes: overlay(r.Attributes, r.Instance.Origin.Sender), Took: int64(r.took)}
 }
 
 func indexPosition(id index.JournalID, p journal.Position) index.Position {

@@ -38,6 +38,19 @@ type Retrievals struct {
 type retrieval struct {
 	study, series string
 	to            storage.Origin
+	cut           bool
+}
+
+// Sending is what was sent of a series, or, when it was cut, of a study.
+type Sending struct {
+	To            storage.Origin
+	Study, Series string
+	// Instances were sent whole, and Bytes went out, since Began.
+	Instances int
+	Bytes     int64
+	Began     time.Time
+	// Cut tells that it ended before all was sent; Instances is 0 then.
+	Cut bool
 }
 
 // NewRetrievals returns Retrievals that propose to p.
@@ -45,24 +58,30 @@ func NewRetrievals(p Proposer, log *slog.Logger) *Retrievals {
 	return &Retrievals{proposer: p, log: log, every: noteEvery, by: map[retrieval]*index.Event{}}
 }
 
-// Sent notes that instances of a series were sent whole.
-func (r *Retrievals) Sent(to storage.Origin, study, series string, instances int, bytes int64) {
-	now := time.Now().UnixNano()
+// Sent notes what was sent.
+func (r *Retrievals) Sent(s Sending) {
+	now := time.Now()
+	kind := index.EventRetrieved
+	if s.Cut {
+		kind = index.EventCut
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	of := retrieval{study, series, to}
+	of := retrieval{s.Study, s.Series, s.To, s.Cut}
 	e, ok := r.by[of]
 	if !ok {
 		if len(r.by) >= noteMost {
 			r.lost++
 			return
 		}
-		e = &index.Event{Kind: index.EventRetrieved, StudyInstanceUID: study, SeriesInstanceUID: series, Origin: to, First: now}
+		e = &index.Event{Kind: kind, StudyInstanceUID: s.Study, SeriesInstanceUID: s.Series, Origin: s.To, First: s.Began.UnixNano()}
 		r.by[of] = e
 	}
-	e.Instances += int64(instances)
-	e.Bytes += bytes
-	e.Last = now
+	e.Instances += int64(s.Instances)
+	e.Bytes += s.Bytes
+	e.Took += int64(now.Sub(s.Began))
+	e.First = min(e.First, s.Began.UnixNano())
+	e.Last = now.UnixNano()
 }
 
 // Run notes until ctx ends, and then what is left.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/index"
@@ -26,21 +27,25 @@ func (n *notesTaken) Propose(_ context.Context, b index.Batch) error {
 func TestRetrievals(t *testing.T) {
 	taken := &notesTaken{}
 	r := NewRetrievals(taken, slog.New(slog.DiscardHandler))
-	to := storage.Origin{Transport: "wado", RemoteAddr: "10.0.0.1"}
+	to, began := storage.Origin{Transport: "wado", RemoteAddr: "10.0.0.1"}, time.Now().Add(-time.Second)
 	for range 3 {
-		r.Sent(to, "1.2", "1.3", 2, 100)
+		r.Sent(Sending{To: to, Study: "1.2", Series: "1.3", Instances: 2, Bytes: 100, Began: began})
 	}
-	r.Sent(storage.Origin{Transport: "grpc"}, "1.2", "1.3", 1, 50)
+	r.Sent(Sending{To: storage.Origin{Transport: "grpc"}, Study: "1.2", Series: "1.3", Instances: 1, Bytes: 50, Began: began})
+	r.Sent(Sending{To: to, Study: "1.2", Series: "1.3", Bytes: 7, Began: began.Add(time.Millisecond), Cut: true})
 	r.flush(t.Context())
-	if len(taken.batches) != 1 || len(taken.batches[0].Notes) != 2 {
+	if len(taken.batches) != 1 || len(taken.batches[0].Notes) != 3 {
 		t.Fatalf("%+v", taken.batches)
 	}
-	if n := taken.batches[0].Notes[0]; n.Instances != 6 || n.Bytes != 300 || n.Origin != to || n.Last < n.First {
+	if n := taken.batches[0].Notes[0]; n.Instances != 6 || n.Bytes != 300 || n.Origin != to || n.Last < n.First || n.Took < int64(3*time.Second) {
 		t.Errorf("%+v", n)
+	}
+	if n := taken.batches[0].Notes[2]; n.Kind != index.EventCut || n.Instances != 0 || n.Bytes != 7 {
+		t.Errorf("what was cut: %+v", n)
 	}
 	taken.err = storage.ErrUnavailable
 	for i := range noteMost + 100 {
-		r.Sent(to, "1.2", fmt.Sprintf("1.%d", i), 1, 1)
+		r.Sent(Sending{To: to, Study: "1.2", Series: fmt.Sprintf("1.%d", i), Instances: 1, Bytes: 1, Began: began})
 	}
 	if len(r.by) != noteMost || r.lost != 100 {
 		t.Errorf("%d are held, %d left out", len(r.by), r.lost)

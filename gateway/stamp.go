@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/esante-alsace/cigogne/storage/index"
@@ -27,6 +28,10 @@ func (s Stamped) Propose(ctx context.Context, b index.Batch) error {
 	stamp := index.Stamp{Node: s.Node, At: now().UnixNano(), Keep: s.Keep}
 	if b.Stamp != nil {
 		stamp.Durable = b.Stamp.Durable
+	}
+	if b.Stamp != nil && len(b.Received) > 0 && s.Node != "" {
+		stamp.Holders = append([]string{s.Node}, b.Stamp.Holders...)
+		slices.Sort(stamp.Holders)
 	}
 	b.Stamp = &stamp
 	return s.Proposer.Propose(ctx, b)

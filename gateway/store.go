@@ -106,14 +106,15 @@ func (s *Storer) Receive(ctx context.Context, in Incoming) (_ Pending, err error
 	if err != nil {
 		return nil, err
 	}
+	r.place = above.Place()
+	received := time.Now()
+	r.took = received.Sub(began)
 	r.Metadata, r.Layout = nil, nil // the journal has them; the index needs neither
 	p, err := a.Commit(prefix, header, r)
 	if err != nil {
 		return nil, err
 	}
-	r.place = above.Place()
 	span.Number("bytes", r.Instance.Size)
-	received := time.Now()
 	s.o.Clock.Took(StepReceive, received.Sub(began))
 	return &pending{storer: s, record: r, pending: p, received: received}, nil
 }

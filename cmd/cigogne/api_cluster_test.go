@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ func TestAPICluster(t *testing.T) {
 		}
 	}
 	r.observed()
+	r.heldByTwo("n2")
 	watch, err := pb.NewEventsClient(dial(t, r.nodes["n3"])).Watch(t.Context(), &pb.EventsWatchRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -134,5 +136,34 @@ func (r *cohort) observed() {
 				r.t.Errorf("%s tells how far %s is behind: %v; %s leads", id, other, ok, lead)
 			}
 		}
+	}
+}
+
+// heldByTwo: the timeline names the two nodes on which each instance was
+// durable, the one that received it among them.
+func (r *cohort) heldByTwo(asked string) {
+	r.t.Helper()
+	node := r.nodes[asked]
+	found, err := search(r.t.Context(), node.web, "studies", nil)
+	if err != nil || len(found) == 0 {
+		r.t.Fatalf("%v, %v", found, err)
+	}
+	steps := 0
+	for _, study := range found {
+		told := &pb.StudiesTimelineResponse{}
+		rest(r.t, node, "/v1/studies/"+uidOf(study)+"/timeline", told)
+		for _, s := range told.Series {
+			for _, step := range s.Steps {
+				if step.Kind != pb.StepKind_STEP_KIND_DURABLE {
+					continue
+				}
+				if steps++; len(step.Nodes) < 2 || !slices.Contains(step.Nodes, step.Node) {
+					r.t.Errorf("durable on %v, by %s", step.Nodes, step.Node)
+				}
+			}
+		}
+	}
+	if steps == 0 {
+		r.t.Error("nothing was durable")
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -308,21 +310,49 @@ func TestAPIRetrievals(t *testing.T) {
 	whole.Close()
 	retrieved(t, pb.NewStudiesClient(dial(t, node)), &pb.StudiesRetrieveRequest{StudyInstanceUid: study.StudyInstanceUID}, 0)
 	page(t, node, at+"/metadata")
+	cutOff(t, node, at)
 	node.stop()
 
 	node = serve(t, dir, "--settle", "1h")
 	told := &pb.StudiesTimelineResponse{}
 	rest(t, node, "/v1/studies/"+study.StudyInstanceUID+"/timeline", told)
 	sent := map[string]int64{}
+	var cut *pb.Step
 	for _, s := range told.Series {
 		for _, step := range s.Steps {
-			if step.Kind == pb.StepKind_STEP_KIND_RETRIEVED {
+			switch step.Kind {
+			case pb.StepKind_STEP_KIND_RETRIEVED:
 				sent[step.Origin.Transport] += step.Instances
+				if step.BytesPerSecond <= 0 {
+					t.Errorf("no throughput: %v", step)
+				}
+			case pb.StepKind_STEP_KIND_CUT:
+				cut = step
 			}
 		}
 	}
+	if whole := study.Instances[0].Size() * int64(len(study.Instances)); cut.GetBytes() < 1 || cut.GetBytes() >= whole || cut.GetInstances() != 0 {
+		t.Errorf("what was cut is %v, of %d bytes", cut, whole)
+	}
 	if sent["wado"] != 4 || sent["grpc"] != 4 || len(sent) != 2 {
 		t.Errorf("retrieved %v", sent)
+	}
+}
+
+// cutOff begins to retrieve, and hangs up.
+func cutOff(t *testing.T, node *process, path string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(node.web, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: node\r\nAccept: application/zip\r\n\r\n", path)
+	if _, err := io.CopyN(io.Discard, conn, 4<<10); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -338,6 +368,14 @@ func apiTimeline(t *testing.T, node *process, study dicomtest.Study) {
 	}
 	received, durable, indexed, archived := steps[pb.StepKind_STEP_KIND_RECEIVED], steps[pb.StepKind_STEP_KIND_DURABLE],
 		steps[pb.StepKind_STEP_KIND_INDEXED], steps[pb.StepKind_STEP_KIND_ARCHIVED]
+	for _, timed := range []*pb.Step{received, durable, indexed, archived} {
+		if timed.GetBytesPerSecond() <= 0 {
+			t.Errorf("no throughput: %v", timed)
+		}
+	}
+	if len(durable.GetNodes()) != 1 || durable.Nodes[0] != durable.Node {
+		t.Errorf("durable on %v", durable.GetNodes())
+	}
 	if received.GetOrigin().GetId() == "" || archived.GetArchive() == "" || indexed.GetNode() == "" || durable.GetInstances() != received.GetInstances() {
 		t.Fatalf("%v", told)
 	}

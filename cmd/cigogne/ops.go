@@ -58,9 +58,9 @@ type given struct {
 }
 
 // Sent implements rpc.Sent.
-func (g *given) Sent(to storage.Origin, study, series string, instances int, bytes int64) {
-	g.bytes.Add(bytes)
-	g.next.Sent(to, study, series, instances, bytes)
+func (g *given) Sent(s gateway.Sending) {
+	g.bytes.Add(s.Bytes)
+	g.next.Sent(s)
 }
 
 // opsPeers are the other nodes as the page asks them.

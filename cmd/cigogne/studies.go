@@ -71,7 +71,7 @@ func writeTimeline(out io.Writer, timeline *pb.StudiesTimelineResponse) error {
 		for _, s := range series.Steps {
 			cells := []string{
 				"  " + clock(s.First) + until(s), strings.ToLower(strings.TrimPrefix(s.Kind.String(), "STEP_KIND_")),
-				humanize.Comma(s.Instances), humanize.Bytes(uint64(max(0, s.Bytes))), rate(s), s.Node, whereTo(s),
+				humanize.Comma(s.Instances), humanize.Bytes(uint64(max(0, s.Bytes))), rate(s), nodesOf(s), whereTo(s),
 			}
 			for i, cell := range cells {
 				cells[i] = progress.Printable(cell)
@@ -100,6 +100,15 @@ func rate(s *pb.Step) string {
 		return ""
 	}
 	return humanize.Bytes(uint64(s.BytesPerSecond)) + "/s"
+}
+
+// nodesOf are the nodes that held what the step is of or, where that is not
+// told, the one at which it happened.
+func nodesOf(s *pb.Step) string {
+	if len(s.Nodes) > 0 {
+		return strings.Join(s.Nodes, ",")
+	}
+	return s.Node
 }
 
 // whereTo is the archive, or who is at the other end and by which way.

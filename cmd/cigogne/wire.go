@@ -331,6 +331,7 @@ func (n *node) wireUseCases() {
 			Index: n.index, Journal: n.journal, Indexer: n.indexer, Copies: held, Held: n.copying.holder, Gone: n.isGone, Logger: n.log,
 		})
 	}
+	n.indexer.Copied(held)
 	n.wirePeople()
 	n.arrivals = gateway.NewArrivals(n.sites)
 	n.storer = gateway.NewStorer(gateway.StoreOptions{

@@ -164,6 +164,20 @@ func (k *Keeper) held(at journal.Position, want int) bool {
 	return n >= want || k.damaged[at.Segment]
 }
 
+// Holders are the other nodes that have an entry, in the order of their names.
+func (k *Keeper) Holders(at journal.Position) []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var nodes []string
+	for node, has := range k.has {
+		if has[at.Segment].End > at.Offset {
+			nodes = append(nodes, node)
+		}
+	}
+	slices.Sort(nodes)
+	return nodes
+}
+
 // Await returns when the entry at a position, and all before it, lie on as
 // many nodes as they must; for as long as another node takes in what comes
 // before it, however much that is. While there are too few it fails with

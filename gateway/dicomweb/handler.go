@@ -46,9 +46,9 @@ type Retriever interface {
 }
 
 // Sent is told of instances of a series that were sent whole, when their
-// answer is complete.
+// answer is complete, and of answers that were cut.
 type Sent interface {
-	Sent(to storage.Origin, study, series string, instances int, bytes int64)
+	Sent(s gateway.Sending)
 }
 
 // Metrics is told of every answer, after its last byte.

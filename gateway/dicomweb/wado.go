@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/storage"
@@ -51,6 +52,7 @@ func (l located) single() (gateway.Instance, error) {
 // retrieve is WADO-RS for a study, a series or an instance (PS3.18 §10.4), in
 // the transfer syntax in which each instance is stored.
 func (s *service) retrieve(w *answer, r *http.Request) error {
+	began := time.Now()
 	l, err := s.locate(r)
 	if err != nil {
 		return err
@@ -65,21 +67,41 @@ func (s *service) retrieve(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.sendAs(w, r, l, offers[choice].name); err != nil {
+	err = s.sendAs(w, r, l, offers[choice].name)
+	if s.Sent == nil || r.Method != http.MethodGet {
 		return err
 	}
-	s.noteSent(w, r, l)
+	if err != nil {
+		s.noteCut(w, r, l, began)
+		return err
+	}
+	s.noteSent(w, r, l, began)
 	return nil
 }
 
-// noteSent tells what was sent whole: nothing of a part, or of headers alone.
-func (s *service) noteSent(w *answer, r *http.Request, l located) {
-	if s.Sent == nil || r.Method != http.MethodGet || w.status != http.StatusOK {
-		return
-	}
+// receiver is who is sent what was located.
+func receiver(r *http.Request) storage.Origin {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		host = r.RemoteAddr
+	}
+	return storage.Origin{Transport: "wado", RemoteAddr: host}
+}
+
+// noteCut tells that an answer broke off, of all that was asked for or of a
+// range of it.
+func (s *service) noteCut(w *answer, r *http.Request, l located, began time.Time) {
+	if w.sent > 0 && (w.status == http.StatusOK || w.status == http.StatusPartialContent) {
+		s.Sent.Sent(gateway.Sending{
+			To: receiver(r), Study: l.StudyInstanceUID, Series: l.SeriesInstanceUID, Bytes: w.sent, Began: began, Cut: true,
+		})
+	}
+}
+
+// noteSent tells what was sent whole: nothing of a part, or of headers alone.
+func (s *service) noteSent(w *answer, r *http.Request, l located, began time.Time) {
+	if w.status != http.StatusOK {
+		return
 	}
 	type sum struct {
 		instances int
@@ -92,7 +114,9 @@ func (s *service) noteSent(w *answer, r *http.Request, l located) {
 		series[about.Key.SeriesInstanceUID] = sum{one.instances + 1, one.bytes + about.Size}
 	}
 	for uid, one := range series {
-		s.Sent.Sent(storage.Origin{Transport: "wado", RemoteAddr: host}, l.StudyInstanceUID, uid, one.instances, one.bytes)
+		s.Sent.Sent(gateway.Sending{
+			To: receiver(r), Study: l.StudyInstanceUID, Series: uid, Instances: one.instances, Bytes: one.bytes, Began: began,
+		})
 	}
 }
 

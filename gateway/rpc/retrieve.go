@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -39,12 +40,20 @@ func (s *studies) Retrieve(req *pb.StudiesRetrieveRequest, to grpc.ServerStreami
 		if i == 0 {
 			offset = req.ResumeOffset
 		}
-		if err := sendInstance(in, offset, buffer, to); err != nil {
-			return err
+		began := time.Now()
+		sent, err := sendInstance(in, offset, buffer, to)
+		if about := in.About(); s.server.Sent != nil && (err == nil || sent > 0) {
+			told := gateway.Sending{
+				To:    storage.Origin{Transport: "grpc", RemoteAddr: callerOf(to.Context()).host()},
+				Study: about.Key.StudyInstanceUID, Series: about.Key.SeriesInstanceUID, Bytes: sent, Began: began, Cut: err != nil,
+			}
+			if err == nil {
+				told.Instances = 1
+			}
+			s.server.Sent.Sent(told)
 		}
-		if about := in.About(); s.server.Sent != nil {
-			receiver := storage.Origin{Transport: "grpc", RemoteAddr: callerOf(to.Context()).host()}
-			s.server.Sent.Sent(receiver, about.Key.StudyInstanceUID, about.Key.SeriesInstanceUID, 1, about.Size-offset)
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -80,19 +89,20 @@ func chosen(found []gateway.Instance, req *pb.StudiesRetrieveRequest) ([]gateway
 	return found, nil
 }
 
-// sendInstance sends the head of an instance and its bytes from offset on.
-func sendInstance(in gateway.Instance, offset int64, buffer []byte, to grpc.ServerStreamingServer[pb.StudiesRetrieveResponse]) error {
+// sendInstance sends the head of an instance and its bytes from offset on, and
+// tells how many of them it did.
+func sendInstance(in gateway.Instance, offset int64, buffer []byte, to grpc.ServerStreamingServer[pb.StudiesRetrieveResponse]) (sent int64, err error) {
 	about := in.About()
 	head := &pb.StudiesRetrieveResponse{Part: &pb.StudiesRetrieveResponse_Instance{Instance: instanceOf(about)}}
 	if err := to.Send(head); err != nil {
-		return err
+		return 0, err
 	}
 	if offset == about.Size {
-		return nil
+		return 0, nil
 	}
 	body, err := in.Open(to.Context(), storage.Range{Offset: offset, Length: about.Size - offset})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer body.Close()
 	for left := about.Size - offset; left > 0; {
@@ -101,13 +111,14 @@ func sendInstance(in gateway.Instance, offset int64, buffer []byte, to grpc.Serv
 			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 				err = fmt.Errorf("%w: instance %s ends %d bytes early", storage.ErrCorrupt, about.Key.SOPInstanceUID, left-int64(n))
 			}
-			return err
+			return sent, err
 		}
 		chunk := &pb.StudiesRetrieveResponse{Part: &pb.StudiesRetrieveResponse_Chunk{Chunk: buffer[:n]}}
 		if err := to.Send(chunk); err != nil {
-			return err
+			return sent, err
 		}
 		left -= int64(n)
+		sent += int64(n)
 	}
-	return nil
+	return sent, nil
 }

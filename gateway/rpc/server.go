@@ -21,7 +21,6 @@ import (
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
 	pb "github.com/esante-alsace/cigogne/gateway/rpc/cigogne/v1"
-	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/index"
 )
@@ -55,9 +54,10 @@ type Historian interface {
 	Happened() <-chan struct{}
 }
 
-// Sent is told of instances of a series that were sent whole.
+// Sent is told of instances of a series that were sent whole, and of those at
+// which a retrieval was cut.
 type Sent interface {
-	Sent(to storage.Origin, study, series string, instances int, bytes int64)
+	Sent(s gateway.Sending)
 }
 
 // Metrics is told of every call, after its last message.

@@ -81,7 +81,14 @@ func stepsOf(steps []index.Step) []*pb.Step {
 			Kind: kind, First: timeOf(s.First), Last: timeOf(last), Node: s.Node, Instances: s.Instances, Bytes: s.Bytes,
 			Origin: originOf(s.Origin), Archive: s.Archive, Others: s.Others, Version: s.Version,
 		}
-		if took := time.Duration(last - s.First); took > 0 {
+		took := time.Duration(last - s.First)
+		switch kind {
+		case pb.StepKind_STEP_KIND_ARCHIVED, pb.StepKind_STEP_KIND_RETRIEVED, pb.StepKind_STEP_KIND_CUT:
+			took = time.Duration(s.Took)
+		case pb.StepKind_STEP_KIND_DURABLE:
+			step.Nodes = s.Nodes
+		}
+		if took > 0 {
 			step.BytesPerSecond = float64(s.Bytes) / took.Seconds()
 		}
 		all = append(all, timed{step, s.First})
@@ -97,6 +104,8 @@ func stepsOf(steps []index.Step) []*pb.Step {
 			add(s, pb.StepKind_STEP_KIND_ARCHIVED, s.Last)
 		case index.EventRetrieved:
 			add(s, pb.StepKind_STEP_KIND_RETRIEVED, s.Last)
+		case index.EventCut:
+			add(s, pb.StepKind_STEP_KIND_CUT, s.Last)
 		case index.EventDeleted:
 			add(s, pb.StepKind_STEP_KIND_DELETED, s.Last)
 		case index.EventRestored:

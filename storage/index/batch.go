@@ -30,6 +30,7 @@ type wireInstance struct {
 	Instance   storage.Instance `cbor:"1,keyasint"`
 	At         Position         `cbor:"2,keyasint"`
 	Attributes wireSet          `cbor:"3,keyasint"`
+	Took       int64            `cbor:"4,keyasint,omitempty"`
 }
 
 type wireAdopted struct {
@@ -122,7 +123,7 @@ func DecodeBatch(p []byte) (Batch, error) {
 func toWireInstances(in []Instance) []wireInstance {
 	var out []wireInstance
 	for _, i := range in {
-		out = append(out, wireInstance{i.Instance, i.At, toWire(i.Attributes)})
+		out = append(out, wireInstance{i.Instance, i.At, toWire(i.Attributes), i.Took})
 	}
 	return out
 }
@@ -130,7 +131,7 @@ func toWireInstances(in []Instance) []wireInstance {
 func fromWireInstances(in []wireInstance) []Instance {
 	var out []Instance
 	for _, i := range in {
-		out = append(out, Instance{i.Instance, i.At, fromWire(i.Attributes)})
+		out = append(out, Instance{i.Instance, i.At, fromWire(i.Attributes), i.Took})
 	}
 	return out
 }
@@ -185,8 +186,8 @@ func (i *Instance) validate() error {
 	if err := i.At.validate(); err != nil {
 		return err
 	}
-	if i.Prefix < 0 || i.Size < i.Prefix {
-		return fmt.Errorf("%w: %s has size %d with a prefix of %d", storage.ErrInvalid, i.Key, i.Size, i.Prefix)
+	if i.Prefix < 0 || i.Size < i.Prefix || i.Took < 0 {
+		return fmt.Errorf("%w: %s has size %d with a prefix of %d, received in %d", storage.ErrInvalid, i.Key, i.Size, i.Prefix, i.Took)
 	}
 	return nil
 }
@@ -240,7 +241,7 @@ func (p Plan) validate() error {
 }
 
 func (a PackArchive) validate() error {
-	if !validName(a.PackID) || !validName(a.Archive) || !validName(a.Key) || a.Size < 0 {
+	if !validName(a.PackID) || !validName(a.Archive) || !validName(a.Key) || a.Size < 0 || a.Took < 0 {
 		return fmt.Errorf("%w: an archived pack", storage.ErrInvalid)
 	}
 	return nil

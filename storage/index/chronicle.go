@@ -30,6 +30,10 @@ type Step struct {
 	Others int64 `cbor:"11,keyasint,omitempty"`
 	// Version is of what the study was complete as.
 	Version int64 `cbor:"12,keyasint,omitempty"`
+	// Took is for how long bytes were moved, and Nodes those whose journals had
+	// them: see Event.
+	Took  int64    `cbor:"13,keyasint,omitempty"`
+	Nodes []string `cbor:"14,keyasint,omitempty"`
 }
 
 // stepsMost bounds the steps of one kind that are kept apart for a series; its
@@ -39,7 +43,7 @@ const stepsMost = 16
 // happening gathers what happens while a batch is applied, by what is told
 // apart in the feed.
 type happening struct {
-	by    map[Event]*Event // by what they are of; the counts of the key are 0
+	by    map[eventKey]*Event
 	order []*Event
 }
 
@@ -57,14 +61,11 @@ func (s *statements) ofEvents() []prepared {
 
 // happened notes something; it is written at the end of the batch.
 func (c *change) happened(e Event) {
-	of := Event{
-		Kind: e.Kind, StudyInstanceUID: e.StudyInstanceUID, SeriesInstanceUID: e.SeriesInstanceUID,
-		Origin: e.Origin, Archive: e.Archive, PackID: e.PackID, DeletionID: e.DeletionID, Version: e.Version,
-	}
+	of := e.key()
 	known, ok := c.events.by[of]
 	if !ok {
 		if c.events.by == nil {
-			c.events.by = make(map[Event]*Event)
+			c.events.by = make(map[eventKey]*Event)
 		}
 		c.events.by[of] = &e
 		c.events.order = append(c.events.order, &e)
@@ -72,6 +73,7 @@ func (c *change) happened(e Event) {
 	}
 	known.Instances += e.Instances
 	known.Bytes += e.Bytes
+	known.Took += e.Took
 	known.First, known.Last = min(known.First, e.First), max(known.Last, e.Last)
 }
 
@@ -82,7 +84,7 @@ func (c *change) cameIn(in *Instance, kind EventKind) {
 	}
 	c.happened(Event{
 		Kind: kind, StudyInstanceUID: in.Key.StudyInstanceUID, SeriesInstanceUID: in.Key.SeriesInstanceUID,
-		Instances: 1, Bytes: in.Size, First: in.Received, Last: in.Received, Origin: in.Origin,
+		Instances: 1, Bytes: in.Size, First: in.Received - in.Took, Last: in.Received, Took: in.Took, Origin: in.Origin,
 	})
 }
 
@@ -118,7 +120,7 @@ func (c *change) record(ctx context.Context, b Batch) error {
 		for _, e := range c.events.order {
 			e.At, e.Node = b.Stamp.At, b.Stamp.Node
 			if e.Kind == EventReceived || e.Kind == EventKeptAside {
-				e.Durable = b.Stamp.Durable
+				e.Durable, e.Nodes = b.Stamp.Durable, b.Stamp.Holders
 			}
 		}
 		if err := c.feed(ctx, b.Stamp); err != nil {
@@ -217,7 +219,7 @@ func addStep(steps []Step, e *Event) []Step {
 	if at < 0 && same < stepsMost {
 		return append(steps, Step{
 			Kind: e.Kind, Origin: e.Origin, Archive: e.Archive, Node: e.Node, Instances: e.Instances, Bytes: e.Bytes,
-			First: e.First, Last: e.Last, Durable: e.Durable, Indexed: e.At, Version: e.Version,
+			First: e.First, Last: e.Last, Durable: e.Durable, Indexed: e.At, Version: e.Version, Took: e.Took, Nodes: e.Nodes,
 		})
 	}
 	if at < 0 {
@@ -228,9 +230,19 @@ func addStep(steps []Step, e *Event) []Step {
 	s.Node = e.Node
 	s.Instances += e.Instances
 	s.Bytes += e.Bytes
+	s.Took += e.Took
+	s.Nodes = union(s.Nodes, e.Nodes)
 	s.First, s.Last = min(s.First, e.First), max(s.Last, e.Last)
 	s.Durable, s.Indexed = max(s.Durable, e.Durable), max(s.Indexed, e.At)
 	return steps
+}
+
+// union are the nodes of both, in order, as far as there is room.
+func union(a, b []string) []string {
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	all = slices.Compact(all)
+	return all[:min(len(all), holdersMost)]
 }
 
 func lastOf(steps []Step, kind EventKind) int {

@@ -16,7 +16,13 @@ type Stamp struct {
 	Durable int64 `cbor:"3,keyasint,omitempty"`
 	// Keep is how many events are kept; 0 leaves them as they are.
 	Keep int64 `cbor:"4,keyasint,omitempty"`
+	// Holders are the nodes in whose journals Received lies, this one among
+	// them; none where that is not known.
+	Holders []string `cbor:"5,keyasint,omitempty"`
 }
+
+// holdersMost bounds the nodes that are named of a batch.
+const holdersMost = 16
 
 // EventKind says what happened.
 type EventKind int
@@ -39,6 +45,9 @@ const (
 	// EventComplete means: a study is complete, as a new version.
 	EventComplete
 )
+
+// EventCut means: a retrieval ended before all was sent; Bytes were.
+const EventCut EventKind = 12
 
 // Event is something that happened to instances of one series, in one batch.
 type Event struct {
@@ -66,6 +75,24 @@ type Event struct {
 	DeletionID string `cbor:"14,keyasint,omitempty"`
 	// Version is of what a study is complete as.
 	Version int64 `cbor:"15,keyasint,omitempty"`
+	// Took is for how long bytes were moved, when that is known: by each of
+	// those who did so, added up.
+	Took int64 `cbor:"16,keyasint,omitempty"` // nanoseconds
+	// Nodes are those whose journals had them when they were durable.
+	Nodes []string `cbor:"17,keyasint,omitempty"`
+}
+
+// eventKey is what is told apart of what happens in a batch.
+type eventKey struct {
+	kind                        EventKind
+	study, series               string
+	origin                      storage.Origin
+	archive, packID, deletionID string
+	version                     int64
+}
+
+func (e *Event) key() eventKey {
+	return eventKey{e.Kind, e.StudyInstanceUID, e.SeriesInstanceUID, e.Origin, e.Archive, e.PackID, e.DeletionID, e.Version}
 }
 
 // noteTextBytes bounds each text of an Origin in a note.
@@ -73,7 +100,7 @@ const noteTextBytes = 256
 
 // validateStamp bounds what came with a batch beside its mutations.
 func (b Batch) validateStamp() error {
-	if s := b.Stamp; s != nil && (len(s.Node) > nameBytes || s.At < 0 || s.Durable < 0 || s.Keep < 0) {
+	if s := b.Stamp; s != nil && (len(s.Node) > nameBytes || s.At < 0 || s.Durable < 0 || s.Keep < 0 || !validHolders(s.Holders)) {
 		return fmt.Errorf("%w: the stamp of a batch", storage.ErrInvalid)
 	}
 	if len(b.Notes) > BatchRows {
@@ -87,17 +114,26 @@ func (b Batch) validateStamp() error {
 	return nil
 }
 
+func validHolders(nodes []string) bool {
+	for _, n := range nodes {
+		if n == "" || len(n) > nameBytes {
+			return false
+		}
+	}
+	return len(nodes) <= holdersMost
+}
+
 // validate holds a note to what may be noted from outside: what follows from
 // mutations is not.
 func (e *Event) validate() error {
 	texts := len(e.Origin.Transport) > noteTextBytes || len(e.Origin.CallingAETitle) > noteTextBytes ||
 		len(e.Origin.CalledAETitle) > noteTextBytes || len(e.Origin.RemoteAddr) > noteTextBytes || len(e.Origin.ID) > noteTextBytes
 	switch {
-	case e.Kind != EventRetrieved:
+	case e.Kind != EventRetrieved && e.Kind != EventCut:
 		return fmt.Errorf("%w: a note of kind %d", storage.ErrInvalid, e.Kind)
 	case !storage.ValidUID(e.StudyInstanceUID), e.SeriesInstanceUID != "" && !storage.ValidUID(e.SeriesInstanceUID):
 		return fmt.Errorf("%w: a note names no study", storage.ErrInvalid)
-	case texts, e.Instances < 0, e.Bytes < 0, e.First < 0, e.Last < e.First, len(e.Archive) > nameBytes, len(e.PackID) > nameBytes, e.DeletionID != "", e.Version != 0:
+	case texts, e.Instances < 0, e.Bytes < 0, e.First < 0, e.Last < e.First, e.Took < 0, len(e.Nodes) > 0, len(e.Archive) > nameBytes, len(e.PackID) > nameBytes, e.DeletionID != "", e.Version != 0:
 		return fmt.Errorf("%w: a note", storage.ErrInvalid)
 	}
 	return nil

@@ -160,7 +160,7 @@ func (c *change) addCopy(ctx context.Context, p *packRow, a PackArchive) error {
 	}
 	e := Event{
 		Kind: EventArchived, StudyInstanceUID: p.study, SeriesInstanceUID: p.series,
-		Bytes: a.Size, First: a.At, Last: a.At, Archive: a.Archive, PackID: a.PackID,
+		Bytes: a.Size, First: a.At - a.Took, Last: a.At, Took: a.Took, Archive: a.Archive, PackID: a.PackID,
 	}
 	err := c.packInstances.QueryRowContext(ctx, p.id).Scan(&e.Instances)
 	c.happened(e)

@@ -26,6 +26,9 @@ type Instance struct {
 	At Position `cbor:"2,keyasint"`
 	// Attributes holds those of the attributes in Indexed that it has.
 	Attributes dicom.DataSet `cbor:"3,keyasint"`
+	// Took is how long it took to be received, in nanoseconds; 0 where that is
+	// not known. It is told of, and not kept.
+	Took int64 `cbor:"4,keyasint,omitempty"`
 }
 
 // Batch is what is applied at once, in one transaction: all of it or nothing.
@@ -82,6 +85,9 @@ type PackArchive struct {
 	Size    int64  `cbor:"4,keyasint"`
 	CRC32C  uint32 `cbor:"5,keyasint"` // of the whole object; 0 while it is not known
 	At      int64  `cbor:"6,keyasint"` // nanoseconds of Unix time
+	// Took is how long it took to be built and put, in nanoseconds; 0 where
+	// that is not known. It is told of, and not kept.
+	Took int64 `cbor:"7,keyasint,omitempty"`
 }
 
 // AdoptedPack is a pack found in an archive with the instances its metadata

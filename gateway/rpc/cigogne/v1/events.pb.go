@@ -50,6 +50,8 @@ const (
 	EventKind_EVENT_KIND_PUBLISHED EventKind = 9
 	// It is there no more.
 	EventKind_EVENT_KIND_WITHDRAWN EventKind = 10
+	// They were sent to somebody, and it ended before all was; bytes were.
+	EventKind_EVENT_KIND_CUT EventKind = 11
 )
 
 // Enum value maps for EventKind.
@@ -66,6 +68,7 @@ var (
 		8:  "EVENT_KIND_COMPLETE",
 		9:  "EVENT_KIND_PUBLISHED",
 		10: "EVENT_KIND_WITHDRAWN",
+		11: "EVENT_KIND_CUT",
 	}
 	EventKind_value = map[string]int32{
 		"EVENT_KIND_UNSPECIFIED": 0,
@@ -79,6 +82,7 @@ var (
 		"EVENT_KIND_COMPLETE":    8,
 		"EVENT_KIND_PUBLISHED":   9,
 		"EVENT_KIND_WITHDRAWN":   10,
+		"EVENT_KIND_CUT":         11,
 	}
 )
 
@@ -658,7 +662,7 @@ const file_cigogne_v1_events_proto_rawDesc = "" +
 	"\x0fcalled_ae_title\x18\x03 \x01(\tR\rcalledAeTitle\x12\x1f\n" +
 	"\vremote_addr\x18\x04 \x01(\tR\n" +
 	"remoteAddr\x12\x0e\n" +
-	"\x02id\x18\x05 \x01(\tR\x02id*\xa4\x02\n" +
+	"\x02id\x18\x05 \x01(\tR\x02id*\xb8\x02\n" +
 	"\tEventKind\x12\x1a\n" +
 	"\x16EVENT_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13EVENT_KIND_RECEIVED\x10\x01\x12\x19\n" +
@@ -671,7 +675,8 @@ const file_cigogne_v1_events_proto_rawDesc = "" +
 	"\x13EVENT_KIND_COMPLETE\x10\b\x12\x18\n" +
 	"\x14EVENT_KIND_PUBLISHED\x10\t\x12\x18\n" +
 	"\x14EVENT_KIND_WITHDRAWN\x10\n" +
-	"2\xb9\x02\n" +
+	"\x12\x12\n" +
+	"\x0eEVENT_KIND_CUT\x10\v2\xb9\x02\n" +
 	"\x06Events\x12d\n" +
 	"\x05Watch\x12\x1e.cigogne.v1.EventsWatchRequest\x1a\x1f.cigogne.v1.EventsWatchResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/events:watch0\x01\x12Y\n" +
 	"\x04List\x12\x1d.cigogne.v1.EventsListRequest\x1a\x1e.cigogne.v1.EventsListResponse\"\x12\x82\xd3\xe4\x93\x02\f\x12\n" +

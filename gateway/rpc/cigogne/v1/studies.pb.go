@@ -51,6 +51,8 @@ const (
 	StepKind_STEP_KIND_PUBLISHED StepKind = 10
 	// It was there no more.
 	StepKind_STEP_KIND_WITHDRAWN StepKind = 11
+	// They were sent to somebody, and it ended before all was; bytes were.
+	StepKind_STEP_KIND_CUT StepKind = 12
 )
 
 // Enum value maps for StepKind.
@@ -68,6 +70,7 @@ var (
 		9:  "STEP_KIND_COMPLETE",
 		10: "STEP_KIND_PUBLISHED",
 		11: "STEP_KIND_WITHDRAWN",
+		12: "STEP_KIND_CUT",
 	}
 	StepKind_value = map[string]int32{
 		"STEP_KIND_UNSPECIFIED": 0,
@@ -82,6 +85,7 @@ var (
 		"STEP_KIND_COMPLETE":    9,
 		"STEP_KIND_PUBLISHED":   10,
 		"STEP_KIND_WITHDRAWN":   11,
+		"STEP_KIND_CUT":         12,
 	}
 )
 
@@ -1452,15 +1456,17 @@ func (x *SeriesTimeline) GetSteps() []*Step {
 type Step struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Kind  StepKind               `protobuf:"varint,1,opt,name=kind,proto3,enum=cigogne.v1.StepKind" json:"kind,omitempty"`
-	// When it happened to the first of them, and to the last. For DURABLE and
-	// INDEXED, first is when the first was received.
+	// When it happened to the first of them, and to the last. For what takes
+	// time, first is when it began; for DURABLE and INDEXED, when the first began
+	// to be received.
 	First *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=first,proto3" json:"first,omitempty"`
 	Last  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=last,proto3" json:"last,omitempty"`
 	// Where it happened.
 	Node      string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`
 	Instances int64  `protobuf:"varint,5,opt,name=instances,proto3" json:"instances,omitempty"`
 	Bytes     int64  `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	// Bytes by the time from first to last; 0 when they are the same.
+	// Bytes by the time from first to last or, for ARCHIVED, RETRIEVED and CUT, by
+	// the time that bytes were moved; 0 when it is not known.
 	BytesPerSecond float64 `protobuf:"fixed64,7,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"`
 	// From whom they were received, or to whom they were sent.
 	Origin  *Origin `protobuf:"bytes,8,opt,name=origin,proto3" json:"origin,omitempty"`
@@ -1469,7 +1475,10 @@ type Step struct {
 	// because there were too many to keep apart.
 	Others int64 `protobuf:"varint,10,opt,name=others,proto3" json:"others,omitempty"`
 	// Of what the study was complete as, and of what was published or withdrawn.
-	Version       int64 `protobuf:"varint,11,opt,name=version,proto3" json:"version,omitempty"`
+	Version int64 `protobuf:"varint,11,opt,name=version,proto3" json:"version,omitempty"`
+	// For DURABLE, the nodes whose journals had them; none where that is not
+	// known.
+	Nodes         []string `protobuf:"bytes,12,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1579,6 +1588,13 @@ func (x *Step) GetVersion() int64 {
 		return x.Version
 	}
 	return 0
+}
+
+func (x *Step) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
 }
 
 // Study is a study with its patient.
@@ -2175,7 +2191,7 @@ const file_cigogne_v1_studies_proto_rawDesc = "" +
 	"\rmanifest_made\x18\t \x01(\bR\fmanifestMade\"h\n" +
 	"\x0eSeriesTimeline\x12.\n" +
 	"\x13series_instance_uid\x18\x01 \x01(\tR\x11seriesInstanceUid\x12&\n" +
-	"\x05steps\x18\x02 \x03(\v2\x10.cigogne.v1.StepR\x05steps\"\xfc\x02\n" +
+	"\x05steps\x18\x02 \x03(\v2\x10.cigogne.v1.StepR\x05steps\"\x92\x03\n" +
 	"\x04Step\x12(\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x14.cigogne.v1.StepKindR\x04kind\x120\n" +
 	"\x05first\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05first\x12.\n" +
@@ -2188,7 +2204,8 @@ const file_cigogne_v1_studies_proto_rawDesc = "" +
 	"\aarchive\x18\t \x01(\tR\aarchive\x12\x16\n" +
 	"\x06others\x18\n" +
 	" \x01(\x03R\x06others\x12\x18\n" +
-	"\aversion\x18\v \x01(\x03R\aversion\"\x83\x06\n" +
+	"\aversion\x18\v \x01(\x03R\aversion\x12\x14\n" +
+	"\x05nodes\x18\f \x03(\tR\x05nodes\"\x83\x06\n" +
 	"\x05Study\x12,\n" +
 	"\x12study_instance_uid\x18\x01 \x01(\tR\x10studyInstanceUid\x12\x1d\n" +
 	"\n" +
@@ -2240,7 +2257,7 @@ const file_cigogne_v1_studies_proto_rawDesc = "" +
 	"\x04size\x18\x04 \x01(\x03R\x04size\x12\x16\n" +
 	"\x06prefix\x18\x05 \x01(\x03R\x06prefix\x12\x14\n" +
 	"\x05crc32\x18\x06 \x01(\rR\x05crc32\x126\n" +
-	"\breceived\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\breceived*\xac\x02\n" +
+	"\breceived\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\breceived*\xbf\x02\n" +
 	"\bStepKind\x12\x19\n" +
 	"\x15STEP_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12STEP_KIND_RECEIVED\x10\x01\x12\x15\n" +
@@ -2254,7 +2271,8 @@ const file_cigogne_v1_studies_proto_rawDesc = "" +
 	"\x12STEP_KIND_COMPLETE\x10\t\x12\x17\n" +
 	"\x13STEP_KIND_PUBLISHED\x10\n" +
 	"\x12\x17\n" +
-	"\x13STEP_KIND_WITHDRAWN\x10\v*[\n" +
+	"\x13STEP_KIND_WITHDRAWN\x10\v\x12\x11\n" +
+	"\rSTEP_KIND_CUT\x10\f*[\n" +
 	"\aHolding\x12\x17\n" +
 	"\x13HOLDING_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eHOLDING_ABSENT\x10\x01\x12\x10\n" +
