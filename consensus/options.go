@@ -39,7 +39,9 @@ type Options struct {
 	// Applied, when set, is told how long each entry took to be applied to the
 	// index. It must not block.
 	Applied func(took time.Duration)
-	Logger  *slog.Logger
+	// Now is the node's clock; nil means time.Now.
+	Now    func() time.Time
+	Logger *slog.Logger
 }
 
 // Timing is how soon the cluster notices things, and how much log it keeps.

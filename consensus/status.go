@@ -21,6 +21,8 @@ type Status struct {
 	Snapshot uint64 `json:"snapshot"` // the entry that its snapshot stands for
 	FirstLog uint64 `json:"firstLog"`
 	LastLog  uint64 `json:"lastLog"`
+	// Now is what its clock says, zero for a node that does not answer.
+	Now time.Time `json:"now,omitzero"`
 	// Heard is how long ago it heard of the leader, in seconds.
 	Heard    float64  `json:"heard"`
 	Draining bool     `json:"draining"`
@@ -33,7 +35,7 @@ type Status struct {
 // Status is how this node is now.
 func (n *Node) Status() Status {
 	s := Status{
-		ID: n.o.ID, Cluster: n.cluster(), Draining: n.draining.Load(),
+		ID: n.o.ID, Now: n.o.Now(), Cluster: n.cluster(), Draining: n.draining.Load(),
 		State: strings.ToLower(n.raft.State().String()), Term: n.raft.CurrentTerm(),
 		Commit: n.raft.CommitIndex(), Applied: n.machine.position(), LastLog: n.raft.LastIndex(),
 		Members: n.Members(),

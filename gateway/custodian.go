@@ -22,8 +22,10 @@ type CustodianOptions struct {
 	// Grace is for how long a deletion can be undone.
 	Grace  time.Duration
 	Logger *slog.Logger
-	// Now is the clock; nil means time.Now.
-	Now func() time.Time
+	// Now is the clock; nil means time.Now. CheckClock tells whether a time of
+	// grace may begin by it; nil means that it may.
+	Now        func() time.Time
+	CheckClock func(ctx context.Context) error
 }
 
 // noteWait bounds how long an answer waits for the archives to be told. What
@@ -36,6 +38,9 @@ type Custodian struct{ o CustodianOptions }
 
 // NewCustodian returns a Custodian.
 func NewCustodian(o CustodianOptions) *Custodian {
+	if o.CheckClock == nil {
+		o.CheckClock = func(context.Context) error { return nil }
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -95,6 +100,9 @@ func (c *Custodian) Delete(ctx context.Context, q Request) (Deleted, error) {
 	// refusal costs no one anything.
 	if err := c.refused(ctx, q, act.At); err != nil {
 		return c.before(ctx, q, err)
+	}
+	if err := c.o.CheckClock(ctx); err != nil {
+		return Deleted{}, err
 	}
 	id := rand.Text()[:16]
 	err := c.propose(ctx, index.Batch{Deletions: []index.Deletion{{

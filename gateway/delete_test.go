@@ -28,6 +28,7 @@ type keeping struct {
 	custodian *gateway.Custodian
 	sweeper   *gateway.Sweeper
 	at        time.Time
+	clock     error // why it is not believed
 	forgotten map[string]bool
 }
 
@@ -45,8 +46,9 @@ func keep(t *testing.T, n *node, each ...archive.Archive) *keeping {
 
 func (k *keeping) wire() {
 	log, now := slog.New(slog.DiscardHandler), func() time.Time { return k.at }
+	check := func(context.Context) error { return k.clock }
 	k.sweeper = gateway.NewSweeper(gateway.SweeperOptions{
-		Index: k.index, Proposer: k.proposer, Archives: k.each, Confirm: time.Hour, Logger: log, Now: now,
+		Index: k.index, Proposer: k.proposer, Archives: k.each, Confirm: time.Hour, Logger: log, Now: now, CheckClock: check,
 		Forget: func(keys ...string) {
 			for _, key := range keys {
 				k.forgotten[key] = true
@@ -54,7 +56,7 @@ func (k *keeping) wire() {
 		},
 	})
 	k.custodian = gateway.NewCustodian(gateway.CustodianOptions{
-		Index: k.index, Proposer: k.proposer, Indexer: k.indexer, Sweeper: k.sweeper, Grace: grace, Logger: log, Now: now,
+		Index: k.index, Proposer: k.proposer, Indexer: k.indexer, Sweeper: k.sweeper, Grace: grace, Logger: log, Now: now, CheckClock: check,
 	})
 }
 

@@ -32,8 +32,10 @@ type SweeperOptions struct {
 	// was writing it when it was marked may finish after the first time.
 	Confirm time.Duration
 	Logger  *slog.Logger
-	// Now is the clock; nil means time.Now.
-	Now func() time.Time
+	// Now is the clock; nil means time.Now. CheckClock tells whether what it
+	// says is a reason to remove something for good; nil means that it is.
+	Now        func() time.Time
+	CheckClock func(ctx context.Context) error
 }
 
 const (
@@ -75,6 +77,9 @@ func NewSweeper(o SweeperOptions) *Sweeper {
 	o.Every = cmp.Or(o.Every, defaultSweep)
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.CheckClock == nil {
+		o.CheckClock = func(context.Context) error { return nil }
 	}
 	if o.Forget == nil {
 		o.Forget = func(...string) {}
@@ -200,6 +205,9 @@ func (s *Sweeper) decideAll(ctx context.Context) error {
 		due, last, err := s.o.Index.DeletionsIn(ctx, index.DeletionMarked, now, after, sweepList)
 		if err != nil || len(due) == 0 {
 			return errors.Join(failed, err)
+		}
+		if err := s.o.CheckClock(ctx); err != nil {
+			return err
 		}
 		for i := range due {
 			if err := s.decide(ctx, &due[i], now); err != nil {

@@ -54,12 +54,16 @@ func (n *node) wireCustody() {
 	if c, ok := n.archives.read.(*cache.Cache); ok {
 		forget = c.Drop
 	}
+	checkClock := func(context.Context) error { return nil }
+	if n.cluster != nil {
+		checkClock = n.cluster.CheckClock
+	}
 	n.sweeper = gateway.NewSweeper(gateway.SweeperOptions{
 		Index: n.index, Proposer: n.proposer, Archives: n.archives.each, Forget: forget,
-		Every: min(max(grace/8, sweepLeast), sweepMost), Confirm: min(grace, confirmMost), Logger: n.log,
+		Every: min(max(grace/8, sweepLeast), sweepMost), Confirm: min(grace, confirmMost), CheckClock: checkClock, Logger: n.log,
 	})
 	n.custodian = gateway.NewCustodian(gateway.CustodianOptions{
-		Index: n.index, Proposer: n.proposer, Indexer: n.indexer, Sweeper: n.sweeper, Grace: grace, Logger: n.log,
+		Index: n.index, Proposer: n.proposer, Indexer: n.indexer, Sweeper: n.sweeper, Grace: grace, CheckClock: checkClock, Logger: n.log,
 	})
 }
 

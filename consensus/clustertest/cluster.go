@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ type Cluster struct {
 	// Staleness is the MaxStaleness of nodes started afterwards.
 	Staleness time.Duration
 
+	skews map[string]*atomic.Int64 // how far each node's clock has jumped
 	ca    *peer.Authority
 	addrs map[string]string
 
@@ -52,7 +54,7 @@ type Node struct {
 func New(t testing.TB) *Cluster {
 	t.Helper()
 	c := &Cluster{
-		t: t, dir: t.TempDir(), Net: NewNetwork(), addrs: map[string]string{}, nodes: map[string]*Node{},
+		t: t, dir: t.TempDir(), Net: NewNetwork(), addrs: map[string]string{}, skews: map[string]*atomic.Int64{}, nodes: map[string]*Node{},
 		Timing: consensus.Timing{Election: 250 * time.Millisecond, Look: 50 * time.Millisecond},
 	}
 	var err error
@@ -96,6 +98,9 @@ func (c *Cluster) Start(id string) *Node {
 	return n
 }
 
+// Jump sets how far the clock of a node that was started is ahead.
+func (c *Cluster) Jump(id string, by time.Duration) { c.skews[id].Store(int64(by)) }
+
 // TryStart starts a node, or says why it does not.
 func (c *Cluster) TryStart(id string) (*Node, error) {
 	credentials, err := c.credentials(id)
@@ -122,6 +127,11 @@ func (c *Cluster) TryStart(id string) (*Node, error) {
 		}
 	}
 	n := &Node{ID: id, done: make(chan struct{})}
+	skew := c.skews[id]
+	if skew == nil {
+		skew = new(atomic.Int64)
+		c.skews[id] = skew
+	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level()})).With("node", id)
 	if n.Index, err = c.openIndex(id); err != nil {
 		l.Close()
@@ -135,6 +145,7 @@ func (c *Cluster) TryStart(id string) (*Node, error) {
 	n.Node, err = consensus.Open(context.Background(), consensus.Options{
 		ID: id, Advertise: addr, Dir: filepath.Join(c.Dir(id), "raft"), Index: n.Index, Port: n.port, Dialer: n.dialer,
 		Bootstrap: first, Join: join, Timing: c.Timing, MaxStaleness: c.Staleness, Logger: log,
+		Now: func() time.Time { return time.Now().Add(time.Duration(skew.Load())) },
 	})
 	if err != nil {
 		return nil, errors.Join(err, n.Index.Close(), n.port.Close())

@@ -218,6 +218,47 @@ func TestHalfOpen(t *testing.T) {
 	w.whole(c)
 }
 
+// TestAClockThatJumps: the node it is on does not believe it, nor do those who
+// are left alone with it; nothing else changes.
+func TestAClockThatJumps(t *testing.T) {
+	c := clustertest.Of(t, 3)
+	w := &writer{t: t}
+	believes := func(want map[string]bool) {
+		t.Helper()
+		for id, sure := range want {
+			if err := c.Node(id).CheckClock(t.Context()); (err == nil) != sure {
+				t.Errorf("%s believes its clock: %v", id, err)
+			}
+		}
+	}
+	believes(map[string]bool{"n1": true, "n2": true, "n3": true})
+	leader := c.Leader()
+	var others []string
+	for _, id := range []string{"n1", "n2", "n3"} {
+		if id != leader.ID {
+			others = append(others, id)
+		}
+	}
+	term := leader.Status().Term
+	c.Jump(leader.ID, 31*24*time.Hour)
+	believes(map[string]bool{leader.ID: false, others[0]: true, others[1]: true})
+	for i := range 10 {
+		if err := leader.Propose(t.Context(), w.batch(i)); err != nil {
+			t.Error(err)
+		}
+	}
+	if got, err := c.Node(others[0]).Read(t.Context(), consensus.Strong, 0); err != nil || got.Consistency != consensus.Strong {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if s := leader.Status(); s.Term != term || s.State != "leader" {
+		t.Errorf("the lead changed hands: %+v", s)
+	}
+	c.Kill(others[1])
+	believes(map[string]bool{leader.ID: false, others[0]: false})
+	c.Jump(leader.ID, 0)
+	believes(map[string]bool{leader.ID: true, others[0]: true})
+}
+
 func TestADelay(t *testing.T) {
 	c := clustertest.Of(t, 3)
 	for _, a := range c.Running() {

@@ -149,7 +149,7 @@ func plague(c *clustertest.Cluster, ids []string, rng *rand.Rand, until time.Dur
 	end := time.After(until)
 	for {
 		a, b := ids[rng.IntN(3)], ids[rng.IntN(3)]
-		switch rng.IntN(8) {
+		switch rng.IntN(9) {
 		case 0, 1:
 			c.Net.Isolate(a)
 		case 2:
@@ -168,6 +168,8 @@ func plague(c *clustertest.Cluster, ids []string, rng *rand.Rand, until time.Dur
 			for _, id := range ids {
 				c.Start(id)
 			}
+		case 8:
+			c.Jump(a, time.Duration(rng.IntN(100)-50)*time.Hour)
 		}
 		t := time.NewTimer(time.Duration(200+rng.IntN(1000)) * time.Millisecond)
 		select {
