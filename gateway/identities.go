@@ -26,7 +26,7 @@ const (
 	identitiesFormat  = "cigogne identities"
 	identitiesVersion = 1
 	identitiesAbout   = "Decisions about whose identifiers are one person's, one a line, in the order in which they apply: " +
-		"'linked' links local with the authority's number, 'undone' ends that, 'queued' waits for a person, 'dismissed' settles one without a link. " +
+		"'linked' links local with the authority's number, 'undone' ends that, 'queued' waits for a person, 'dismissed' settles one without a link, 'opposed' keeps local out of the shared record, 'unopposed' ends that. " +
 		"'at' is in nanoseconds of Unix time."
 	// identitiesMost bounds the changes of one object, identityLine a line of it.
 	identitiesMost = 1000

@@ -1,10 +1,16 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
+	"os"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/esante-alsace/cigogne/gateway/access"
 	"github.com/esante-alsace/cigogne/gateway/dicomweb"
@@ -18,6 +24,10 @@ type publishing struct {
 	ManifestURL      string        `name:"manifest-url" placeholder:"URL" help:"Root from which others retrieve what a manifest lists, such as https://images.example/by-manifest; where HTTP listens by default."`
 	ManifestLocation string        `placeholder:"UID" help:"RetrieveLocationUID of that place; none by default."`
 	ManifestAuth     string        `enum:"token,none" default:"token" help:"Who may retrieve by manifest: 'token' for who shows a bearer token of a site, 'none' for everybody (${default})."`
+	DMPEndpoint      string        `name:"dmp-endpoint" placeholder:"URL" help:"FHIR base of the shared record (MHD, ITI-65), to which manifests are published; nothing is published without it."`
+	DMPTokenFile     string        `name:"dmp-token-file" placeholder:"FILE" type:"path" help:"File with the bearer token for --dmp-endpoint; it is read for each request."`
+	DMPCodes         string        `name:"dmp-codes" placeholder:"FILE" type:"path" help:"JSON file with codes that take the place of the national ones; see gateway/dmp/DESIGN.md."`
+	DMPTimeout       time.Duration `name:"dmp-timeout" default:"30s" help:"How long one delivery to --dmp-endpoint may take (${default})."`
 	StructureName    string        `placeholder:"NAME" help:"Who speaks for studies whose site has no FINESS number."`
 	StructureID      string        `name:"structure-id" placeholder:"ID" help:"Its national identifier with the prefix: 1 and a FINESS number, 3 and a SIRET."`
 	StructureOID     string        `name:"structure-oid" default:"1.2.250.1.71.4.2.2" placeholder:"OID" help:"Of who assigned --structure-id (${default})."`
@@ -31,16 +41,59 @@ func (p *publishing) check() error {
 	if p.ManifestURL != "" && !strings.HasPrefix(p.ManifestURL, "http://") && !strings.HasPrefix(p.ManifestURL, "https://") {
 		return fmt.Errorf("%w: --manifest-url %q: write https://HOST/PATH", errUsage, p.ManifestURL)
 	}
-	return nil
+	return p.checkDMP()
+}
+
+func (p *publishing) checkDMP() error {
+	u, err := url.Parse(p.DMPEndpoint)
+	if p.DMPEndpoint == "" {
+		return nil
+	}
+	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
+		return fmt.Errorf("%w: --dmp-endpoint %q: write https://HOST/PATH", errUsage, p.DMPEndpoint)
+	}
+	if p.DMPTimeout < time.Second {
+		return fmt.Errorf("%w: --dmp-timeout %s: 1s or more", errUsage, p.DMPTimeout)
+	}
+	_, err = p.codes()
+	return err
+}
+
+// codes are the national ones, with what --dmp-codes has laid over.
+func (p *publishing) codes() (manifest.Codes, error) {
+	codes := manifest.DefaultCodes()
+	if p.DMPCodes == "" {
+		return codes, nil
+	}
+	f, err := os.Open(p.DMPCodes)
+	if err != nil {
+		return codes, fmt.Errorf("%w: --dmp-codes: %w", errUsage, err)
+	}
+	defer f.Close()
+	d := json.NewDecoder(f)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&codes); err != nil {
+		return codes, fmt.Errorf("%w: --dmp-codes %s: %w", errUsage, p.DMPCodes, err)
+	}
+	return codes, nil
+}
+
+// token is what --dmp-token-file holds.
+func (p *publishing) token() (string, error) {
+	b, err := os.ReadFile(p.DMPTokenFile)
+	return strings.TrimSpace(string(b)), err
 }
 
 // manifestRoot is the path below which who shows a manifest retrieves.
 const manifestRoot = "/by-manifest"
 
+// publicationsRoot is the path of what becomes of publications.
+const publicationsRoot = "/publications"
+
 // resolvePath is the path that tells of a manifest what can be had here.
 const resolvePath = "/v1/manifests:resolve"
 
-func (n *node) wirePublication() {
+func (n *node) wirePublication() error {
 	c := n.config
 	root := func() string {
 		if c.ManifestURL == "" {
@@ -53,6 +106,38 @@ func (n *node) wirePublication() {
 		After: c.CompleteAfter, Root: root, Location: c.ManifestLocation,
 		Structure: manifest.Structure{Name: c.StructureName, ID: c.StructureID, OID: c.StructureOID},
 		Logger:    n.log,
+	})
+	return n.wireOutbox()
+}
+
+// wireOutbox makes who publishes, when there is somewhere to publish.
+func (n *node) wireOutbox() error {
+	c := n.config
+	if c.DMPEndpoint == "" {
+		return nil
+	}
+	codes, err := c.codes()
+	if err != nil {
+		return err
+	}
+	o := publication.SenderOptions{Endpoint: c.DMPEndpoint, Codes: codes, Timeout: c.DMPTimeout, Sent: n.metrics.delivered}
+	if c.DMPTokenFile != "" {
+		o.Token = c.token
+	}
+	n.sender = n.publication.NewSender(o)
+	return nil
+}
+
+// publish completes studies, makes their manifests and publishes them, on one
+// node of the cluster at a time.
+func (n *node) publish(ctx context.Context) error {
+	return n.onDuty(ctx, func(ctx context.Context) error {
+		var both errgroup.Group
+		both.Go(func() error { return n.publication.Run(ctx) })
+		if n.sender != nil {
+			both.Go(func() error { return n.sender.Run(ctx) })
+		}
+		return both.Wait()
 	})
 }
 
@@ -73,6 +158,7 @@ func (n *node) handlePublication(mux *http.ServeMux) {
 	})
 	mux.Handle(manifestRoot+"/", http.StripPrefix(manifestRoot, n.consistent(n.publication.ByManifest(known, retrieval))))
 	mux.Handle(resolvePath, n.publication.Resolver())
+	mux.Handle(publicationsRoot+"/", http.StripPrefix(publicationsRoot, n.publication.Handler()))
 }
 
 // ofPublication is what a request that is about manifests wants to do.
@@ -82,6 +168,10 @@ func ofPublication(r *http.Request) (access.Operation, bool) {
 		return access.Retrieve, true
 	case r.URL.Path == resolvePath:
 		return access.Search, true
+	case strings.HasPrefix(r.URL.Path, publicationsRoot+"/") && r.Method == http.MethodGet:
+		return access.Oversee, true
+	case strings.HasPrefix(r.URL.Path, publicationsRoot+"/"):
+		return access.Operate, true
 	}
 	return "", false
 }

@@ -44,6 +44,7 @@ type node struct {
 	sites    *gateway.Sites
 	people
 	publication *publication.Publisher
+	sender      *publication.Sender // nil without --dmp-endpoint
 
 	indexer  *gateway.Indexer
 	archiver *gateway.Archiver
@@ -130,6 +131,9 @@ func (n *node) open(ctx context.Context) (err error) {
 		return err
 	}
 	n.wireUseCases()
+	if err := n.wirePublication(); err != nil {
+		return err
+	}
 	if err := n.wireScrubber(); err != nil {
 		return err
 	}
@@ -351,7 +355,6 @@ func (n *node) wireUseCases() {
 		Clock: n.metrics, Tracer: n.spans.tracer, Trails: n.trails, Logger: n.log,
 	})
 	n.wireCustody()
-	n.wirePublication()
 }
 
 // pressed tells whether the journal has three quarters of what it may take.
@@ -386,7 +389,7 @@ func (n *node) serve(ctx context.Context) error {
 	back.Go(func() error { return n.archiver.Run(stores) })
 	back.Go(func() error { return n.onDuty(stores, n.sweepUploads) })
 	back.Go(func() error { return n.onDuty(stores, n.sweeper.Run) })
-	back.Go(func() error { return n.onDuty(stores, n.publication.Run) })
+	back.Go(func() error { return n.publish(stores) })
 	back.Go(func() error { return n.sweeper.Watch(stores) })
 	back.Go(func() error { return n.report.run(stores) })
 	back.Go(func() error { return n.desk.Run(stores) })

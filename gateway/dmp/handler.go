@@ -26,6 +26,8 @@ type Patients interface {
 	History(ctx context.Context, local index.PatientKey, after int64, limit int) ([]index.IdentityChange, error)
 	Number(ctx context.Context, local index.PatientKey) (ins.Number, error)
 	Identities(ctx context.Context, matricule, oid string) ([]index.PatientKey, error)
+	Oppose(ctx context.Context, patient index.PatientKey, opposes bool, by, why string) error
+	Opposes(ctx context.Context, patient index.PatientKey) (bool, error)
 }
 
 // Bounds of requests and answers.
@@ -45,13 +47,16 @@ func New(p Patients, log *slog.Logger) http.Handler {
 	h := &handler{p, log}
 	mux := http.NewServeMux()
 	for pattern, to := range map[string]func(*http.Request) (any, error){
-		"PUT /local/{issuer}/{id}":        h.assert,
-		"GET /local/{issuer}/{id}":        h.local,
-		"DELETE /local/{issuer}/{id}":     h.undo,
-		"GET /national/{oid}/{matricule}": h.national,
-		"GET /queue":                      h.queue,
-		"PUT /queue/{name}":               h.settle,
-		"DELETE /queue/{name}":            h.settle,
+		"PUT /local/{issuer}/{id}":          h.assert,
+		"GET /local/{issuer}/{id}":          h.local,
+		"DELETE /local/{issuer}/{id}":       h.undo,
+		"GET /national/{oid}/{matricule}":   h.national,
+		"GET /queue":                        h.queue,
+		"PUT /queue/{name}":                 h.settle,
+		"DELETE /queue/{name}":              h.settle,
+		"GET /oppositions/{issuer}/{id}":    h.opposes,
+		"PUT /oppositions/{issuer}/{id}":    h.oppose,
+		"DELETE /oppositions/{issuer}/{id}": h.oppose,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, to) })
 	}
@@ -193,6 +198,25 @@ func (h *handler) queue(r *http.Request) (any, error) {
 // settle links what was queued, by PUT, or dismisses it.
 func (h *handler) settle(r *http.Request) (any, error) {
 	return h.patients.Settle(r.Context(), r.PathValue("name"), r.Method == http.MethodPut, access.Who(r), reason(r))
+}
+
+// opposition is whether a patient does not want to be in the shared record.
+type opposition struct {
+	index.PatientKey
+	Opposes bool `json:"opposes"`
+}
+
+func (h *handler) opposes(r *http.Request) (any, error) {
+	o := opposition{PatientKey: localOf(r)}
+	var err error
+	o.Opposes, err = h.patients.Opposes(r.Context(), o.PatientKey)
+	return o, err
+}
+
+// oppose enters an opposition, by PUT, or ends it.
+func (h *handler) oppose(r *http.Request) (any, error) {
+	o := opposition{localOf(r), r.Method == http.MethodPut}
+	return o, h.patients.Oppose(r.Context(), o.PatientKey, o.Opposes, access.Who(r), reason(r))
 }
 
 func reason(r *http.Request) string { return r.URL.Query().Get("reason") }

@@ -54,6 +54,14 @@ func (p *patients) Number(_ context.Context, l index.PatientKey) (ins.Number, er
 	return ins.Number{Matricule: "M", OID: "O"}, p.say("number %v", l)
 }
 
+func (p *patients) Oppose(_ context.Context, k index.PatientKey, opposes bool, _, why string) error {
+	return p.say("oppose %v %t %s", k, opposes, why)
+}
+
+func (p *patients) Opposes(_ context.Context, k index.PatientKey) (bool, error) {
+	return true, p.say("opposes %v", k)
+}
+
 func (p *patients) Identities(_ context.Context, matricule, oid string) ([]index.PatientKey, error) {
 	return nil, p.say("identities %s %s", matricule, oid)
 }
@@ -80,6 +88,9 @@ func TestHandler(t *testing.T) {
 		{"GET", "/queue?after=7&limit=3", "", nil, 200, "queue 7 3", "[]"},
 		{"GET", "/queue?after=-1", "", nil, 400, "", "after"},
 		{"GET", "/queue?limit=1001", "", nil, 400, "", "limit"},
+		{"PUT", "/oppositions/HUS/4711?reason=z", "", nil, 200, "oppose {HUS 4711} true z", `"opposes":true`},
+		{"DELETE", "/oppositions/HUS/4711", "", nil, 200, "oppose {HUS 4711} false ", `"opposes":false`},
+		{"GET", "/oppositions/HUS/4711", "", nil, 200, "opposes {HUS 4711}", `"opposes":true`},
 		{"PUT", "/queue/N?reason=y", "", nil, 200, "settle N true y", "{"},
 		{"DELETE", "/queue/N", "", storage.ErrNotFound, 404, "settle N false ", "not found"},
 		{"POST", "/queue/N", "", nil, 405, "", ""},

@@ -171,6 +171,10 @@ func eventKind(k index.EventKind) pb.EventKind {
 		return pb.EventKind_EVENT_KIND_REMOVED
 	case index.EventComplete:
 		return pb.EventKind_EVENT_KIND_COMPLETE
+	case index.EventPublished:
+		return pb.EventKind_EVENT_KIND_PUBLISHED
+	case index.EventWithdrawn:
+		return pb.EventKind_EVENT_KIND_WITHDRAWN
 	}
 	return pb.EventKind_EVENT_KIND_UNSPECIFIED
 }

@@ -151,6 +151,10 @@ func identityKind(k index.IdentityKind) pb.IdentityKind {
 		return pb.IdentityKind_IDENTITY_KIND_QUEUED
 	case index.IdentityDismissed:
 		return pb.IdentityKind_IDENTITY_KIND_DISMISSED
+	case index.IdentityOpposed:
+		return pb.IdentityKind_IDENTITY_KIND_OPPOSED
+	case index.IdentityUnopposed:
+		return pb.IdentityKind_IDENTITY_KIND_UNOPPOSED
 	}
 	return pb.IdentityKind_IDENTITY_KIND_UNSPECIFIED
 }

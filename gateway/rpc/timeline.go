@@ -114,6 +114,10 @@ func stepsOf(steps []index.Step) []*pb.Step {
 			add(s, pb.StepKind_STEP_KIND_REMOVED, s.Last)
 		case index.EventComplete:
 			add(s, pb.StepKind_STEP_KIND_COMPLETE, s.Last)
+		case index.EventPublished:
+			add(s, pb.StepKind_STEP_KIND_PUBLISHED, s.Last)
+		case index.EventWithdrawn:
+			add(s, pb.StepKind_STEP_KIND_WITHDRAWN, s.Last)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b timed) int { return cmp.Compare(a.at, b.at) })

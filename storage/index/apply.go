@@ -152,7 +152,7 @@ func (c *change) apply(ctx context.Context, b Batch) (Applied, error) {
 	if err := c.applyDeletions(ctx, b); err != nil {
 		return a, err
 	}
-	if err := c.life(ctx, b.Life, b.Stamp); err != nil {
+	if err := errors.Join(c.life(ctx, b.Life, b.Stamp), c.outbox(ctx, b.Outbox, b.Stamp)); err != nil {
 		return a, err
 	}
 	return a, c.record(ctx, b)

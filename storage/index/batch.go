@@ -51,6 +51,7 @@ type wireBatch struct {
 	Protections []Protection   `cbor:"8,keyasint,omitempty"`
 	Identities  *Identities    `cbor:"9,keyasint,omitempty"`
 	Life        *Life          `cbor:"11,keyasint,omitempty"`
+	Outbox      []Delivery     `cbor:"12,keyasint,omitempty"`
 
 	Stamp *Stamp  `cbor:"13,keyasint,omitempty"`
 	Notes []Event `cbor:"14,keyasint,omitempty"`
@@ -73,7 +74,7 @@ func EncodeBatch(b Batch) ([]byte, error) {
 		return nil, err
 	}
 	w := wireBatch{Through: b.Through, Planned: b.Planned, Archived: b.Archived, Received: toWireInstances(b.Received), Journals: b.Journals, Protections: b.Protections}
-	w.Identities, w.Life, w.Stamp, w.Notes = b.Identities, b.Life, b.Stamp, b.Notes
+	w.Identities, w.Life, w.Outbox, w.Stamp, w.Notes = b.Identities, b.Life, b.Outbox, b.Stamp, b.Notes
 	for _, d := range b.Deletions {
 		w.Deletions = append(w.Deletions, wireDeletion{d, toWireInstances(d.Aside)})
 	}
@@ -109,7 +110,7 @@ func DecodeBatch(p []byte) (Batch, error) {
 		return Batch{}, fmt.Errorf("%w: batch: %w", storage.ErrInvalid, err)
 	}
 	b := Batch{Through: w.Through, Planned: w.Planned, Archived: w.Archived, Received: fromWireInstances(w.Received), Journals: w.Journals, Protections: w.Protections}
-	b.Identities, b.Life, b.Stamp, b.Notes = w.Identities, w.Life, w.Stamp, w.Notes
+	b.Identities, b.Life, b.Outbox, b.Stamp, b.Notes = w.Identities, w.Life, w.Outbox, w.Stamp, w.Notes
 	for _, d := range w.Deletions {
 		d.Deletion.Aside = fromWireInstances(d.Aside)
 		b.Deletions = append(b.Deletions, d.Deletion)
@@ -139,7 +140,7 @@ func fromWireInstances(in []wireInstance) []Instance {
 // Validate returns nil, or an error that wraps storage.ErrInvalid and says
 // what no node may apply.
 func (b Batch) Validate() error {
-	if max(len(b.Received), len(b.Planned), len(b.Archived), len(b.Adopted), len(b.Journals), len(b.Deletions), len(b.Protections)) > BatchRows {
+	if max(len(b.Received), len(b.Planned), len(b.Archived), len(b.Adopted), len(b.Journals), len(b.Deletions), len(b.Protections), len(b.Outbox)) > BatchRows {
 		return fmt.Errorf("%w: a batch of more than %d entries", storage.ErrInvalid, BatchRows)
 	}
 	if err := errors.Join(b.Through.validate(), b.Identities.validate(), b.Life.validate()); err != nil {
@@ -154,7 +155,7 @@ func (b Batch) Validate() error {
 		}
 	}
 	return cmp.Or(validateAll(b.Planned), validateAll(b.Archived), validateAll(b.Adopted), validateAll(b.Journals),
-		validateAll(b.Deletions), validateAll(b.Protections))
+		validateAll(b.Deletions), validateAll(b.Protections), validateAll(b.Outbox))
 }
 
 // validateAll returns the first error.

@@ -44,6 +44,10 @@ const (
 	EventRemoved
 	// EventComplete means: a study is complete, as a new version.
 	EventComplete
+	// EventPublished means: the shared record has the manifest of a version.
+	EventPublished
+	// EventWithdrawn means: it has it no more.
+	EventWithdrawn
 )
 
 // EventCut means: a retrieval ended before all was sent; Bytes were.

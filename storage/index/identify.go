@@ -67,7 +67,7 @@ func (c *change) relink(ctx context.Context, i *IdentityChange, sequence int64) 
 	case i.Kind == IdentityUndone || i.Unlinks:
 		_, err = c.dropLink.ExecContext(ctx, i.Local.PatientID, i.Local.Issuer)
 	default:
-		return nil
+		return c.opposes(ctx, i, sequence)
 	}
 	if err == nil {
 		_, err = c.reopenPatient.ExecContext(ctx, i.Local.PatientID, i.Local.Issuer)

@@ -27,6 +27,11 @@ const (
 	IdentityQueued
 	// IdentityDismissed settles a queued one without a link.
 	IdentityDismissed
+	// IdentityOpposed says that Local, which may be a national number, does not
+	// want to be in the shared record. It names no number.
+	IdentityOpposed
+	// IdentityUnopposed ends that.
+	IdentityUnopposed
 )
 
 // String is the kind in one word.
@@ -40,6 +45,10 @@ func (k IdentityKind) String() string {
 		return "queued"
 	case IdentityDismissed:
 		return "dismissed"
+	case IdentityOpposed:
+		return "opposed"
+	case IdentityUnopposed:
+		return "unopposed"
 	}
 	return "unknown"
 }
@@ -49,7 +58,7 @@ func (k IdentityKind) MarshalText() ([]byte, error) { return []byte(k.String()),
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (k *IdentityKind) UnmarshalText(text []byte) error {
-	for *k = IdentityLinked; *k <= IdentityDismissed; *k++ {
+	for *k = IdentityLinked; *k <= IdentityUnopposed; *k++ {
 		if k.String() == string(text) {
 			return nil
 		}
@@ -137,9 +146,13 @@ func (c *IdentityChange) validate() error {
 			return fmt.Errorf("%w: an identity's change with a text of %d bytes", storage.ErrInvalid, len(t))
 		}
 	}
+	numbered := c.Number != "" && c.Authority.Key() != ""
+	if c.Kind == IdentityOpposed || c.Kind == IdentityUnopposed {
+		numbered = c.Number == "" && c.Authority.Key() == ""
+	}
 	switch {
-	case !validName(c.Name), c.Kind < IdentityLinked || c.Kind > IdentityDismissed, c.Before < 0, c.Sequence < 0, c.Sequence > 1<<60, c.By == "",
-		c.Local.PatientID == "", assumed(c.Local.Issuer), c.Number == "" || c.Authority.Key() == "":
+	case !validName(c.Name), c.Kind < IdentityLinked || c.Kind > IdentityUnopposed, c.Before < 0, c.Sequence < 0, c.Sequence > 1<<60, c.By == "",
+		c.Local.PatientID == "", assumed(c.Local.Issuer), !numbered:
 		return fmt.Errorf("%w: a change of the identity %.64q", storage.ErrInvalid, c.Name)
 	}
 	return nil

@@ -63,6 +63,9 @@ type StudyLife struct {
 	Revision int64
 	// Owed is true while the manifest of the version is not stored.
 	Owed bool
+	// Due is when the shared record is to be seen to, in nanoseconds of Unix
+	// time; NeverDue when there is nothing to do, RefusedDue when a person must.
+	Due int64
 	LifeRecord
 }
 
@@ -77,6 +80,8 @@ type LifeRecord struct {
 	By        string         `cbor:"6,keyasint,omitempty"`
 	// Manifest is of Version; nil when there is none.
 	Manifest *Manifest `cbor:"7,keyasint,omitempty"`
+	// Publication is what the shared record has of it.
+	Publication Publication `cbor:"8,keyasint,omitzero"`
 }
 
 func (l *Life) validate() error {

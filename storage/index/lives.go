@@ -25,12 +25,19 @@ func (c *change) livesOn(study string, since int64) {
 
 func (s *statements) ofLives() []prepared {
 	return []prepared{
-		{&s.reopen, `INSERT INTO life (study, open, since, revision, owed, record) VALUES (?1, 1, ?2, 1, 0, x'')
-			ON CONFLICT DO UPDATE SET open = 1, since = ?2, revision = revision + 1`},
-		{&s.reopenPatient, `UPDATE life SET open = 1, since = 0, revision = revision + 1
-			WHERE open = 0 AND study IN (SELECT uid FROM study WHERE patient = ? AND issuer = ?)`},
-		{&s.complete, `UPDATE life SET open = 0, owed = ?2, record = ?3 WHERE study = ?1`},
-		{&s.made, `UPDATE life SET owed = 0 WHERE study = ?`},
+		{&s.reopen, `INSERT INTO life (study, open, since, revision, owed, shared, due, record) VALUES (?1, 1, ?2, 1, 0, 0, -1, x'')
+			ON CONFLICT DO UPDATE SET open = 1, since = ?2, revision = revision + 1, due = CASE WHEN shared = 1 AND ?2 = 0 THEN 0 ELSE due END`},
+		{&s.reopenPatient, `UPDATE life SET since = CASE open WHEN 1 THEN since ELSE 0 END, open = 1, revision = revision + 1,
+			due = CASE shared WHEN 1 THEN 0 ELSE due END WHERE study IN (SELECT uid FROM study WHERE patient = ? AND issuer = ?)`},
+		{&s.complete, `UPDATE life SET open = 0, owed = ?2, due = CASE WHEN shared = 1 OR due = -2 THEN 0 ELSE due END, record = ?3 WHERE study = ?1`},
+		{&s.made, `UPDATE life SET owed = 0, due = 0 WHERE study = ?`},
+		{&s.dueOfPatient, `UPDATE life SET due = 0, since = CASE WHEN ?3 AND open = 0 THEN 0 ELSE since END,
+			revision = revision + ?3, open = max(open, ?3) WHERE length(record) > 0 AND study IN (SELECT uid FROM study WHERE patient = ?1 AND issuer = ?2
+			UNION SELECT s.uid FROM identity_link l JOIN study s ON s.patient = l.patient AND s.issuer = l.issuer WHERE l.number = ?1 AND l.authority = ?2)`},
+		{&s.putPublication, `UPDATE life SET shared = ?2, due = ?3, record = ?4 WHERE study = ?1`},
+		{&s.askPublication, `UPDATE life SET due = 0 WHERE study = ? AND due <> -1`},
+		{&s.oppose, `INSERT INTO opposition VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET change = ?3`},
+		{&s.unoppose, `DELETE FROM opposition WHERE patient = ? AND issuer = ?`},
 	}
 }
 
@@ -86,7 +93,10 @@ func (c *change) completed(ctx context.Context, d *Completion, at int64) error {
 	}
 	r, owed := life.LifeRecord, life.Owed
 	if d.Version > life.Version {
-		r = LifeRecord{Version: d.Version, Completed: at, Content: d.Content, Instances: d.Instances, Cause: d.Cause, By: d.By, Manifest: d.Manifest}
+		r = LifeRecord{
+			Version: d.Version, Completed: at, Content: d.Content, Instances: d.Instances, Cause: d.Cause, By: d.By,
+			Manifest: d.Manifest, Publication: r.Publication,
+		}
 		if owed = d.Manifest != nil; owed && r.Manifest.Created == 0 {
 			r.Manifest.Created = at
 		}
@@ -102,7 +112,7 @@ func (c *change) completed(ctx context.Context, d *Completion, at int64) error {
 	return err
 }
 
-const lifeColumns = `study, open, since, revision, owed, record`
+const lifeColumns = `study, open, since, revision, owed, due, record`
 
 func (c *change) loadLife(ctx context.Context, study string) (life *StudyLife, err error) {
 	all, err := livesOf(ctx, c.codec, c.conn, `WHERE study = ?`, study)
@@ -116,7 +126,7 @@ func livesOf(ctx context.Context, co codec, q querier, rest string, args ...any)
 	err = each(ctx, q, `SELECT `+lifeColumns+` FROM life `+rest, args, func(rows *sql.Rows) error {
 		var l StudyLife
 		var record []byte
-		if err := rows.Scan(&l.StudyInstanceUID, &l.Open, &l.Since, &l.Revision, &l.Owed, &record); err != nil {
+		if err := rows.Scan(&l.StudyInstanceUID, &l.Open, &l.Since, &l.Revision, &l.Owed, &l.Due, &record); err != nil {
 			return err
 		}
 		var err error

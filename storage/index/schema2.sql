@@ -172,8 +172,20 @@ CREATE TABLE life (
   since    INTEGER NOT NULL, -- when it changed last; 0 for no waiting
   revision INTEGER NOT NULL, -- counts its changes
   owed     INTEGER NOT NULL, -- 1 while its manifest is not stored
+  shared   INTEGER NOT NULL, -- 1 while something of it may be in the shared record
+  due      INTEGER NOT NULL, -- when to see to the shared record; -1 for never, -2 when it refused
   record   BLOB NOT NULL     -- CBOR, LifeRecord; empty for the zero one
 ) WITHOUT ROWID;
 CREATE INDEX life_open ON life (since, study) WHERE open = 1;
 CREATE INDEX life_owed ON life (study) WHERE owed = 1;
-INSERT INTO life SELECT uid, 1, received, 1, 0, x'' FROM study;
+CREATE INDEX life_due ON life (due, study) WHERE due <> -1;
+INSERT INTO life SELECT uid, 1, received, 1, 0, 0, -1, x'' FROM study;
+
+-- Who does not want to be in the shared record: a patient as a site knows
+-- them, or a national number.
+CREATE TABLE opposition (
+  patient TEXT NOT NULL,
+  issuer  TEXT NOT NULL,
+  change  INTEGER NOT NULL, -- that says so
+  PRIMARY KEY (patient, issuer)
+) WITHOUT ROWID;

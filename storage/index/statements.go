@@ -37,6 +37,8 @@ type statements struct {
 	settleIdentity, keepIdentity             *sql.Stmt
 	putLink, dropLink                        *sql.Stmt
 	reopen, reopenPatient, complete, made    *sql.Stmt
+	dueOfPatient, putPublication             *sql.Stmt
+	askPublication, oppose, unoppose         *sql.Stmt
 
 	owner, putOwner, retireOthers    *sql.Stmt
 	anyLeaving                       *sql.Stmt

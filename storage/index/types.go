@@ -54,6 +54,8 @@ type Batch struct {
 	Identities *Identities `cbor:"9,keyasint,omitempty"`
 	// Life says which studies are complete; nil for nothing new.
 	Life *Life `cbor:"11,keyasint,omitempty"`
+	// Outbox are steps of what is brought to the shared record.
+	Outbox []Delivery `cbor:"12,keyasint,omitempty"`
 	// Stamp is who proposed it, and when. What a batch without one does is in
 	// no feed.
 	Stamp *Stamp `cbor:"13,keyasint,omitempty"`

@@ -116,6 +116,14 @@ type (
 		ContentType  string `json:"contentType"`
 		Data         []byte `json:"data"`
 	}
+	parameters struct {
+		ResourceType string      `json:"resourceType"`
+		Parameter    []parameter `json:"parameter"`
+	}
+	parameter struct {
+		Name string              `json:"name"`
+		Part []map[string]string `json:"part"`
+	}
 	bundle struct {
 		ResourceType string        `json:"resourceType"`
 		Type         string        `json:"type"`
@@ -137,9 +145,9 @@ type (
 
 // Submission is the manifest as it is published: the transaction of Provide
 // Document Bundle (IHE ITI-65), with the Key Object Selection, its document
-// entry and the submission set, in JSON. kos is the file that is published. A
-// version after the first replaces the one before it. What a submission holds
-// is derived from the manifest, so that it can be sent again.
+// entry and the submission set, in JSON. kos is the file that is published.
+// What a submission holds is derived from the manifest, so that it can be sent
+// again.
 func (m *Manifest) Submission(kos []byte, c Codes) ([]byte, error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
@@ -156,6 +164,28 @@ func (m *Manifest) Submission(kos []byte, c Codes) ([]byte, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode the submission: %w", err)
+	}
+	return b, nil
+}
+
+// Withdrawal takes a manifest that was published out of use: a transaction that
+// sets the status of its document entry to entered-in-error. It names nobody,
+// and can be sent again. The profiles leave the form open.
+func Withdrawal(sopInstanceUID string, at time.Time) ([]byte, error) {
+	entry := urnOf("document", sopInstanceUID)
+	part := func(name, kind, value string) map[string]string { return map[string]string{"name": name, kind: value} }
+	b, err := json.Marshal(bundle{
+		ResourceType: "Bundle", Type: "transaction", Timestamp: at.Format(time.RFC3339),
+		Entry: []bundleEntry{{
+			urnOf("withdrawal", sopInstanceUID), // FHIRPath Patch (FHIR R4 §3.1.0.7.3)
+			parameters{"Parameters", []parameter{{"operation", []map[string]string{
+				part("type", "valueCode", "replace"), part("path", "valueString", "DocumentReference.status"), part("value", "valueCode", "entered-in-error"),
+			}}}},
+			request{Method: "PATCH", URL: "DocumentReference?identifier=" + entry},
+		}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encode the withdrawal: %w", err)
 	}
 	return b, nil
 }
@@ -188,11 +218,9 @@ func (m *Manifest) entry(id, data string, kos []byte, c Codes) *documentReferenc
 	for _, label := range c.Confidentiality {
 		d.SecurityLabel = append(d.SecurityLabel, label.concept())
 	}
-	if m.Version > 1 {
-		before := *m
-		before.Version--
+	if m.Replaces != "" {
 		d.RelatesTo = []relation{{"replaces", reference{
-			Type: "DocumentReference", Identifier: &identifier{System: systemURI, Value: urn(before.SOPInstanceUID())},
+			Type: "DocumentReference", Identifier: &identifier{System: systemURI, Value: urn(m.Replaces)},
 		}}}
 	}
 	return d

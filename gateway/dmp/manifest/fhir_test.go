@@ -39,7 +39,7 @@ func forms(t *testing.T, m *manifest.Manifest) map[string][]byte {
 // read beside the tables of the profiles.
 func TestFHIRForms(t *testing.T) {
 	m := sample(2)
-	m.Version = 2
+	m.Version, m.Replaces = 2, sample(2).SOPInstanceUID()
 	for name, got := range forms(t, m) {
 		var b bytes.Buffer
 		if err := json.Indent(&b, got, "", "  "); err != nil {
@@ -100,9 +100,15 @@ func TestFHIRIsValid(t *testing.T) {
 			all[fmt.Sprintf("%d-%s", images, name)] = b
 		}
 	}
+	withdrawal, err := manifest.Withdrawal("2.25.4711", sample(1).Created)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all["withdrawal.json"] = withdrawal
 	out, err := validate(t, all)
-	// Two bundles of three resources, two studies with an endpoint inside.
-	if err != nil || !strings.Contains(out, "checked 12") {
+	// Two bundles of three resources, two studies with an endpoint inside, a
+	// bundle of one.
+	if err != nil || !strings.Contains(out, "checked 14") {
 		t.Errorf("%v:\n%s", err, out)
 	}
 }

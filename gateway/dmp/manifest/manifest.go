@@ -21,6 +21,9 @@ import (
 type Manifest struct {
 	// Version counts from 1; each has a SOPInstanceUID of its own.
 	Version int
+	// Replaces is the SOPInstanceUID of the version that it takes the place of
+	// where it is published, or "".
+	Replaces string
 	// Created is when the version was decided on; it is written in its zone.
 	Created   time.Time
 	Patient   Patient

@@ -71,7 +71,7 @@ func (c *content) instances() int64 { return int64(c.study.Instances()) }
 // manifested tells whether a manifest can be made of it: one of a patient with
 // a qualified identity, for which a structure speaks.
 func (c *content) manifested() bool {
-	return c.instances() > 0 && c.link != nil && len(c.differ) == 0 && c.structure.ID != ""
+	return c.instances() > 0 && c.link != nil && len(c.differ) == 0 && c.structure.ID != "" && ins.Status(c.link.Status) == ins.Qualified
 }
 
 // number is the national number of the patient.

@@ -123,7 +123,8 @@ func (p *Publisher) complete(ctx context.Context, life *index.StudyLife, cause, 
 // next settles which version the completion is of, and returns the manifest
 // that is wanted of it, if one is.
 func (p *Publisher) next(ctx context.Context, life *index.StudyLife, c *content, d *index.Completion) (*index.Manifest, error) {
-	if life.Content == c.digest && life.Version >= c.latest && (life.Owed || life.Manifest == nil || c.latest == life.Version) {
+	withdrawn := life.Manifest != nil && life.Publication.Withdrawn == life.Manifest.SOPInstanceUID
+	if !withdrawn && life.Content == c.digest && life.Version >= c.latest && (life.Owed || life.Manifest == nil || c.latest == life.Version) {
 		return life.Manifest, nil // as it was
 	}
 	if c.instances() == 0 && life.Version == 0 {

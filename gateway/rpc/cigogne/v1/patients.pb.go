@@ -36,6 +36,10 @@ const (
 	IdentityKind_IDENTITY_KIND_QUEUED IdentityKind = 3
 	// It settles a queued one without a link.
 	IdentityKind_IDENTITY_KIND_DISMISSED IdentityKind = 4
+	// The patient does not want to be in the shared record. It names no number.
+	IdentityKind_IDENTITY_KIND_OPPOSED IdentityKind = 5
+	// It ends that.
+	IdentityKind_IDENTITY_KIND_UNOPPOSED IdentityKind = 6
 )
 
 // Enum value maps for IdentityKind.
@@ -46,6 +50,8 @@ var (
 		2: "IDENTITY_KIND_UNDONE",
 		3: "IDENTITY_KIND_QUEUED",
 		4: "IDENTITY_KIND_DISMISSED",
+		5: "IDENTITY_KIND_OPPOSED",
+		6: "IDENTITY_KIND_UNOPPOSED",
 	}
 	IdentityKind_value = map[string]int32{
 		"IDENTITY_KIND_UNSPECIFIED": 0,
@@ -53,6 +59,8 @@ var (
 		"IDENTITY_KIND_UNDONE":      2,
 		"IDENTITY_KIND_QUEUED":      3,
 		"IDENTITY_KIND_DISMISSED":   4,
+		"IDENTITY_KIND_OPPOSED":     5,
+		"IDENTITY_KIND_UNOPPOSED":   6,
 	}
 )
 
@@ -992,13 +1000,15 @@ const file_cigogne_v1_patients_proto_rawDesc = "" +
 	"\x04time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x10\n" +
 	"\x03why\x18\t \x01(\tR\x03why\x12\x18\n" +
 	"\asettles\x18\n" +
-	" \x01(\tR\asettles*\x98\x01\n" +
+	" \x01(\tR\asettles*\xd0\x01\n" +
 	"\fIdentityKind\x12\x1d\n" +
 	"\x19IDENTITY_KIND_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14IDENTITY_KIND_LINKED\x10\x01\x12\x18\n" +
 	"\x14IDENTITY_KIND_UNDONE\x10\x02\x12\x18\n" +
 	"\x14IDENTITY_KIND_QUEUED\x10\x03\x12\x1b\n" +
-	"\x17IDENTITY_KIND_DISMISSED\x10\x042\xda\x05\n" +
+	"\x17IDENTITY_KIND_DISMISSED\x10\x04\x12\x19\n" +
+	"\x15IDENTITY_KIND_OPPOSED\x10\x05\x12\x1b\n" +
+	"\x17IDENTITY_KIND_UNOPPOSED\x10\x062\xda\x05\n" +
 	"\bPatients\x12m\n" +
 	"\aGetLink\x12\".cigogne.v1.PatientsGetLinkRequest\x1a#.cigogne.v1.PatientsGetLinkResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/patients:link\x12\x88\x01\n" +
 	"\x0eListIdentities\x12).cigogne.v1.PatientsListIdentitiesRequest\x1a*.cigogne.v1.PatientsListIdentitiesResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\x12\x17/v1/patients:identities\x12|\n" +
