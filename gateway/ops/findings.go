@@ -40,13 +40,19 @@ type Finding struct {
 }
 
 const (
-	// fullSoon is when a disk that fills is worth a warning; it is trouble when
-	// less than a part in fullPart and less than fullLeft is free.
-	fullSoon = 24 * time.Hour
-	fullPart = 33
-	fullLeft = 10 << 30
+	// fullSoon is when a disk that fills is worth a warning, unless more than
+	// fullFar in a hundred is free; it is trouble when less than diskNow or
+	// journalNow is.
+	fullSoon   = 24 * time.Hour
+	fullFar    = 40
+	diskNow    = 5
+	journalNow = 20
+	// indexLate is for how long what is durable may wait for the index.
+	indexLate = time.Minute
 	// expiresSoon is when a certificate is.
-	expiresSoon = 30 * 24 * time.Hour
+	expiresSoon = 21 * 24 * time.Hour
+	// silentFor is for how long nothing may come from a site that used to send.
+	silentFor = 4 * 24 * time.Hour
 )
 
 // Findings are what is not well in a picture, the worst first.
@@ -56,6 +62,7 @@ func (p *Picture) Findings() []Finding {
 	all = append(all, p.checks()...)
 	all = append(all, p.archives()...)
 	all = append(all, p.spaces()...)
+	all = append(all, p.late()...)
 	all = append(all, p.certificates()...)
 	if n := len(p.Overdue); n > 0 {
 		f := Finding{Level: Warning, What: "finding.overdue", Args: map[string]string{"n": number(n)}, Action: "action.overdue", SeenBy: []string{p.By}}
@@ -69,6 +76,7 @@ func (p *Picture) Findings() []Finding {
 	if p.ConflictCount > 0 {
 		all = append(all, Finding{Level: Notice, What: "finding.conflicts", Args: map[string]string{"n": number(p.ConflictCount)}, Action: "action.conflicts", SeenBy: []string{p.By}})
 	}
+	all = append(all, p.silent()...)
 	if p.RegionFailing != nil {
 		all = append(all, Finding{Level: Warning, What: "finding.index", Why: p.RegionFailing.Error(), Action: "action.index", SeenBy: []string{p.By}})
 	}
@@ -172,18 +180,70 @@ func (p *Picture) spaces() (all []Finding) {
 		}
 		for _, s := range []struct {
 			what string
+			now  float64
 			Space
-		}{{"disk", n.Report.Disk}, {"journal", n.Report.Journal}} {
+		}{{"disk", diskNow, n.Report.Disk}, {"journal", journalNow, n.Report.Journal}} {
 			f := Finding{Level: Warning, SeenBy: []string{n.Name}, Action: "action." + s.what, Args: map[string]string{"node": n.Name}}
 			switch {
-			case s.Most > 0 && s.Most-s.Used < min(s.Most/fullPart, fullLeft):
+			case s.Most > 0 && s.free() < s.now:
 				f.What, f.Level = "finding."+s.what+".full", Trouble
-			case !s.Full.IsZero() && s.Full.Sub(p.At) < fullSoon:
+			case !s.Full.IsZero() && s.Full.Sub(p.At) < fullSoon && s.free() < fullFar:
 				f.What = "finding." + s.what + ".filling"
 			default:
 				continue
 			}
-			all = append(all, f)
+			all = together(all, f, "node")
+		}
+	}
+	return all
+}
+
+// late are the nodes whose index does not keep up, where no check says so.
+func (p *Picture) late() (all []Finding) {
+	for _, n := range p.Nodes {
+		if !n.Answers || failing(n.Report.Checks, "index") {
+			continue
+		}
+		for _, q := range n.Report.Queues {
+			if q.Kind == QueueIndexing && !q.Oldest.IsZero() && p.At.Sub(q.Oldest) > indexLate {
+				all = together(all, Finding{
+					Level: Warning, What: "finding.late", Args: map[string]string{"node": n.Name}, Action: "action.late", Since: q.Oldest, SeenBy: []string{n.Name},
+				}, "node")
+			}
+		}
+	}
+	return all
+}
+
+// free is how much of it is free, in a hundred.
+func (s Space) free() float64 {
+	if s.Most <= 0 {
+		return 100
+	}
+	return 100 * float64(s.Most-s.Used) / float64(s.Most)
+}
+
+// silent are the sites from which nothing came for long.
+func (p *Picture) silent() (all []Finding) {
+	for _, s := range p.Senders() {
+		if s.Known && !s.Last.IsZero() && p.At.Sub(s.Last) > silentFor {
+			all = together(all, Finding{Level: Notice, What: "finding.silent", Args: map[string]string{"site": s.Name}, Action: "action.silent", SeenBy: []string{p.By}}, "site")
+		}
+	}
+	return all
+}
+
+// together adds a finding, to the one of the same kind if there is one: its
+// argument names both then.
+func together(all []Finding, f Finding, arg string) []Finding {
+	i := slices.IndexFunc(all, func(o Finding) bool { return o.What == f.What })
+	if i < 0 {
+		return append(all, f)
+	}
+	all[i].Args[arg] += ", " + f.Args[arg]
+	for _, by := range f.SeenBy {
+		if !slices.Contains(all[i].SeenBy, by) {
+			all[i].SeenBy = append(all[i].SeenBy, by)
 		}
 	}
 	return all
@@ -200,7 +260,7 @@ func (p *Picture) certificates() (all []Finding) {
 		if left <= 0 {
 			f.Level, f.What = Trouble, "finding.certificate.ended"
 		}
-		all = append(all, f)
+		all = together(all, f, "name")
 	}
 	return all
 }

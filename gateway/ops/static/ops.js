@@ -31,7 +31,7 @@
       series.push({ stroke: colour, width: 2, spanGaps: false, points: { show: false }, dash: i < 8 ? undefined : [6, 4] });
     }
     return {
-      width, height: 180, series, legend: { show: false }, cursor: { show: false }, padding: [8, 8, 0, 0],
+      width, height: 180, series, legend: { show: false }, cursor: { show: false }, padding: [8, 22, 0, 0],
       scales: { y: { range: (_, __, most) => [0, Math.max(most || 0, 1000) * 1.1] } },
       axes: [
         { ...axis, size: 28, space: 70, values: (_, ticks) => ticks.map((t) => time.format(t * 1000)) },
