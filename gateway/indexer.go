@@ -37,7 +37,7 @@ const (
 	queueRows  = 2000
 	queueBytes = 8 << 20
 	// gatherTime is how long a batch waits for company.
-	gatherTime = 10 * time.Millisecond
+	gatherTime = 30 * time.Millisecond
 	// retryLeast and retryMost bound the wait between two proposals when the
 	// index does not take them.
 	retryLeast = 50 * time.Millisecond
