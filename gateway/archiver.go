@@ -73,6 +73,7 @@ type Archiver struct {
 
 	mu      sync.Mutex
 	failing error
+	again   time.Time // when it is tried again
 }
 
 // NewArchiver returns an Archiver; Run sets it to work.
@@ -108,22 +109,31 @@ func (a *Archiver) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		a.note(err)
 		if err == nil {
+			a.note(nil, time.Time{})
 			wait = beat
 			continue
 		}
 		wait = min(2*wait, retryPass)
 		// Nodes that an outage stopped together do not all come back at once.
 		wait -= rand.N(wait/4 + 1)
+		a.note(err, time.Now().Add(wait))
 		a.o.Logger.Error("archiving failed, will try again", "archive", a.o.Archive.String(), "in", wait, "error", err)
 	}
 }
 
-func (a *Archiver) note(err error) {
+func (a *Archiver) note(err error, again time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.failing = err
+	a.failing, a.again = err, again
+}
+
+// Retry is when it is tried again to archive what the last pass did not; zero
+// while nothing fails.
+func (a *Archiver) Retry() time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.again
 }
 
 // Failing returns why the last pass of Run did not archive all that was due,

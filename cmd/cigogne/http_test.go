@@ -16,6 +16,10 @@ func TestOperation(t *testing.T) {
 	}{
 		{"GET", "/", access.Observe},
 		{"GET", "/readyz", access.Observe},
+		{"GET", "/ops", access.Oversee},
+		{"GET", "/ops/live", access.Oversee},
+		{"GET", "/ops/static/ops.css", access.Observe},
+		{"GET", "/opsis", access.Observe},
 		{"POST", "/dicom-web/studies", access.Store},
 		{"POST", "/dicom-web/studies/1.2", access.Store},
 		{"GET", "/dicom-web/studies", access.Search},

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -190,7 +191,7 @@ func (s opsSelf) opsQueues() (all []ops.Queue) {
 		all = append(all, one)
 	}
 	if err := s.archiver.Failing(); err != nil {
-		all = append(all, ops.Queue{Kind: ops.QueueArchiving, Waiting: -1, Failing: err.Error()})
+		all = append(all, ops.Queue{Kind: ops.QueueArchiving, Waiting: -1, Failing: err.Error(), Retry: s.archiver.Retry()})
 	}
 	return all
 }
@@ -224,6 +225,13 @@ func (s opsSelf) opsSenders() (all []ops.Sender) {
 // Examine implements ops.Self.
 func (s opsSelf) Examine(ctx context.Context, r *ops.Report) {
 	r.Queues = s.takeover(ctx)
+	var asked sync.WaitGroup
+	asked.Go(func() { r.Checks = s.examineChecks(ctx) })
+	asked.Go(func() { r.Archives = s.examineArchives(ctx) })
+	asked.Wait()
+}
+
+func (s opsSelf) examineChecks(ctx context.Context) (all []ops.Check) {
 	for _, c := range s.report.Checks(ctx) {
 		one := ops.Check{Name: c.Name, Since: c.Since, Why: text(c.Err)}
 		if c.Err != nil {
@@ -232,15 +240,20 @@ func (s opsSelf) Examine(ctx context.Context, r *ops.Report) {
 				one.Action[l] = rpc.Action(c.Name, c.Err, l)
 			}
 		}
-		r.Checks = append(r.Checks, one)
+		all = append(all, one)
 	}
+	return all
+}
+
+func (s opsSelf) examineArchives(ctx context.Context) (all []ops.Archive) {
 	for _, a := range s.report.Archives(ctx) {
 		one := ops.Archive{Name: a.Name, Reached: a.Reachable, Why: a.Why, Failures: a.Failures}
 		if a.RestingUntil != nil {
 			one.Resting = a.RestingUntil.AsTime()
 		}
-		r.Archives = append(r.Archives, one)
+		all = append(all, one)
 	}
+	return all
 }
 
 const (

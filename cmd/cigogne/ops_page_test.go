@@ -113,7 +113,7 @@ func (p *tab) within(most time.Duration, what, js string) time.Duration {
 const ordinary = 30 * time.Second // within which everything happens, on a busy machine too
 
 // TestOpsPage: three nodes in a real browser. What is pushed to one shows at
-// another, a node that is killed is shown within 5 seconds, and comes back;
+// another, a leader that is killed is shown within 5 seconds, and comes back;
 // the page is in three languages, on a phone, and for a keyboard; and says so
 // when its own node dies.
 func TestOpsPage(t *testing.T) {
@@ -124,13 +124,48 @@ func TestOpsPage(t *testing.T) {
 		r.start(id, "--log-level", "error")
 	}
 	r.voting()
-	p := openTab(t, r.nodes["n1"].web+"/ops?lang=en", 1280, 900)
-	p.within(ordinary, "all is well", `document.getElementById("summary").classList.contains("well") && document.querySelectorAll("[data-answers=true]").length === 3`)
+	leads := r.leader("n1")
+	shows := map[string]string{"n1": "n2", "n2": "n3", "n3": "n1"}[leads]
+	p := openTab(t, r.nodes[shows].web+"/ops?lang=en", 1280, 900)
+	p.within(ordinary, "all is well", allWell)
 	p.within(ordinary, "each is reached by the two others", `document.querySelectorAll("#nodes .chip.well").length === 6`)
 
-	// What is pushed to n2 and retrieved from n3 is seen on n1.
+	p.throughput(r.nodes[leads])
+	r.nodes[leads].kill()
+	took := p.within(5*time.Second, "the dead node is shown", fmt.Sprintf(`document.getElementById("node-%s")?.dataset.answers === "false" && document.getElementById("summary").classList.contains("trouble")`, leads))
+	t.Logf("a killed leader was shown after %s", took)
+	for _, want := range []string{"Node " + leads + " does not answer.", "cigogne cluster remove " + leads} {
+		if !p.is(fmt.Sprintf(`document.getElementById("summary").innerText.includes(%q)`, want)) {
+			t.Errorf("no %q in %s", want, p.text(`document.getElementById("summary").innerText`))
+		}
+	}
+	p.within(ordinary, "it is seen by both others", fmt.Sprintf(`document.querySelectorAll("#node-%s .chip.trouble").length === 2`, leads))
+	p.within(ordinary, "another leads", `document.querySelectorAll("#nodes .badge.lead").length === 1`)
+	r.start(leads, "--log-level", "error")
+	p.within(ordinary, "it is back, and all is well", allWell)
+
+	p.languages()
+	p.keyboard()
+	p.phone()
+	if said := p.said(); said != nil {
+		t.Errorf("the console says: %s", strings.Join(said, "\n"))
+	}
+
+	// When its own node dies the page says that it is old.
+	r.nodes[shows].kill()
+	p.within(ordinary, "the page says that it is old", `!document.getElementById("stale").hidden && document.body.classList.contains("old")`)
+}
+
+// allWell: three nodes answer, and nothing is to be done.
+const allWell = `document.getElementById("summary").classList.contains("well") && document.querySelectorAll("[data-answers=true]").length === 3`
+
+// throughput pushes to a node and retrieves from it, which the page of another
+// shows.
+func (p *tab) throughput(node *process) {
+	t := p.t
+	t.Helper()
 	study := dicomtest.NewStudy(dicomtest.Options{Seed: 77, Modality: "CT", Instances: 4})
-	a, err := associate(t.Context(), r.nodes["n2"].dimse, 4, study.Instances...)
+	a, err := associate(t.Context(), node.dimse, 4, study.Instances...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +178,7 @@ func TestOpsPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.within(ordinary, "the sender is shown with what it sent", `[...document.querySelectorAll("[data-sender=TESTER]")].some(e => e.innerText.includes("4") && /ago|just now/.test(e.innerText))`)
-	body, err := get(t.Context(), r.nodes["n3"].web+"/dicom-web/studies/"+study.Instances[0].StudyInstanceUID, "application/zip")
+	body, err := get(t.Context(), node.web+"/dicom-web/studies/"+study.Instances[0].StudyInstanceUID, "application/zip")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,30 +189,6 @@ func TestOpsPage(t *testing.T) {
 	for _, plot := range []string{"received", "sent"} {
 		p.within(ordinary, "throughput is plotted: "+plot, fmt.Sprintf(`JSON.parse(document.getElementById("plot-%s").dataset.plot).slice(1).flat().some(v => v > 0) && document.querySelector("#plot-%[1]s canvas") !== null`, plot))
 	}
-
-	// A node that dies is shown within 5 seconds.
-	r.nodes["n3"].kill()
-	took := p.within(5*time.Second, "the dead node is shown", `document.getElementById("node-n3")?.dataset.answers === "false" && document.getElementById("summary").classList.contains("trouble")`)
-	t.Logf("a killed node was shown after %s", took)
-	for _, want := range []string{"Node n3 does not answer.", "cigogne cluster remove n3"} {
-		if !p.is(fmt.Sprintf(`document.getElementById("summary").innerText.includes(%q)`, want)) {
-			t.Errorf("no %q in %s", want, p.text(`document.getElementById("summary").innerText`))
-		}
-	}
-	p.within(ordinary, "it is seen by both others", `document.querySelectorAll("#node-n3 .chip.trouble").length === 2`)
-	r.start("n3", "--log-level", "error")
-	p.within(ordinary, "it is back, and all is well", `document.getElementById("summary").classList.contains("well") && document.querySelectorAll("[data-answers=true]").length === 3`)
-
-	p.languages()
-	p.keyboard()
-	p.phone()
-	if said := p.said(); said != nil {
-		t.Errorf("the console says: %s", strings.Join(said, "\n"))
-	}
-
-	// When its own node dies the page says that it is old.
-	r.nodes["n1"].kill()
-	p.within(ordinary, "the page says that it is old", `!document.getElementById("stale").hidden && document.body.classList.contains("old")`)
 }
 
 // languages switches through them.
