@@ -28,8 +28,9 @@ type SweeperOptions struct {
 	Forget func(keys ...string)
 	// Every is the time between two passes; 0 means 30 s.
 	Every time.Duration
-	// Confirm is how long after the decision a pack is removed once more: who
-	// was writing it when it was marked may finish after the first time.
+	// Confirm is how long after the decision a pack is removed once more, if the
+	// deletion's own time of grace is not even shorter: who was writing it when
+	// it was marked may finish after the first time.
 	Confirm time.Duration
 	Logger  *slog.Logger
 	// Now is the clock; nil means time.Now. CheckClock tells whether what it
@@ -289,7 +290,7 @@ func (s *sweep) remove(ctx context.Context, r *index.DeletionRecord) error {
 	if err != nil {
 		return err
 	}
-	last := s.now.UnixNano() >= r.Decided+int64(s.o.Confirm)
+	last := s.now.UnixNano() >= r.Decided+min(r.Due-r.Marked, int64(s.o.Confirm))
 	var steps []index.Deletion
 	var failed error
 	for i := range doomed {

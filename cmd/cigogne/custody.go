@@ -43,9 +43,8 @@ const (
 	// sweepMost bounds the time between two sweeps; a short time of grace is
 	// swept more often.
 	sweepMost, sweepLeast = 30 * time.Second, 50 * time.Millisecond
-	// confirmMost is how long after the decision packs are removed once more,
-	// when the time of grace is not even shorter.
-	confirmMost = 10 * time.Minute
+	// confirm is how long after the decision packs are removed once more.
+	confirm = 10 * time.Minute
 )
 
 func (n *node) wireCustody() {
@@ -60,7 +59,7 @@ func (n *node) wireCustody() {
 	}
 	n.sweeper = gateway.NewSweeper(gateway.SweeperOptions{
 		Index: n.index, Proposer: n.proposer, Archives: n.archives.each, Forget: forget,
-		Every: min(max(grace/8, sweepLeast), sweepMost), Confirm: min(grace, confirmMost), CheckClock: checkClock, Logger: n.log,
+		Every: min(max(grace/8, sweepLeast), sweepMost), Confirm: confirm, CheckClock: checkClock, Logger: n.log,
 	})
 	n.custodian = gateway.NewCustodian(gateway.CustodianOptions{
 		Index: n.index, Proposer: n.proposer, Indexer: n.indexer, Sweeper: n.sweeper, Grace: grace, CheckClock: checkClock, Logger: n.log,
