@@ -290,7 +290,7 @@ func (s *sweep) remove(ctx context.Context, r *index.DeletionRecord) error {
 	if err != nil {
 		return err
 	}
-	last := s.now.UnixNano() >= r.Decided+min(r.Due-r.Marked, int64(s.o.Confirm))
+	last := s.now.UnixNano() >= r.Decided+min(r.Due-r.Marked.At, int64(s.o.Confirm))
 	var steps []index.Deletion
 	var failed error
 	for i := range doomed {
