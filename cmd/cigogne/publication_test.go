@@ -116,3 +116,18 @@ func theManifest(t *testing.T, node *process, study, sop string) string {
 	mustRun(t, tool(t, "dsrdump"), path)
 	return mustRun(t, tool(t, "dcmdump"), "+U8", "+L", path)
 }
+
+// TestPatientIDGivenAgain: a study that comes after the link and whose patient
+// has other traits gets no manifest, and a person is told.
+func TestPatientIDGivenAgain(t *testing.T) {
+	t.Parallel()
+	hers, his := patientOf(9701, "4711", 1), patientOf(9702, "4711", 1)
+	node, _ := published(t, hers)
+	sendAs(t, node, "HTP_PACS", his, "M")
+	awaitVersion(t, node, his.StudyInstanceUID, 1, false)
+	awaitVersion(t, node, hers.StudyInstanceUID, lifeOf(t, node, hers.StudyInstanceUID).Version, true)
+	_, queue := node.identities(http.MethodGet, "/queue", "", http.StatusOK)
+	if !strings.Contains(queue, "another sex") || strings.Count(queue, `"queued"`) != 1 {
+		t.Errorf("%s", queue)
+	}
+}

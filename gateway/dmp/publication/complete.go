@@ -32,6 +32,9 @@ const (
 // heard of.
 func (p *Publisher) Life(ctx context.Context, study string) (index.StudyLife, error) {
 	life, err := p.o.Index.StudyLife(ctx, study)
+	if err == nil && life == nil && p.seen(ctx, study) == nil { // it has just come
+		life, err = p.o.Index.StudyLife(ctx, study)
+	}
 	if err != nil {
 		return index.StudyLife{}, err
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	mathrand "math/rand/v2"
 	"sync"
 	"time"
@@ -96,10 +97,19 @@ func (s *Sender) Run(ctx context.Context) error {
 func (s *Sender) Pass(ctx context.Context) error {
 	until := s.p.o.Now().UnixNano()
 	var after *index.Outgoing
+	underway := map[string]bool{}
 	for ctx.Err() == nil {
 		due, err := s.p.o.Index.Outgoing(ctx, until, after, outgoingList)
+		if err == nil && len(due) == 0 {
+			s.forget(underway)
+		}
 		if err != nil || len(due) == 0 {
 			return err
+		}
+		for i := range due {
+			if u := due[i].Publication.Underway; u != nil {
+				underway[u.Token] = true
+			}
 		}
 		var work errgroup.Group
 		work.SetLimit(s.o.Parallel)
@@ -218,6 +228,14 @@ func (s *Sender) end(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.own[token] = false
+}
+
+// forget drops what was noted of deliveries that are over, by the index's word.
+func (s *Sender) forget(underway map[string]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.own, func(token string, sending bool) bool { return !sending && !underway[token] })
+	maps.DeleteFunc(s.seen, func(token string, _ time.Time) bool { return !underway[token] })
 }
 
 // over tells whether a delivery that was begun is certainly not being sent any
