@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
@@ -235,4 +236,22 @@ func TestOneTraceOverNodes(t *testing.T) {
 		}
 		return false
 	})
+}
+
+// TestCollectorAway: that traces cannot be sent keeps nobody from anything, not
+// from stopping either.
+func TestCollectorAway(t *testing.T) {
+	t.Parallel()
+	node := serve(t, t.TempDir(), "--otlp", "http://127.0.0.1:1", "--log-level", "error")
+	posted(t, node, fileOf(patient4711(9032).Instances[0]), farTrace)
+	began := time.Now()
+	node.stop()
+	if took := time.Since(began); took > 2*lastSpans {
+		t.Errorf("stopped after %v", took)
+	}
+	for _, bad := range []string{"collector:4318", "ftp://collector", "http://user:secret@collector:4318", "http://collector:4318/?key=secret"} {
+		if _, err := tryServe(t, t.TempDir(), "--otlp", bad); err == nil {
+			t.Errorf("--otlp %s is taken", bad)
+		}
+	}
 }

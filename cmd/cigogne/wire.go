@@ -145,7 +145,7 @@ func (n *node) open(ctx context.Context) (err error) {
 	if n.rpc, err = n.newRPC(); err != nil {
 		return fmt.Errorf("API: %w", err)
 	}
-	n.metrics.stores(n)
+	n.metrics.stores(n) //nolint:contextcheck // what a scrape asks has a time of its own
 	var lc net.ListenConfig
 	if n.dimse, err = lc.Listen(ctx, "tcp", n.config.DIMSE); err != nil {
 		return fmt.Errorf("--dimse: %w", err)
