@@ -31,7 +31,7 @@ func TestRetrievals(t *testing.T) {
 	for range 3 {
 		r.Sent(Sending{To: to, Study: "1.2", Series: "1.3", Instances: 2, Bytes: 100, Began: began})
 	}
-	r.Sent(Sending{To: storage.Origin{Transport: "grpc"}, Study: "1.2", Series: "1.3", Instances: 1, Bytes: 50, Began: began})
+	r.Sent(Sending{To: storage.Origin{Transport: "grpc"}, Study: "1.2", Series: "1.3", Instances: 1, Bytes: 50, Began: began.Add(time.Microsecond)})
 	r.Sent(Sending{To: to, Study: "1.2", Series: "1.3", Bytes: 7, Began: began.Add(time.Millisecond), Cut: true})
 	r.flush(t.Context())
 	if len(taken.batches) != 1 || len(taken.batches[0].Notes) != 3 {
