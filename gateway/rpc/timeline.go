@@ -93,31 +93,21 @@ func stepsOf(steps []index.Step) []*pb.Step {
 		}
 		all = append(all, timed{step, s.First})
 	}
+	kinds := map[index.EventKind]pb.StepKind{
+		index.EventReceived: pb.StepKind_STEP_KIND_RECEIVED, index.EventArchived: pb.StepKind_STEP_KIND_ARCHIVED,
+		index.EventRetrieved: pb.StepKind_STEP_KIND_RETRIEVED, index.EventCut: pb.StepKind_STEP_KIND_CUT,
+		index.EventDeleted: pb.StepKind_STEP_KIND_DELETED, index.EventRestored: pb.StepKind_STEP_KIND_RESTORED,
+		index.EventRemoved: pb.StepKind_STEP_KIND_REMOVED, index.EventComplete: pb.StepKind_STEP_KIND_COMPLETE,
+		index.EventPublished: pb.StepKind_STEP_KIND_PUBLISHED, index.EventWithdrawn: pb.StepKind_STEP_KIND_WITHDRAWN,
+	}
 	for i := range steps {
 		s := &steps[i]
-		switch s.Kind {
-		case index.EventReceived:
-			add(s, pb.StepKind_STEP_KIND_RECEIVED, s.Last)
+		if kind, ok := kinds[s.Kind]; ok {
+			add(s, kind, s.Last)
+		}
+		if s.Kind == index.EventReceived {
 			add(s, pb.StepKind_STEP_KIND_DURABLE, s.Durable)
 			add(s, pb.StepKind_STEP_KIND_INDEXED, s.Indexed)
-		case index.EventArchived:
-			add(s, pb.StepKind_STEP_KIND_ARCHIVED, s.Last)
-		case index.EventRetrieved:
-			add(s, pb.StepKind_STEP_KIND_RETRIEVED, s.Last)
-		case index.EventCut:
-			add(s, pb.StepKind_STEP_KIND_CUT, s.Last)
-		case index.EventDeleted:
-			add(s, pb.StepKind_STEP_KIND_DELETED, s.Last)
-		case index.EventRestored:
-			add(s, pb.StepKind_STEP_KIND_RESTORED, s.Last)
-		case index.EventRemoved:
-			add(s, pb.StepKind_STEP_KIND_REMOVED, s.Last)
-		case index.EventComplete:
-			add(s, pb.StepKind_STEP_KIND_COMPLETE, s.Last)
-		case index.EventPublished:
-			add(s, pb.StepKind_STEP_KIND_PUBLISHED, s.Last)
-		case index.EventWithdrawn:
-			add(s, pb.StepKind_STEP_KIND_WITHDRAWN, s.Last)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b timed) int { return cmp.Compare(a.at, b.at) })
