@@ -81,7 +81,7 @@ func TestCompletion(t *testing.T) {
 	bash := tool(t, "bash")
 	_, script, _ := ran(t, "completion", "bash")
 	for typed, want := range map[string]string{
-		"cigogne pu":                    "push pull",
+		"cigogne pu":                    "push pull publications",
 		"cigogne --config x push --req": "--request-size",
 		"cigogne completion --h":        "--help",
 	} {

@@ -30,10 +30,11 @@ type cli struct {
 	Studies studiesCommand `cmd:"" help:"Ask a gateway about studies."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 
-	Delete    deleteCommand    `cmd:"" help:"Delete a study or a series; for some time it can be put back."`
-	Deletions deletionsCommand `cmd:"" help:"See and undo deletions."`
-	Holds     holdsCommand     `cmd:"" help:"Keep studies from being deleted."`
-	Retention retentionCommand `cmd:"" help:"See and say for how many years studies are kept."`
+	Delete       deleteCommand       `cmd:"" help:"Delete a study or a series; for some time it can be put back."`
+	Deletions    deletionsCommand    `cmd:"" help:"See and undo deletions."`
+	Holds        holdsCommand        `cmd:"" help:"Keep studies from being deleted."`
+	Publications publicationsCommand `cmd:"" help:"See what becomes of publications in the shared record, and try again."`
+	Retention    retentionCommand    `cmd:"" help:"See and say for how many years studies are kept."`
 
 	Cluster clusterCommand `cmd:"" help:"Look at a cluster and change it."`
 	Demo    demoCommand    `cmd:"" name:"demo-cluster" help:"Run a cluster of three nodes on this machine."`

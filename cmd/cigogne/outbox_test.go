@@ -98,13 +98,10 @@ func TestPublication(t *testing.T) {
 	if m := metric(t, node, `cigogne_publications{state="refused"}`); m != "1" {
 		t.Errorf("%s refused", m)
 	}
-	ask, err := http.NewRequestWithContext(t.Context(), http.MethodPut, node.web+publicationsRoot+"/"+uid, nil)
-	if err != nil {
-		t.Fatal(err)
+	if said := node.cigogne(exitOK, "publications", "list"); !strings.Contains(said, uid+"  refused  withdraw") {
+		t.Errorf("%s", said)
 	}
-	if status, said := answerTo(t, ask, ""); status != http.StatusOK {
-		t.Errorf("%d %s", status, said)
-	}
+	node.cigogne(exitOK, "publications", "retry", uid)
 	settled(t, node, record, uid, "")
 
 	node.identities(http.MethodPut, "/local"+hus+"4711", asserted(nir, "MULLER"), http.StatusOK)
