@@ -65,6 +65,17 @@ func TestAPIPatients(t *testing.T) {
 			break
 		}
 	}
+	feed := &pb.EventsListResponse{}
+	rest(t, node, "/v1/events", feed)
+	decided := 0
+	for _, e := range feed.Events {
+		if e.Kind == pb.EventKind_EVENT_KIND_IDENTITY && e.IdentityChange != "" && e.StudyInstanceUid == "" {
+			decided++
+		}
+	}
+	if decided != 4 { // linked, queued, settled, unlinked
+		t.Errorf("the feed tells of %d decisions: %v", decided, feed)
+	}
 	if len(kinds) != 3 || kinds[2] != pb.IdentityKind_IDENTITY_KIND_UNDONE {
 		t.Errorf("%v", kinds)
 	}

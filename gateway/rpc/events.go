@@ -146,6 +146,7 @@ func eventsOf(list []index.Event) []*pb.Event {
 			PackId:            e.PackID,
 			DeletionId:        e.DeletionID,
 			Version:           e.Version,
+			IdentityChange:    e.IdentityChange,
 		}
 	}
 	return out
@@ -175,6 +176,8 @@ func eventKind(k index.EventKind) pb.EventKind {
 		return pb.EventKind_EVENT_KIND_PUBLISHED
 	case index.EventWithdrawn:
 		return pb.EventKind_EVENT_KIND_WITHDRAWN
+	case index.EventIdentity:
+		return pb.EventKind_EVENT_KIND_IDENTITY
 	}
 	return pb.EventKind_EVENT_KIND_UNSPECIFIED
 }

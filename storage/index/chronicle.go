@@ -164,7 +164,7 @@ func (c *change) remember(ctx context.Context) error {
 	bySeries := make(map[[2]string][]*Event, len(c.events.order))
 	var order [][2]string
 	for _, e := range c.events.order {
-		if e.Kind == EventKeptAside { // the conflict has a row of its own
+		if e.Kind == EventKeptAside || e.Kind == EventIdentity { // what they are of has a row of its own
 			continue
 		}
 		key := [2]string{e.StudyInstanceUID, e.SeriesInstanceUID}

@@ -48,6 +48,9 @@ const (
 	EventPublished
 	// EventWithdrawn means: it has it no more.
 	EventWithdrawn
+	// EventIdentity means: something was decided about an identity. It is of no
+	// study, and in no history.
+	EventIdentity
 )
 
 // EventCut means: a retrieval ended before all was sent; Bytes were.
@@ -84,6 +87,8 @@ type Event struct {
 	Took int64 `cbor:"16,keyasint,omitempty"` // nanoseconds
 	// Nodes are those whose journals had them when they were durable.
 	Nodes []string `cbor:"17,keyasint,omitempty"`
+	// IdentityChange names the decision of EventIdentity.
+	IdentityChange string `cbor:"18,keyasint,omitempty"`
 }
 
 // eventKey is what is told apart of what happens in a batch.
@@ -93,10 +98,11 @@ type eventKey struct {
 	origin                      storage.Origin
 	archive, packID, deletionID string
 	version                     int64
+	identityChange              string
 }
 
 func (e *Event) key() eventKey {
-	return eventKey{e.Kind, e.StudyInstanceUID, e.SeriesInstanceUID, e.Origin, e.Archive, e.PackID, e.DeletionID, e.Version}
+	return eventKey{e.Kind, e.StudyInstanceUID, e.SeriesInstanceUID, e.Origin, e.Archive, e.PackID, e.DeletionID, e.Version, e.IdentityChange}
 }
 
 // noteTextBytes bounds each text of an Origin in a note.
@@ -137,7 +143,7 @@ func (e *Event) validate() error {
 		return fmt.Errorf("%w: a note of kind %d", storage.ErrInvalid, e.Kind)
 	case !storage.ValidUID(e.StudyInstanceUID), e.SeriesInstanceUID != "" && !storage.ValidUID(e.SeriesInstanceUID):
 		return fmt.Errorf("%w: a note names no study", storage.ErrInvalid)
-	case texts, e.Instances < 0, e.Bytes < 0, e.First < 0, e.Last < e.First, e.Took < 0, len(e.Nodes) > 0, len(e.Archive) > nameBytes, len(e.PackID) > nameBytes, e.DeletionID != "", e.Version != 0:
+	case texts, e.Instances < 0, e.Bytes < 0, e.First < 0, e.Last < e.First, e.Took < 0, len(e.Nodes) > 0, len(e.Archive) > nameBytes, len(e.PackID) > nameBytes, e.DeletionID != "", e.Version != 0, e.IdentityChange != "":
 		return fmt.Errorf("%w: a note", storage.ErrInvalid)
 	}
 	return nil

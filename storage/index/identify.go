@@ -55,6 +55,7 @@ func (c *change) identify(ctx context.Context, i *IdentityChange) error {
 			return err
 		}
 	}
+	c.happened(Event{Kind: EventIdentity, First: i.At, Last: i.At, IdentityChange: i.Name})
 	return c.relink(ctx, i, sequence)
 }
 

@@ -50,6 +50,9 @@ const (
 	EventKind_EVENT_KIND_PUBLISHED EventKind = 9
 	// It is there no more.
 	EventKind_EVENT_KIND_WITHDRAWN EventKind = 10
+	// Something was decided about an identity: it was linked, unlinked, queued,
+	// dismissed, or opposes. It is of no study.
+	EventKind_EVENT_KIND_IDENTITY EventKind = 12
 	// They were sent to somebody, and it ended before all was; bytes were.
 	EventKind_EVENT_KIND_CUT EventKind = 11
 )
@@ -68,6 +71,7 @@ var (
 		8:  "EVENT_KIND_COMPLETE",
 		9:  "EVENT_KIND_PUBLISHED",
 		10: "EVENT_KIND_WITHDRAWN",
+		12: "EVENT_KIND_IDENTITY",
 		11: "EVENT_KIND_CUT",
 	}
 	EventKind_value = map[string]int32{
@@ -82,6 +86,7 @@ var (
 		"EVENT_KIND_COMPLETE":    8,
 		"EVENT_KIND_PUBLISHED":   9,
 		"EVENT_KIND_WITHDRAWN":   10,
+		"EVENT_KIND_IDENTITY":    12,
 		"EVENT_KIND_CUT":         11,
 	}
 )
@@ -416,9 +421,11 @@ type Event struct {
 	// Of what was deleted, restored and removed.
 	DeletionId string `protobuf:"bytes,12,opt,name=deletion_id,json=deletionId,proto3" json:"deletion_id,omitempty"`
 	// Of what a study is complete as, and of what was published or withdrawn.
-	Version       int64 `protobuf:"varint,13,opt,name=version,proto3" json:"version,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Version int64 `protobuf:"varint,13,opt,name=version,proto3" json:"version,omitempty"`
+	// The name of what was decided about an identity: Patients tells it.
+	IdentityChange string `protobuf:"bytes,14,opt,name=identity_change,json=identityChange,proto3" json:"identity_change,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Event) Reset() {
@@ -542,6 +549,13 @@ func (x *Event) GetVersion() int64 {
 	return 0
 }
 
+func (x *Event) GetIdentityChange() string {
+	if x != nil {
+		return x.IdentityChange
+	}
+	return ""
+}
+
 // Origin is the other side, and by which way it came.
 type Origin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -639,7 +653,7 @@ const file_cigogne_v1_events_proto_rawDesc = "" +
 	"\x15EventsPositionRequest\"d\n" +
 	"\x16EventsPositionResponse\x12%\n" +
 	"\x0efirst_sequence\x18\x01 \x01(\x03R\rfirstSequence\x12#\n" +
-	"\rlast_sequence\x18\x02 \x01(\x03R\flastSequence\"\xbe\x03\n" +
+	"\rlast_sequence\x18\x02 \x01(\x03R\flastSequence\"\xe7\x03\n" +
 	"\x05Event\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12)\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x15.cigogne.v1.EventKindR\x04kind\x12.\n" +
@@ -655,14 +669,15 @@ const file_cigogne_v1_events_proto_rawDesc = "" +
 	"\apack_id\x18\v \x01(\tR\x06packId\x12\x1f\n" +
 	"\vdeletion_id\x18\f \x01(\tR\n" +
 	"deletionId\x12\x18\n" +
-	"\aversion\x18\r \x01(\x03R\aversion\"\xa9\x01\n" +
+	"\aversion\x18\r \x01(\x03R\aversion\x12'\n" +
+	"\x0fidentity_change\x18\x0e \x01(\tR\x0eidentityChange\"\xa9\x01\n" +
 	"\x06Origin\x12\x1c\n" +
 	"\ttransport\x18\x01 \x01(\tR\ttransport\x12(\n" +
 	"\x10calling_ae_title\x18\x02 \x01(\tR\x0ecallingAeTitle\x12&\n" +
 	"\x0fcalled_ae_title\x18\x03 \x01(\tR\rcalledAeTitle\x12\x1f\n" +
 	"\vremote_addr\x18\x04 \x01(\tR\n" +
 	"remoteAddr\x12\x0e\n" +
-	"\x02id\x18\x05 \x01(\tR\x02id*\xb8\x02\n" +
+	"\x02id\x18\x05 \x01(\tR\x02id*\xd1\x02\n" +
 	"\tEventKind\x12\x1a\n" +
 	"\x16EVENT_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13EVENT_KIND_RECEIVED\x10\x01\x12\x19\n" +
@@ -675,7 +690,8 @@ const file_cigogne_v1_events_proto_rawDesc = "" +
 	"\x13EVENT_KIND_COMPLETE\x10\b\x12\x18\n" +
 	"\x14EVENT_KIND_PUBLISHED\x10\t\x12\x18\n" +
 	"\x14EVENT_KIND_WITHDRAWN\x10\n" +
-	"\x12\x12\n" +
+	"\x12\x17\n" +
+	"\x13EVENT_KIND_IDENTITY\x10\f\x12\x12\n" +
 	"\x0eEVENT_KIND_CUT\x10\v2\xb9\x02\n" +
 	"\x06Events\x12d\n" +
 	"\x05Watch\x12\x1e.cigogne.v1.EventsWatchRequest\x1a\x1f.cigogne.v1.EventsWatchResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/events:watch0\x01\x12Y\n" +
