@@ -101,6 +101,9 @@ func (n *node) wirePublication() error {
 		}
 		return strings.TrimRight(c.ManifestURL, "/")
 	}
+	if c.ManifestURL == "" && c.clustered() {
+		n.log.Warn("manifests name this node alone: --manifest-url is where the whole cluster is reached")
+	}
 	n.publication = publication.New(publication.Options{
 		Index: n.index, Proposer: n.proposer, Search: n.finder, Retrieve: n.reader, Store: n.storer, Patients: n.patients,
 		After: c.CompleteAfter, Root: root, Location: c.ManifestLocation,

@@ -155,9 +155,10 @@ func (x *Index) IdentityWaits(ctx context.Context, name string) (open bool, err 
 	return open, err
 }
 
-// LastIdentityChange is the last change of a local identity, or nil.
+// LastIdentityChange is the last that was decided about whose a local identity
+// is, or nil. Oppositions say nothing of that.
 func (x *Index) LastIdentityChange(ctx context.Context, local PatientKey) (*IdentityChange, error) {
-	found, err := x.identityChanges(ctx, x.read, `WHERE c.patient = ? AND c.issuer = ? ORDER BY c.id DESC LIMIT 1`, local.PatientID, local.Issuer)
+	found, err := x.identityChanges(ctx, x.read, `WHERE c.patient = ? AND c.issuer = ? AND c.number <> '' ORDER BY c.id DESC LIMIT 1`, local.PatientID, local.Issuer)
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}

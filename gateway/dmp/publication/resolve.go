@@ -152,7 +152,8 @@ func (p *Publisher) Resolver() http.Handler {
 			http.Error(w, "POST a manifest", http.StatusMethodNotAllowed)
 			return
 		}
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(uploadTime)) // where that cannot be, the server's own bounds hold
+		control := http.NewResponseController(w)
+		_ = control.SetReadDeadline(time.Now().Add(uploadTime)) // where that cannot be, the server's own bounds hold
 		select {
 		case slots <- struct{}{}:
 			defer func() { <-slots }()
@@ -160,6 +161,7 @@ func (p *Publisher) Resolver() http.Handler {
 			return
 		}
 		l, err := readManifest(http.MaxBytesReader(w, r.Body, manifest.ListingBytes), r.Header.Get("Content-Type"))
+		_ = control.SetReadDeadline(time.Time{}) // its end would end the answer, too
 		var answer *Resolved
 		if err == nil {
 			answer, err = p.Resolve(r.Context(), l)

@@ -1,0 +1,140 @@
+package publication
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/esante-alsace/cigogne/storage/index"
+)
+
+// TestJudge: what an answer of the shared record means.
+func TestJudge(t *testing.T) {
+	response := func(status ...string) string {
+		var entries []string
+		for _, s := range status {
+			entries = append(entries, `{"response":{"status":"`+s+`"}}`)
+		}
+		return `{"resourceType":"Bundle","type":"transaction-response","entry":[` + strings.Join(entries, ",") + `]}`
+	}
+	for _, c := range []struct {
+		name   string
+		act    index.DeliveryAct
+		status int
+		said   string
+		broken error
+		want   index.DeliveryResult
+	}{
+		{"taken", index.Publish, 200, response("201 Created", "200"), nil, index.Delivered},
+		{"an entry was not", index.Publish, 200, response("201", "409 Conflict"), nil, index.DeliveryRefused},
+		{"an entry without a status", index.Publish, 200, response(""), nil, index.DeliveryRefused},
+		{"no Bundle", index.Publish, 200, `{"resourceType":"OperationOutcome"}`, nil, index.MaybeDelivered},
+		{"a page of a proxy", index.Replace, 200, `<html>`, nil, index.MaybeDelivered},
+		{"an empty Bundle", index.Replace, 200, response(), nil, index.MaybeDelivered},
+		{"it broke off", index.Publish, 200, response("201"), io.ErrUnexpectedEOF, index.MaybeDelivered},
+		{"invalid", index.Publish, 422, "", nil, index.DeliveryRefused},
+		{"a precondition", index.Publish, 412, "", nil, index.DeliveryRefused},
+		{"who are you", index.Publish, 401, "", nil, index.NotDelivered},
+		{"elsewhere", index.Publish, 302, "", nil, index.NotDelivered},
+		{"not there", index.Publish, 404, "", nil, index.NotDelivered},
+		{"slowly", index.Publish, 429, "", nil, index.NotDelivered},
+		{"an error", index.Publish, 500, "", nil, index.MaybeDelivered},
+		{"a gateway's time is over", index.Publish, 504, "", nil, index.MaybeDelivered},
+		{"withdrawn", index.Withdraw, 200, response("200 OK"), nil, index.Delivered},
+		{"nothing to withdraw", index.Withdraw, 404, "", nil, index.Delivered},
+		{"nothing to withdraw, by entry", index.Withdraw, 200, response("404 Not Found"), nil, index.Delivered},
+		{"not to be withdrawn", index.Withdraw, 400, "", nil, index.DeliveryRefused},
+	} {
+		if got, why := judge(c.act, c.status, []byte(c.said), c.broken); got != c.want || (why == "") != (got == index.Delivered) {
+			t.Errorf("%s: %d, want %d: %q", c.name, got, c.want, why)
+		}
+	}
+}
+
+// FuzzJudge: no answer panics, and none but a Bundle is taken for success.
+func FuzzJudge(f *testing.F) {
+	f.Add(200, []byte(`{"resourceType":"Bundle","entry":[{"response":{"status":"201"}}]}`))
+	f.Add(200, []byte(`{"resourceType":"Bundle","entry":[{"response":{"status":" "}}]}`))
+	f.Fuzz(func(t *testing.T, status int, said []byte) {
+		if result, _ := judge(index.Publish, status, said, nil); result == index.Delivered && (status < 200 || status > 299 || len(said) < 20) {
+			t.Errorf("%d %q", status, said)
+		}
+	})
+}
+
+// TestPost: who cannot be reached has not got it, who says nothing may have;
+// who wants to be left alone is; redirections are not followed.
+func TestPost(t *testing.T) {
+	var how func(http.ResponseWriter)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil || r.Header.Get("Authorization") != "Bearer secret" {
+			t.Errorf("%v, %v", err, r.Header)
+		}
+		how(w)
+	}))
+	defer server.Close()
+	token := func() (string, error) { return "secret", nil }
+	p := newPoster(SenderOptions{Endpoint: server.URL, Token: token, Timeout: time.Second, Parallel: 1})
+	for _, c := range []struct {
+		name string
+		how  func(http.ResponseWriter)
+		want index.DeliveryResult
+		wait time.Duration
+	}{
+		{"cut", func(http.ResponseWriter) { panic(http.ErrAbortHandler) }, index.MaybeDelivered, 0},
+		{"later", func(w http.ResponseWriter) {
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}, index.NotDelivered, 7 * time.Second},
+		{"much later", func(w http.ResponseWriter) {
+			w.Header().Set("Retry-After", "999999999")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}, index.MaybeDelivered, time.Hour},
+		{"elsewhere", func(w http.ResponseWriter) {
+			w.Header().Set("Location", "/x")
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		}, index.NotDelivered, 0},
+	} {
+		how = c.how
+		if got, why, wait := p.post(t.Context(), index.Publish, []byte("{}")); got != c.want || wait != c.wait || why == "" {
+			t.Errorf("%s: %d, %v, %q", c.name, got, wait, why)
+		}
+	}
+	p.token = func() (string, error) { return "", errors.New("no token") }
+	if got, _, _ := p.post(t.Context(), index.Publish, nil); got != index.NotDelivered {
+		t.Errorf("without a token: %d", got)
+	}
+	server.Close()
+	fresh := newPoster(SenderOptions{Endpoint: server.URL, Timeout: time.Second, Parallel: 1})
+	if got, _, _ := fresh.post(t.Context(), index.Publish, nil); got != index.NotDelivered {
+		t.Errorf("nobody is there: %d", got)
+	}
+}
+
+// TestRetrieved: which paths retrieve, and of which study.
+func TestRetrieved(t *testing.T) {
+	for path, study := range map[string]string{
+		"/studies/1.2": "1.2", "/studies/1.2/series/3": "1.2", "/studies/1.2/series/3/instances/4": "1.2",
+		"/studies/1.2/series/3/instances/4/frames/1,2": "1.2",
+		"/studies": "", "/studies/": "", "/studies/x": "", "/studies/1.2/metadata": "", "/studies/1.2/series": "", "/series/1/studies/2": "",
+		"/studies/1.2/series/3/instances/4/frames/1/rendered": "", "": "", "/studies/1.2/": "", "/studies/1.2/series/../instances/1": "",
+	} {
+		if got, ok := retrieved(path); got != study || ok != (study != "") {
+			t.Errorf("%s: %q, %t", path, got, ok)
+		}
+	}
+}
+
+// TestBackoff: ever longer, never for ever, and not all at once.
+func TestBackoff(t *testing.T) {
+	for attempts := range int64(100) {
+		most := min(backoffLeast<<min(attempts, 20), backoffMost)
+		if d := backoff(attempts); d < most/2 || d > most {
+			t.Errorf("after %d failures: %v", attempts, d)
+		}
+	}
+}
