@@ -413,3 +413,46 @@ func TestSites(t *testing.T) {
 		}
 	}
 }
+
+// TestOppositionsSurviveARebuild: who does not want to be in the shared record
+// is not forgotten with the index, however they are known, and who has changed
+// their mind neither.
+func TestOppositionsSurviveARebuild(t *testing.T) {
+	a := mem.New()
+	n := region(t, a)
+	p := n.patients()
+	local, national := index.PatientKey{Issuer: "HUS", PatientID: "4711"}, index.PatientKey{Issuer: ins.NIR, PatientID: odiles}
+	mind := index.PatientKey{Issuer: "HCC", PatientID: "0815"}
+	for _, c := range []struct {
+		key     index.PatientKey
+		opposes bool
+	}{{local, true}, {local, true}, {national, true}, {mind, true}, {mind, false}, {index.PatientKey{Issuer: "HCC", PatientID: "1"}, false}} {
+		if err := p.Oppose(t.Context(), c.key, c.opposes, "chief", "said so"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, key := range []index.PatientKey{
+		{Issuer: ins.NIR, PatientID: "279035121518900"}, {Issuer: ins.Test, PatientID: odiles}, {Issuer: "", PatientID: "1"}, {Issuer: "HUS"},
+		{Issuer: storage.AssumedIssuer + "X", PatientID: "1"},
+	} {
+		if err := p.Oppose(t.Context(), key, true, "chief", ""); !errors.Is(err, storage.ErrInvalid) {
+			t.Errorf("%v: %v", key, err)
+		}
+	}
+	if history, err := p.History(t.Context(), mind, 0, 10); err != nil || len(history) != 2 || history[1].Kind != index.IdentityUnopposed {
+		t.Errorf("%+v, %v", history, err)
+	}
+	if err := gateway.NewIdentityKeeper(n.index, n.proposer, a, slog.New(slog.DiscardHandler)).Keep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	fresh := open(t, t.TempDir(), a)
+	done, err := gateway.Rebuild(t.Context(), gateway.RebuildOptions{Index: fresh.index, Archives: []archive.Archive{a}, Journal: fresh.journal})
+	if err != nil || done.Problems != 0 {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	for key, want := range map[index.PatientKey]bool{local: true, national: true, mind: false} {
+		if is, err := fresh.patients().Opposes(t.Context(), key); err != nil || is != want {
+			t.Errorf("%v opposes: %t, %v", key, is, err)
+		}
+	}
+}

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -26,6 +29,9 @@ type publishing struct {
 	ManifestAuth     string        `enum:"token,none" default:"token" help:"Who may retrieve by manifest: 'token' for who shows a bearer token of a site, 'none' for everybody (${default})."`
 	DMPEndpoint      string        `name:"dmp-endpoint" placeholder:"URL" help:"FHIR base of the shared record (MHD, ITI-65), to which manifests are published; nothing is published without it."`
 	DMPTokenFile     string        `name:"dmp-token-file" placeholder:"FILE" type:"path" help:"File with the bearer token for --dmp-endpoint; it is read for each request."`
+	DMPCA            string        `name:"dmp-ca" placeholder:"FILE" type:"path" help:"PEM file of the authorities by which --dmp-endpoint is known; the system's by default."`
+	DMPCert          string        `name:"dmp-cert" placeholder:"FILE" type:"path" help:"PEM file of the certificate that --dmp-endpoint is shown; with --dmp-key."`
+	DMPKey           string        `name:"dmp-key" placeholder:"FILE" type:"path" help:"PEM file of its key. Both are read for each connection."`
 	DMPCodes         string        `name:"dmp-codes" placeholder:"FILE" type:"path" help:"JSON file with codes that take the place of the national ones; see gateway/dmp/DESIGN.md."`
 	DMPTimeout       time.Duration `name:"dmp-timeout" default:"30s" help:"How long one delivery to --dmp-endpoint may take (${default})."`
 	StructureName    string        `placeholder:"NAME" help:"Who speaks for studies whose site has no FINESS number."`
@@ -55,8 +61,39 @@ func (p *publishing) checkDMP() error {
 	if p.DMPTimeout < time.Second {
 		return fmt.Errorf("%w: --dmp-timeout %s: 1s or more", errUsage, p.DMPTimeout)
 	}
+	if (p.DMPCert == "") != (p.DMPKey == "") {
+		return fmt.Errorf("%w: --dmp-cert and --dmp-key go together", errUsage)
+	}
 	_, err = p.codes()
-	return err
+	_, terr := p.tls()
+	return errors.Join(err, terr)
+}
+
+// tls is how the shared record is known, and who we are to it.
+func (p *publishing) tls() (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if p.DMPCA != "" {
+		b, err := os.ReadFile(p.DMPCA)
+		if err != nil {
+			return nil, fmt.Errorf("%w: --dmp-ca: %w", errUsage, err)
+		}
+		if c.RootCAs = x509.NewCertPool(); !c.RootCAs.AppendCertsFromPEM(b) {
+			return nil, fmt.Errorf("%w: --dmp-ca %s holds no certificate", errUsage, p.DMPCA)
+		}
+	}
+	if p.DMPCert == "" {
+		return c, nil
+	}
+	own := func() (*tls.Certificate, error) {
+		cert, err := tls.LoadX509KeyPair(p.DMPCert, p.DMPKey)
+		if err != nil {
+			return nil, fmt.Errorf("%w: --dmp-cert: %w", errUsage, err)
+		}
+		return &cert, nil
+	}
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own() }
+	_, err := own()
+	return c, err
 }
 
 // codes are the national ones, with what --dmp-codes has laid over.
@@ -123,7 +160,11 @@ func (n *node) wireOutbox() error {
 	if err != nil {
 		return err
 	}
-	o := publication.SenderOptions{Endpoint: c.DMPEndpoint, Codes: codes, Timeout: c.DMPTimeout, Sent: n.metrics.delivered}
+	secure, err := c.tls()
+	if err != nil {
+		return err
+	}
+	o := publication.SenderOptions{Endpoint: c.DMPEndpoint, Codes: codes, TLS: secure, Timeout: c.DMPTimeout, Sent: n.metrics.delivered}
 	if c.DMPTokenFile != "" {
 		o.Token = c.token
 	}

@@ -30,9 +30,14 @@ type poster struct {
 }
 
 func newPoster(o SenderOptions) poster {
+	secure := &tls.Config{MinVersion: tls.VersionTLS12}
+	if o.TLS != nil {
+		secure = o.TLS.Clone()
+		secure.MinVersion = max(secure.MinVersion, tls.VersionTLS12)
+	}
 	return poster{endpoint: o.Endpoint, token: o.Token, client: &http.Client{
 		Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+			Proxy: http.ProxyFromEnvironment, TLSClientConfig: secure,
 			MaxConnsPerHost: o.Parallel, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: o.Timeout,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

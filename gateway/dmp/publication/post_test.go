@@ -1,8 +1,11 @@
 package publication
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -112,6 +115,37 @@ func TestPost(t *testing.T) {
 	fresh := newPoster(SenderOptions{Endpoint: server.URL, Timeout: time.Second, Parallel: 1})
 	if got, _, _ := fresh.post(t.Context(), index.Publish, nil); got != index.NotDelivered {
 		t.Errorf("nobody is there: %d", got)
+	}
+}
+
+// TestPostShowsACertificate: the other side is held to its authority, and told
+// who we are.
+func TestPostShowsACertificate(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.TLS.PeerCertificates) != 1 {
+			t.Error("nobody was shown")
+		}
+		io.WriteString(w, `{"resourceType":"Bundle","entry":[{"response":{"status":"201"}}]}`)
+	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS12}
+	server.StartTLS()
+	defer server.Close()
+	trusted := x509.NewCertPool()
+	trusted.AddCert(server.Certificate())
+	own := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &server.TLS.Certificates[0], nil }
+	for name, c := range map[string]struct {
+		tls  *tls.Config
+		want bool
+	}{
+		"known":          {&tls.Config{RootCAs: trusted, GetClientCertificate: own}, true},
+		"no certificate": {&tls.Config{RootCAs: trusted}, false},
+		"not trusted":    {nil, false},
+	} {
+		p := newPoster(SenderOptions{Endpoint: server.URL, TLS: c.tls, Timeout: time.Second, Parallel: 1})
+		if got, why, _ := p.post(t.Context(), index.Publish, []byte("{}")); (got == index.Delivered) != c.want {
+			t.Errorf("%s: %d, %q", name, got, why)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package publication
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -24,6 +25,9 @@ type SenderOptions struct {
 	// Token, when set, is the bearer token of a request.
 	Token func() (string, error)
 	Codes manifest.Codes
+	// TLS is how the other side is known, and who we are to it; nil trusts the
+	// system's authorities and shows no certificate.
+	TLS *tls.Config
 	// Timeout bounds one delivery; 0 means 30 s. Who takes over a delivery of
 	// another waits for twice that time.
 	Timeout time.Duration
