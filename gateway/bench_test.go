@@ -2,14 +2,19 @@ package gateway_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"strconv"
 	"sync/atomic"
 	"testing"
 
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/storage/archive/mem"
 	"github.com/esante-alsace/cigogne/storage/dicom/dicomtest"
+	"github.com/esante-alsace/cigogne/storage/trace"
 )
 
 // BenchmarkStore stores instances durably, from one sender and from several.
@@ -23,13 +28,24 @@ func BenchmarkStore(b *testing.B) {
 	} {
 		for _, senders := range []int{1, 4, 16} {
 			b.Run(fmt.Sprintf("%s/%d", c.name, senders), func(b *testing.B) {
-				benchmarkStore(b, c.in, senders)
+				benchmarkStore(b, c.in, senders, nil)
 			})
 		}
 	}
 }
 
-func benchmarkStore(b *testing.B, in dicomtest.Instance, senders int) {
+// BenchmarkStoreTraced stores small instances with and without following each.
+func BenchmarkStoreTraced(b *testing.B) {
+	in := tiny(1, 1).Instances[0]
+	b.Run("off", func(b *testing.B) { benchmarkStore(b, in, 16, nil) })
+	b.Run("on", func(b *testing.B) {
+		p := sdk.NewTracerProvider(sdk.WithBatcher(tracetest.NewNoopExporter()))
+		defer p.Shutdown(context.WithoutCancel(b.Context()))
+		benchmarkStore(b, in, 16, trace.New(p))
+	})
+}
+
+func benchmarkStore(b *testing.B, in dicomtest.Instance, senders int, tracer *trace.Tracer) {
 	n := open(b, b.TempDir(), mem.New())
 	dataSet := in.DataSet()
 	at := bytes.Index(dataSet, []byte(in.SOPInstanceUID))
@@ -44,17 +60,19 @@ func benchmarkStore(b *testing.B, in dicomtest.Instance, senders int) {
 		for pb.Next() {
 			number := strconv.FormatInt(next.Add(1), 10)
 			copy(mine[at+len(in.SOPInstanceUID)-len(number):], number)
-			p, err := n.storer.Receive(b.Context(), gateway.Incoming{
+			ctx, span := tracer.Serve(b.Context(), "C-STORE")
+			p, err := n.storer.Receive(ctx, gateway.Incoming{
 				Body: bytes.NewReader(mine), Form: gateway.DataSet, TransferSyntaxUID: in.TransferSyntaxUID, SOPClassUID: in.SOPClassUID,
 			})
 			if err != nil {
 				b.Error(err)
 				return
 			}
-			if _, err := p.Wait(b.Context()); err != nil {
+			if _, err := p.Wait(ctx); err != nil {
 				b.Error(err)
 				return
 			}
+			span.End()
 		}
 	})
 }

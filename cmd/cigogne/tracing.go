@@ -146,7 +146,7 @@ type traced struct{ slog.Handler }
 
 // Handle implements slog.Handler.
 func (t traced) Handle(ctx context.Context, r slog.Record) error {
-	if id, _ := trace.ID(ctx); id != "" {
+	if id := trace.ID(ctx); id != "" {
 		r.AddAttrs(slog.String("trace", id))
 	}
 	return t.Handler.Handle(ctx, r)

@@ -22,8 +22,7 @@ func (a *association) follow(ctx context.Context, rq *pdu.AssociateRQ) context.C
 	a.span.Text("association", a.id)
 	a.span.Text("calling", rq.CallingAETitle)
 	a.span.Text("called", rq.CalledAETitle)
-	id, _ := trace.ID(ctx)
-	a.log = a.log.With("trace", id)
+	a.log = a.log.With("trace", trace.ID(ctx))
 	return ctx
 }
 

@@ -44,11 +44,11 @@ func (t *Tracer) Begin(ctx context.Context, name string, links ...Place) (contex
 }
 
 // Serve is Begin for what was asked from outside the node.
-func (t *Tracer) Serve(ctx context.Context, name string, links ...Place) (context.Context, Span) {
+func (t *Tracer) Serve(ctx context.Context, name string) (context.Context, Span) {
 	if t == nil {
 		return ctx, Span{}
 	}
-	ctx, s := t.otel.Start(ctx, name, otel.WithSpanKind(otel.SpanKindServer), otel.WithLinks(linked(links)...))
+	ctx, s := t.otel.Start(ctx, name, otel.WithSpanKind(otel.SpanKindServer))
 	return ctx, recorded(s)
 }
 
@@ -115,12 +115,12 @@ func Unfollowed(ctx context.Context) context.Context {
 	return otel.ContextWithSpan(ctx, nil)
 }
 
-// ID is the id of the trace that ctx is in, and of its span; "" for none.
-func ID(ctx context.Context) (trace, span string) {
+// ID is the id of the trace that ctx is in, or "".
+func ID(ctx context.Context) string {
 	if c := otel.SpanContextFromContext(ctx); c.IsValid() {
-		return c.TraceID().String(), c.SpanID().String()
+		return c.TraceID().String()
 	}
-	return "", ""
+	return ""
 }
 
 // Span is a step while it goes on. The zero Span is of nothing.
