@@ -270,8 +270,12 @@ func (s opsSelf) Region(ctx context.Context) (r ops.Region, err error) {
 	if err != nil {
 		return r, err
 	}
-	r.Deleted, r.Holds = deletions.Marked, deletions.Holds
-	if r.Queues, err = s.regionQueues(ctx, deletions); err != nil {
+	outbox, err := s.index.OutboxCounts(ctx)
+	if err != nil {
+		return r, err
+	}
+	r.Deleted, r.Holds, r.Refused = deletions.Marked, deletions.Holds, outbox.Refused
+	if r.Queues, err = s.regionQueues(ctx, deletions, outbox); err != nil {
 		return r, err
 	}
 	r.OverdueAfter = overdueLeast + s.config.Settle
@@ -304,7 +308,7 @@ func (s opsSelf) Region(ctx context.Context) (r ops.Region, err error) {
 }
 
 // regionQueues are the queues of all nodes together.
-func (s opsSelf) regionQueues(ctx context.Context, deletions index.DeletionStats) (all []ops.Queue, err error) {
+func (s opsSelf) regionQueues(ctx context.Context, deletions index.DeletionStats, outbox index.OutboxCounts) (all []ops.Queue, err error) {
 	queues, _, err := s.clusterQueues(ctx)
 	if err != nil {
 		return nil, err
@@ -316,11 +320,19 @@ func (s opsSelf) regionQueues(ctx context.Context, deletions index.DeletionStats
 		}
 		all = append(all, one)
 	}
-	lives, err := s.index.LifeCounts(ctx)
+	owed, err := s.index.CountOwed(ctx)
 	if err != nil {
 		return nil, err
 	}
-	all = append(all, ops.Queue{Kind: ops.QueuePublication, Waiting: lives.Owed})
+	all = append(all, ops.Queue{Kind: ops.QueueManifests, Waiting: owed})
+	if outbox.Waiting+outbox.Failing > 0 || s.config.DMPEndpoint != "" {
+		one := ops.Queue{Kind: ops.QueuePublication, Waiting: outbox.Waiting + outbox.Failing}
+		if outbox.Failing > 0 { // what the record says of it may name a patient
+			one.Oldest = unixTime(outbox.Oldest)
+			one.Failing = fmt.Sprintf("%d not taken, see 'cigogne publications list'", outbox.Failing)
+		}
+		all = append(all, one)
+	}
 	if deletions.Decided > 0 {
 		all = append(all, ops.Queue{
 			Kind: ops.QueueDeletion, Waiting: deletions.Decided, Oldest: unixTime(deletions.Began), Failing: text(s.sweeper.Failing()),

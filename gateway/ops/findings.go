@@ -51,6 +51,8 @@ const (
 	indexLate = time.Minute
 	// expiresSoon is when a certificate is.
 	expiresSoon = 21 * 24 * time.Hour
+	// stuckFor is for how long the shared record may not take a manifest.
+	stuckFor = time.Hour
 	// silentFor is for how long nothing may come from a site that used to send.
 	silentFor = 4 * 24 * time.Hour
 )
@@ -77,6 +79,7 @@ func (p *Picture) Findings() []Finding {
 		all = append(all, Finding{Level: Notice, What: "finding.conflicts", Args: map[string]string{"n": number(p.ConflictCount)}, Action: "action.conflicts", SeenBy: []string{p.By}})
 	}
 	all = append(all, p.silent()...)
+	all = append(all, p.publication()...)
 	if p.RegionFailing != nil {
 		all = append(all, Finding{Level: Warning, What: "finding.index", Why: p.RegionFailing.Error(), Action: "action.index", SeenBy: []string{p.By}})
 	}
@@ -221,6 +224,19 @@ func (s Space) free() float64 {
 		return 100
 	}
 	return 100 * float64(s.Most-s.Used) / float64(s.Most)
+}
+
+// publication is what the shared record does not take.
+func (p *Picture) publication() (all []Finding) {
+	for _, q := range p.Queues {
+		if q.Kind == QueuePublication && q.Failing != "" && p.At.Sub(q.Oldest) > stuckFor {
+			all = append(all, Finding{Level: Warning, What: "finding.stuck", Action: "action.stuck", Since: q.Oldest, SeenBy: []string{p.By}})
+		}
+	}
+	if p.Refused > 0 {
+		all = append(all, Finding{Level: Warning, What: "finding.refused", Args: map[string]string{"n": number(p.Refused)}, Action: "action.refused", SeenBy: []string{p.By}})
+	}
+	return all
 }
 
 // silent are the sites from which nothing came for long.

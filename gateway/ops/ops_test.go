@@ -123,10 +123,10 @@ func TestPageTells(t *testing.T) {
 	_, h := seen(t, grave())
 	html := get(t, h, "/ops/live?lang=fr").Body.String()
 	for part, wants := range map[string][]string{
-		"summary":      {"points demandent votre attention", "Le nœud n3 ne répond pas.", "cigogne cluster remove n3", "constaté par n1", "Ramenez-les.", "too few &lt;nodes&gt;", "Instances mises de côté : 21", "Le contrôle « unheard » échoue", "Le disque de n1, n2 est presque plein.", "Le certificat de n1, n2 a expiré.", "arrivé de Lost", "Ce que n1, n2 a reçu attend"},
+		"summary":      {"points demandent votre attention", "Le nœud n3 ne répond pas.", "cigogne cluster remove n3", "constaté par n1", "Ramenez-les.", "too few &lt;nodes&gt;", "Instances mises de côté : 21", "Le contrôle « unheard » échoue", "Le disque de n1, n2 est presque plein.", "Le certificat de n1, n2 a expiré.", "arrivé de Lost", "Depuis plus d&#39;une heure le DMP", "par le DMP : 3", "Ce que n1, n2 a reçu attend"},
 		"nodes":        {`data-node="n3" data-answers="false"`, "ne répond pas", "dirige", "en vidange", "100\u00a0Go sur 100\u00a0Go", "plein dans"},
 		"flow":         {"Reçu", "Restitué", "5,0\u00a0Mo/s", "moyenne par minute"},
-		"work":         {"12\u202f345", "Mise en paquets", "5,0\u00a0Go", "quelques-uns", "refused", "des examens"},
+		"work":         {"12\u202f345", "Mise en paquets", "5,0\u00a0Go", "quelques-uns", "refused", "des examens", "Publication (DMP)", "9 not taken"},
 		"archives":     {"s3://bucket", "dir:///backup", "3 échecs"},
 		"senders":      {"Clinique &lt;A&gt;", "FINESS 670000025", "PACS_A", "jetons : 2", "il y a", "jamais"},
 		"overdue":      {"1.2.3", "pas en paquet", "il y a 3\u00a0jours"},

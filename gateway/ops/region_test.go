@@ -113,9 +113,9 @@ func grave() *region {
 		r.reports[name] = one
 	}
 	r.Region = Region{
-		Queues:       []Queue{{Kind: QueuePacking, Waiting: 3, Bytes: 5e9, Oldest: now.Add(-time.Hour)}, {Kind: QueueArchiving}, {Kind: QueueTakeover, Waiting: 1}, {Kind: QueueDeletion, Waiting: 1}, {Kind: QueuePublication, Waiting: 1}},
+		Queues:       []Queue{{Kind: QueuePacking, Waiting: 3, Bytes: 5e9, Oldest: now.Add(-time.Hour)}, {Kind: QueueArchiving}, {Kind: QueueTakeover, Waiting: 1}, {Kind: QueueDeletion, Waiting: 1}, {Kind: QueueManifests, Waiting: 8}, {Kind: QueuePublication, Waiting: 9, Failing: "9 not taken", Oldest: now.Add(-2 * time.Hour)}},
 		OverdueAfter: 15 * time.Minute, Overdue: []Study{{StudyInstanceUID: "1.2.3", Instances: 7, Received: now.Add(-time.Hour)}, {StudyInstanceUID: "1.2.4", Planned: true, Received: now.Add(-3 * 24 * time.Hour)}},
-		Conflicts: []Conflict{{"1.2.3.4", "1.2.3", "digest", "PACS_A", now}, {"1.2.3.5", "1.2.3", "patient", "PACS_B", now}}, ConflictCount: 21, Deleted: 4, Holds: 17,
+		Conflicts: []Conflict{{"1.2.3.4", "1.2.3", "digest", "PACS_A", now}, {"1.2.3.5", "1.2.3", "patient", "PACS_B", now}}, ConflictCount: 21, Deleted: 4, Holds: 17, Refused: 3,
 	}
 	return r
 }

@@ -78,7 +78,8 @@ const (
 	QueuePacking     = "packing"
 	QueueArchiving   = "archiving"
 	QueueDeletion    = "deletion"
-	QueuePublication = "publication" // manifests that are to be made
+	QueueManifests   = "manifests"
+	QueuePublication = "publication"
 )
 
 // Queue is work that waits.
@@ -146,6 +147,8 @@ type Region struct {
 	// Deleted counts the deletions that can be undone yet, Holds what is kept
 	// from being deleted.
 	Deleted, Holds int64
+	// Refused counts the studies that the shared record refused for good.
+	Refused int64
 }
 
 // Study is a study that has waited for too long.

@@ -56,3 +56,10 @@ func (x *Index) NewestConflicts(ctx context.Context, limit int) (newest []LiveIn
 	})
 	return newest, all, err
 }
+
+// CountOwed is how many complete studies have no manifest yet: LifeCounts has
+// it, too, and reads a row per study.
+func (x *Index) CountOwed(ctx context.Context) (n int64, err error) {
+	err = each(ctx, x.read, `SELECT count(*) FROM life WHERE owed = 1`, nil, func(rows *sql.Rows) error { return rows.Scan(&n) })
+	return n, err
+}

@@ -60,10 +60,16 @@ func TestLife(t *testing.T) {
 	if l := lifeOf(t, x, uid); !l.Owed {
 		t.Errorf("another manifest was made: %+v", l)
 	}
+	if n, err := x.CountOwed(t.Context()); err != nil || n != 1 {
+		t.Errorf("%d manifests are owed, %v", n, err)
+	}
 	made.Life.Made[0].SOPInstanceUID = "2.25.77"
 	apply(t, x, made)
 	if l := lifeOf(t, x, uid); l.Owed || l.Open {
 		t.Errorf("made: %+v", l)
+	}
+	if n, err := x.CountOwed(t.Context()); err != nil || n != 0 {
+		t.Errorf("%d manifests are owed, %v", n, err)
 	}
 
 	own := study[0]
