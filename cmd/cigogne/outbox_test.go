@@ -141,7 +141,8 @@ func TestPublicationOutlivesItsLeader(t *testing.T) {
 			r := newRegion(t)
 			sites := region(t)
 			for _, id := range []string{"n1", "n2", "n3"} {
-				r.start(id, "--sites", sites, "--complete-after", "300ms", "--log-level", "error", "--dmp-endpoint", record.server.URL, "--dmp-timeout", timeout)
+				r.start(id, "--sites", sites, "--complete-after", "300ms", "--log-level", "error", "--dmp-endpoint", record.server.URL, "--dmp-timeout", timeout,
+					"--manifest-url", "https://images.example/by-manifest")
 			}
 			r.voting()
 			leader := r.leader("n1")
@@ -167,7 +168,11 @@ func TestPublicationOutlivesItsLeader(t *testing.T) {
 			settled(t, r.nodes[other], record, study.StudyInstanceUID, "*")
 			if how.name == "paused" {
 				r.signal(leader, syscall.SIGCONT)
-				settled(t, r.nodes[leader], record, study.StudyInstanceUID, "*")
+				r.nodes[leader].ready()
+				settled(t, r.nodes[other], record, study.StudyInstanceUID, "*")
+			}
+			if aside := string(page(t, r.nodes[other], "/dicom-web/conflicts")); strings.TrimSpace(aside) != "[]" {
+				t.Errorf("a manifest was made twice: %s", aside)
 			}
 			record.blameless()
 			if record.requests < 2 {

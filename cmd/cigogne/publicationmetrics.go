@@ -51,7 +51,7 @@ type publicationCollector struct {
 func newPublicationCollector(x *index.Index) *publicationCollector {
 	return &publicationCollector{
 		Index:   x,
-		lives:   prometheus.NewDesc("cigogne_study_lives", "Studies ever known: open ones, complete ones, and those whose manifest is to be made.", []string{"state"}, nil),
+		lives:   prometheus.NewDesc("cigogne_study_lives", "Studies that are open, as they have changed since they were complete, and those whose manifest is owed.", []string{"state"}, nil),
 		outbox:  prometheus.NewDesc("cigogne_publications", "Studies that are to be published, replaced or withdrawn; of very many, only some are counted.", []string{"state"}, nil),
 		trouble: prometheus.NewDesc("cigogne_publication_trouble_seconds", "How long the shared record has not taken what it is given: the oldest trouble; 0 for none.", nil, nil),
 	}
@@ -82,7 +82,6 @@ func (c *publicationCollector) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
 	gauge(c.lives, float64(lives.Open), "open")
-	gauge(c.lives, float64(lives.Complete), "complete")
 	gauge(c.lives, float64(lives.Owed), "owed")
 	gauge(c.outbox, float64(outbox.Waiting), "waiting")
 	gauge(c.outbox, float64(outbox.Failing), "failing")

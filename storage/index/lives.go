@@ -165,19 +165,16 @@ func (x *Index) OwedManifests(ctx context.Context, after string, limit int) ([]S
 	return livesOf(ctx, x.codec, x.read, `WHERE owed = 1 AND open = 0 AND study > ? ORDER BY study LIMIT ?`, after, limit)
 }
 
-// LifeCounts are how many studies are in which part of their life.
+// LifeCounts are of how many studies something is to be decided or made.
 type LifeCounts struct {
-	Open, Complete, Owed int64
+	Open int64 // they have changed since they were complete
+	Owed int64 // their manifest is not stored
 }
 
-// LifeCounts counts studies by where they are in their life.
+// LifeCounts counts studies by what is still to come in their life.
 func (x *Index) LifeCounts(ctx context.Context) (n LifeCounts, err error) {
-	err = each(ctx, x.read, `SELECT (SELECT count(*) FROM life WHERE open = 1), (SELECT count(*) FROM life),
-		(SELECT count(*) FROM life WHERE owed = 1)`, nil, func(rows *sql.Rows) error {
-		var all int64
-		err := rows.Scan(&n.Open, &all, &n.Owed)
-		n.Complete = all - n.Open
-		return err
+	err = each(ctx, x.read, `SELECT (SELECT count(*) FROM life WHERE open = 1), (SELECT count(*) FROM life WHERE owed = 1)`, nil, func(rows *sql.Rows) error {
+		return rows.Scan(&n.Open, &n.Owed)
 	})
 	return n, err
 }
