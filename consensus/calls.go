@@ -64,6 +64,9 @@ func (n *Node) Handler() http.Handler {
 	return mux
 }
 
+// Proposals is how many of other nodes are under way here, and how many may be.
+func (n *Node) Proposals() (now, most int) { return len(n.slots), cap(n.slots) }
+
 // takeProposal commits what another node proposes.
 func (n *Node) takeProposal(w http.ResponseWriter, r *http.Request) (any, error) {
 	if id, ok := peer.From(r.Context()); !ok || id.Role != peer.RoleNode {

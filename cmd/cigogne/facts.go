@@ -99,10 +99,23 @@ func (n *node) budgets() []budget {
 		{Name: "attributes for the index", Bytes: true, Used: int64(heldBytes), Limit: int64(heldBytesMost)},
 		{Name: "directories of packs", Bytes: true, Used: directories.Bytes, Limit: directories.Most},
 	}
+	all = append(all, counted("API requests", n.rpc.Requests))
+	if n.cluster != nil {
+		all = append(all, counted("peer connections", n.cluster.port.Connections), counted("proposals of other nodes", n.cluster.Proposals))
+	}
 	if blocks, ok := n.archives.read.(*cache.Cache); ok {
-		all = append(all, budget{Name: "cache on disk", Bytes: true, Used: blocks.Stats().Bytes, Limit: int64(c.CacheMax)})
+		s := blocks.Stats()
+		all = append(all,
+			budget{Name: "cache on disk", Bytes: true, Used: s.Bytes, Limit: int64(c.CacheMax)},
+			budget{Name: "fetches into the cache", Used: int64(s.Fetching), Limit: int64(s.FetchingMost)})
 	}
 	return all
+}
+
+// counted is a budget of which some is in use now.
+func counted(name string, of func() (now, most int)) budget {
+	now, most := of()
+	return budget{Name: name, Used: int64(now), Limit: int64(most)}
 }
 
 // connections is how many HTTP connections are open.

@@ -68,6 +68,7 @@ func TestMetricsTell(t *testing.T) {
 		`cigogne_queue_instances{queue="archive"}`:                               0,
 		"cigogne_packs_pending":                                                  0,
 		`cigogne_budget_used{budget="uploads"}`:                                  0,
+		`cigogne_budget_limit{budget="API requests"}`:                            256,
 		`cigogne_budget_limit{budget="uploads"}`:                                 64,
 		`cigogne_cache_misses_total{cache="directories"}`:                        0,
 	} {
@@ -107,6 +108,9 @@ func TestMetricsOfAQueue(t *testing.T) {
 	}
 	node.eventually("it waits", func() bool {
 		got := measured(t, node)
+		if limit := got[`cigogne_budget_limit{budget="fetches into the cache"}`]; limit != 16 {
+			t.Errorf("%v fetches", limit)
+		}
 		return got[`cigogne_queue_age_seconds{queue="pack"}`] > 0.1 &&
 			got[`cigogne_queue_instances{queue="pack"}`] == float64(len(study.Instances)) &&
 			got[`cigogne_queue_bytes{queue="pack"}`] > 0

@@ -132,6 +132,9 @@ func (p *Port) Serve(ctx context.Context) error {
 	}
 }
 
+// Connections is how many are open, and how many may be.
+func (p *Port) Connections() (now, most int) { return len(p.slots), cap(p.slots) }
+
 // take speaks on a connection if there is room for it.
 func (p *Port) take(ctx context.Context, c *tls.Conn) {
 	select {

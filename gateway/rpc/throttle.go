@@ -77,6 +77,14 @@ func (t *throttle) request() (func(), error) {
 	}, nil
 }
 
+// Requests is how many are worked on, streams not counted, and how many may
+// be.
+func (s *Server) Requests() (now, most int) {
+	s.throttle.mu.Lock()
+	defer s.throttle.mu.Unlock()
+	return s.throttle.requests, s.throttle.limits.MaxRequests
+}
+
 // take takes a token of the host's, if there is one; mu is held.
 func (t *throttle) take(host string) bool {
 	now := t.now()

@@ -73,6 +73,9 @@ type Stats struct {
 	Fetches      int64 // requests to the archive
 	Damaged      int64 // blocks that were found damaged on the disk
 	Bytes        int64
+	// Fetching is how many requests to the archive are under way, and
+	// FetchingMost how many may be.
+	Fetching, FetchingMost int
 }
 
 // Open opens a cache in a folder of its own, which is created when it is
@@ -125,6 +128,7 @@ func (c *Cache) Stats() Stats {
 	defer c.mu.Unlock()
 	s := c.stats
 	s.Bytes = c.bytes
+	s.Fetching, s.FetchingMost = len(c.slots), cap(c.slots)
 	return s
 }
 
