@@ -147,11 +147,16 @@ func TestHistory(t *testing.T) {
 func TestEventsAreDeterministic(t *testing.T) {
 	x, y := open(t), open(t)
 	in := oneSeries()
+	for i := range in {
+		in[i].Received, in[i].Took, in[i].Origin = int64(10_000+i), 100, storage.Origin{Transport: "dimse", ID: "a1"}
+	}
+	pack := archived("p1", "dir:a")
+	pack.Took = 50
 	for _, b := range []index.Batch{
-		{Through: in[2].At, Received: in[:3], Stamp: stamp(1_000_000)},
-		{Through: in[4].At, Received: in[3:], Stamp: stamp(2_000_000)},
+		{Through: in[2].At, Received: in[:3], Stamp: heldBy(1_000_000, "n1", "n3")},
+		{Through: in[4].At, Received: in[3:], Stamp: heldBy(2_000_000, "n1", "n2")},
 		{Planned: []index.Plan{planOf("p1", false, in...)}, Stamp: stamp(3_000_000)},
-		{Archived: []index.PackArchive{archived("p1", "dir:a")}, Stamp: stamp(4_000_000), Notes: []index.Event{
+		{Archived: []index.PackArchive{pack}, Stamp: stamp(4_000_000), Notes: []index.Event{
 			{Kind: index.EventRetrieved, StudyInstanceUID: in[0].Key.StudyInstanceUID, SeriesInstanceUID: in[0].Key.SeriesInstanceUID, Instances: 5},
 		}},
 	} {
@@ -173,8 +178,21 @@ func TestEventsAreDeterministic(t *testing.T) {
 	a, err := x.History(t.Context(), study)
 	b, err2 := y.History(t.Context(), study)
 	if err != nil || err2 != nil || len(a) != 1 || !reflect.DeepEqual(a, b) {
-		t.Errorf("one has %+v\nthe other %+v", a, b)
+		t.Fatalf("one has %+v\nthe other %+v", a, b)
 	}
+	received, put := a[0].Steps[0], a[0].Steps[1]
+	if received.First != 10_000-100 || received.Took != 500 || !reflect.DeepEqual(received.Nodes, []string{"n1", "n2", "n3"}) {
+		t.Errorf("received: %+v", received)
+	}
+	if put.First != pack.At-50 || put.Took != 50 {
+		t.Errorf("archived: %+v", put)
+	}
+}
+
+func heldBy(at int64, nodes ...string) *index.Stamp {
+	s := stamp(at)
+	s.Holders = nodes
+	return s
 }
 
 // TestNotesAreHeldToTheirBounds: a note is no way to claim what did not follow
@@ -185,6 +203,8 @@ func TestNotesAreHeldToTheirBounds(t *testing.T) {
 		{Kind: index.EventReceived, StudyInstanceUID: "1.2"},
 		{Kind: index.EventRetrieved, StudyInstanceUID: "x"},
 		{Kind: index.EventRetrieved, StudyInstanceUID: "1.2", Instances: -1},
+		{Kind: index.EventCut, StudyInstanceUID: "1.2", Took: -1},
+		{Kind: index.EventRetrieved, StudyInstanceUID: "1.2", Nodes: []string{"n1"}},
 		{Kind: index.EventRetrieved, StudyInstanceUID: "1.2", First: 2, Last: 1},
 		{Kind: index.EventRetrieved, StudyInstanceUID: "1.2", Origin: storage.Origin{ID: string(make([]byte, 1000))}},
 	} {
