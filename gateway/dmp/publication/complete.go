@@ -126,8 +126,7 @@ func (p *Publisher) complete(ctx context.Context, life *index.StudyLife, cause, 
 // next settles which version the completion is of, and returns the manifest
 // that is wanted of it, if one is.
 func (p *Publisher) next(ctx context.Context, life *index.StudyLife, c *content, d *index.Completion) (*index.Manifest, error) {
-	withdrawn := life.Manifest != nil && life.Publication.Withdrawn == life.Manifest.SOPInstanceUID
-	if !withdrawn && life.Content == c.digest && life.Version >= c.latest && (life.Owed || life.Manifest == nil || c.latest == life.Version) {
+	if life.Content == c.digest && life.Version >= c.latest && stands(life, c) {
 		return life.Manifest, nil // as it was
 	}
 	if c.instances() == 0 && life.Version == 0 {
@@ -145,6 +144,16 @@ func (p *Publisher) next(ctx context.Context, life *index.StudyLife, c *content,
 		return nil, nil //nolint:nilnil // a version without one
 	}
 	return &index.Manifest{SOPInstanceUID: manifestUID(d.StudyInstanceUID, d.Version), Version: d.Version, Number: c.number()}, nil
+}
+
+// stands tells whether the manifest of a version, or that it has none, does for
+// the same content. One that was withdrawn does not, nor one that is gone.
+func stands(life *index.StudyLife, c *content) bool {
+	m := life.Manifest
+	if m == nil {
+		return !c.manifested()
+	}
+	return m.SOPInstanceUID != life.Publication.Withdrawn && (life.Owed || c.latest == life.Version)
 }
 
 // same is the latest manifest that is stored, when it says what the study

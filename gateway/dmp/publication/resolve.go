@@ -137,9 +137,11 @@ func resolveSeries(l *manifest.ListedSeries, held map[string]storage.Instance) R
 
 const (
 	// resolvedAtATime bounds the manifests that are read at once, which take
-	// memory, and uploadTime how long one may take to come.
+	// memory, uploadTime how long one may take to come, and answerTime the answer
+	// to be taken.
 	resolvedAtATime = 2
 	uploadTime      = 30 * time.Second
+	answerTime      = time.Minute
 )
 
 // Resolver answers POST with a manifest as its body: application/dicom, or
@@ -152,22 +154,28 @@ func (p *Publisher) Resolver() http.Handler {
 			http.Error(w, "POST a manifest", http.StatusMethodNotAllowed)
 			return
 		}
-		control := http.NewResponseController(w)
-		_ = control.SetReadDeadline(time.Now().Add(uploadTime)) // where that cannot be, the server's own bounds hold
 		select {
 		case slots <- struct{}{}:
-			defer func() { <-slots }()
 		case <-r.Context().Done():
 			return
 		}
-		l, err := readManifest(http.MaxBytesReader(w, r.Body, manifest.ListingBytes), r.Header.Get("Content-Type"))
-		_ = control.SetReadDeadline(time.Time{}) // its end would end the answer, too
-		var answer *Resolved
-		if err == nil {
-			answer, err = p.Resolve(r.Context(), l)
-		}
+		answer, err := p.resolveBody(w, r)
+		<-slots // who reads slowly keeps nobody
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime))
 		writeJSON(w, p.o.Logger, answer, err)
 	})
+}
+
+// resolveBody reads a manifest and resolves it.
+func (p *Publisher) resolveBody(w http.ResponseWriter, r *http.Request) (*Resolved, error) {
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(uploadTime)) // where that cannot be, the server's own bounds hold
+	l, err := readManifest(http.MaxBytesReader(w, r.Body, manifest.ListingBytes), r.Header.Get("Content-Type"))
+	_ = control.SetReadDeadline(time.Time{}) // its end would end the answer, too
+	if err != nil {
+		return nil, err
+	}
+	return p.Resolve(r.Context(), l)
 }
 
 // readManifest reads a manifest of a media type; of another it is
