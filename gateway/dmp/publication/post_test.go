@@ -72,16 +72,16 @@ func FuzzJudge(f *testing.F) {
 // TestPost: who cannot be reached has not got it, who says nothing may have;
 // who wants to be left alone is; redirections are not followed.
 func TestPost(t *testing.T) {
-	var how func(http.ResponseWriter)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, err := io.Copy(io.Discard, r.Body); err != nil || r.Header.Get("Authorization") != "Bearer secret" {
-			t.Errorf("%v, %v", err, r.Header)
-		}
-		how(w)
-	}))
-	defer server.Close()
-	token := func() (string, error) { return "secret", nil }
-	p := newPoster(SenderOptions{Endpoint: server.URL, Token: token, Timeout: time.Second, Parallel: 1})
+	answering := func(how func(http.ResponseWriter)) (*httptest.Server, poster) {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, err := io.Copy(io.Discard, r.Body); err != nil || r.Header.Get("Authorization") != "Bearer secret" {
+				t.Errorf("%v, %v", err, r.Header)
+			}
+			how(w)
+		}))
+		token := func() (string, error) { return "secret", nil }
+		return server, newPoster(SenderOptions{Endpoint: server.URL, Token: token, Timeout: time.Second, Parallel: 1})
+	}
 	for _, c := range []struct {
 		name string
 		how  func(http.ResponseWriter)
@@ -102,18 +102,20 @@ func TestPost(t *testing.T) {
 			w.WriteHeader(http.StatusTemporaryRedirect)
 		}, index.NotDelivered, 0},
 	} {
-		how = c.how
+		server, p := answering(c.how)
 		if got, why, wait := p.post(t.Context(), index.Publish, []byte("{}")); got != c.want || wait != c.wait || why == "" {
 			t.Errorf("%s: %d, %v, %q", c.name, got, wait, why)
 		}
+		server.Close()
 	}
+	server, p := answering(func(http.ResponseWriter) {})
 	p.token = func() (string, error) { return "", errors.New("no token") }
 	if got, _, _ := p.post(t.Context(), index.Publish, nil); got != index.NotDelivered {
 		t.Errorf("without a token: %d", got)
 	}
 	server.Close()
-	fresh := newPoster(SenderOptions{Endpoint: server.URL, Timeout: time.Second, Parallel: 1})
-	if got, _, _ := fresh.post(t.Context(), index.Publish, nil); got != index.NotDelivered {
+	p.token = nil
+	if got, _, _ := p.post(t.Context(), index.Publish, nil); got != index.NotDelivered {
 		t.Errorf("nobody is there: %d", got)
 	}
 }
