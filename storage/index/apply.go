@@ -49,6 +49,11 @@ func (x *Index) applyAt(ctx context.Context, at uint64, b Batch) (Applied, error
 	// From here on it is done or it fails: an end of ctx would leave the
 	// caller not knowing, and watching for it costs more than the statements.
 	ctx = context.WithoutCancel(ctx)
+	if f := x.live.Load(); f.entered > f.most {
+		if err := x.filterLive(ctx); err != nil {
+			return Applied{}, fmt.Errorf("apply a batch: %w", err)
+		}
+	}
 	if _, err := x.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return Applied{}, fmt.Errorf("apply a batch: %w", failed(err))
 	}
@@ -75,6 +80,7 @@ func (x *Index) applyAt(ctx context.Context, at uint64, b Batch) (Applied, error
 type change struct {
 	*statements
 	conn    *sql.Conn // for statements that are too rare to be kept prepared
+	live    *filter   // every name is entered that gets a row, before it can be read
 	codec   codec
 	studies map[string]*study
 	series  map[[2]string]*series
@@ -90,7 +96,7 @@ type change struct {
 }
 
 func newChange(x *Index) *change {
-	return &change{statements: x.stmts, conn: x.conn, codec: x.codec}
+	return &change{statements: x.stmts, conn: x.conn, codec: x.codec, live: x.live.Load()}
 }
 
 // begin empties the memory of a change, whose rows are written.

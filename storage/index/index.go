@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"modernc.org/sqlite"
@@ -78,6 +79,10 @@ type Index struct {
 	log    raftLog
 
 	versions versions
+	known    *known
+	live     atomic.Pointer[filter] // nil while it is not known what lies in journals
+	// filterMost, when not 0, makes filters anew after so many names.
+	filterMost int
 
 	happened struct {
 		mu   sync.Mutex
@@ -106,7 +111,7 @@ func Open(ctx context.Context, o Options) (*Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &Index{o: o, codec: c, read: newReader(), ask: newReader(), versions: versions{seed: maphash.MakeSeed()}}
+	x := &Index{o: o, codec: c, read: newReader(), ask: newReader(), versions: versions{seed: maphash.MakeSeed()}, known: newKnown()}
 	open := x.open
 	if o.ReadOnly {
 		open = x.openReadOnly
@@ -134,6 +139,9 @@ func (x *Index) open(ctx context.Context) (err error) {
 	}
 	if x.stmts, err = prepare(ctx, x.conn); err != nil {
 		return failed(err)
+	}
+	if err := x.filterLive(ctx); err != nil {
+		return err
 	}
 	return x.openReaders()
 }
@@ -266,6 +274,7 @@ func (x *Index) closeFile() error {
 		errs = append(errs, x.write.Close())
 	}
 	x.stmts, x.conn, x.write = nil, nil, nil
+	x.live.Store(nil)
 	return errors.Join(errs...)
 }
 

@@ -159,6 +159,7 @@ func (c *change) insert(ctx context.Context, in *Instance, e *series) (bool, err
 	if err != nil {
 		return false, err
 	}
+	c.live.enter(in.Key.SOPInstanceUID)
 	res, err := c.putInstance.ExecContext(ctx, in.Key.SOPInstanceUID, e.id, instanceNumber(in.Attributes),
 		in.Digest[:], in.Size, string(in.At.Journal), int64(in.At.Segment), record, attributes)
 	if err != nil {
@@ -195,6 +196,7 @@ func (c *change) setAside(ctx context.Context, in *Instance, why Why) (Outcome, 
 // lies in, or nil.
 func (c *change) insertConflict(ctx context.Context, in *Instance, why Why, pack any) (bool, error) {
 	c.noConflicts = false
+	c.live.enter(in.Key.SOPInstanceUID)
 	record, err := c.codec.enc.Marshal(wireRecord{in.Instance, in.At})
 	if err != nil {
 		return false, err

@@ -144,10 +144,10 @@ func (x *Index) Replace(ctx context.Context, path string) error {
 		return errClosed
 	}
 	ctx = context.WithoutCancel(ctx)
-	defer x.versions.all.Add(1)
 	if err := x.closeFile(); err != nil {
 		x.o.Logger.Warn("the index that is replaced did not close well", "error", err)
 	}
+	x.versions.all.Add(1) // while nobody can read
 	if err := discard(x.o.Path); err != nil {
 		return fmt.Errorf("replace the index: %w", failed(err))
 	}

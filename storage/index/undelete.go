@@ -205,6 +205,9 @@ func (c *change) deletedSeries(ctx context.Context, id int64, s *study) (back []
 }
 
 func (c *change) putSeriesBack(ctx context.Context, id int64, e *series) error {
+	if err := c.enterBack(ctx, id, e.uid); err != nil {
+		return err
+	}
 	for _, move := range []string{
 		`UPDATE pack SET members = (SELECT o.members FROM deleted_pack o WHERE o.name = pack.name)
 			WHERE name IN (SELECT name FROM deleted_pack WHERE deletion = ?1 AND series = ?3)`, // kept for a conflict
@@ -224,4 +227,14 @@ func (c *change) putSeriesBack(ctx context.Context, id int64, e *series) error {
 	}
 	return c.conn.QueryRowContext(ctx, `SELECT count(*), coalesce(sum(size), 0) FROM instance WHERE series = ? AND pack IS NULL`, e.id).
 		Scan(&e.unplanned, &e.bytes)
+}
+
+// enterBack enters the names of the instances that come back.
+func (c *change) enterBack(ctx context.Context, id int64, series string) error {
+	return each(ctx, c.conn, `SELECT sop FROM deleted_instance WHERE deletion = ? AND series = ?`, []any{id, series}, func(rows *sql.Rows) error {
+		var sop string
+		err := rows.Scan(&sop)
+		c.live.enter(sop)
+		return err
+	})
 }
