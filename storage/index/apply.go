@@ -37,7 +37,8 @@ func (x *Index) applyAt(ctx context.Context, at uint64, b Batch) (Applied, error
 	}
 	x.apply.Lock()
 	defer x.apply.Unlock()
-	if x.closed || x.conn == nil { // nil after a Replace that failed
+	live := x.live.Load()
+	if x.closed || x.conn == nil || live == nil { // nil after a Replace that failed
 		return Applied{}, errClosed
 	}
 	if at == 0 && x.log.cluster != "" {
@@ -49,7 +50,7 @@ func (x *Index) applyAt(ctx context.Context, at uint64, b Batch) (Applied, error
 	// From here on it is done or it fails: an end of ctx would leave the
 	// caller not knowing, and watching for it costs more than the statements.
 	ctx = context.WithoutCancel(ctx)
-	if f := x.live.Load(); f.entered > f.most {
+	if live.entered > live.most {
 		if err := x.filterLive(ctx); err != nil {
 			return Applied{}, fmt.Errorf("apply a batch: %w", err)
 		}

@@ -67,12 +67,15 @@ func (x *Index) filterLive(ctx context.Context) error {
 		f.enter(string(sop))
 		return err
 	})
+	if err != nil {
+		return err // the filter before knows more than it has to
+	}
 	f.most = max(filterMost, 2*f.entered)
 	if x.filterMost > 0 {
 		f.most = f.entered + x.filterMost
 	}
 	x.live.Store(f)
-	return err
+	return nil
 }
 
 // studiesKnown bounds the studies of which it is remembered what Has asks.
