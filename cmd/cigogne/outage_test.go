@@ -153,7 +153,6 @@ func fault(random *rand.Rand) s3test.Fault {
 // line that does all that lines do. Nothing that was acknowledged is lost, and
 // nothing lies in the archive twice.
 func TestOutagesUnderLoad(t *testing.T) {
-	t.Parallel() // it waits more than it works
 	rounds := 12
 	if testing.Short() {
 		rounds = 3
