@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/esante-alsace/cigogne/gateway/ops"
 	"github.com/esante-alsace/cigogne/gateway/rpc"
 	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/archive/set"
 	"github.com/esante-alsace/cigogne/storage/index"
 )
 
@@ -225,14 +225,18 @@ func (s opsSelf) opsSenders() (all []ops.Sender) {
 // Examine implements ops.Self.
 func (s opsSelf) Examine(ctx context.Context, r *ops.Report) {
 	r.Queues = s.takeover(ctx)
-	var asked sync.WaitGroup
-	asked.Go(func() { r.Checks = s.examineChecks(ctx) })
-	asked.Go(func() { r.Archives = s.examineArchives(ctx) })
-	asked.Wait()
+	checks := s.report.Checks(ctx)
+	r.Checks = opsChecks(checks)
+	for _, c := range checks {
+		if c.Name == "archive" {
+			r.Archives = s.opsArchives(c.Err)
+		}
+	}
 }
 
-func (s opsSelf) examineChecks(ctx context.Context) (all []ops.Check) {
-	for _, c := range s.report.Checks(ctx) {
+// opsChecks are the checks with what to do about them.
+func opsChecks(checks []rpc.Check) (all []ops.Check) {
+	for _, c := range checks {
 		one := ops.Check{Name: c.Name, Since: c.Since, Why: text(c.Err)}
 		if c.Err != nil {
 			one.Action = map[string]string{}
@@ -245,11 +249,20 @@ func (s opsSelf) examineChecks(ctx context.Context) (all []ops.Check) {
 	return all
 }
 
-func (s opsSelf) examineArchives(ctx context.Context) (all []ops.Archive) {
-	for _, a := range s.report.Archives(ctx) {
-		one := ops.Archive{Name: a.Name, Reached: a.Reachable, Why: a.Why, Failures: a.Failures}
-		if a.RestingUntil != nil {
-			one.Resting = a.RestingUntil.AsTime()
+// opsArchives are the archives as they answered when they were checked, which
+// costs each of them a request.
+func (s opsSelf) opsArchives(checked error) (all []ops.Archive) {
+	several, ok := s.archives.Archive.(*set.Set)
+	if !ok {
+		return []ops.Archive{{Name: s.archives.String(), Reached: checked == nil, Why: text(checked)}}
+	}
+	for _, h := range several.Health() {
+		one := ops.Archive{Name: h.Archive, Reached: h.Failures == 0, Failures: int64(h.Failures)}
+		if h.Failures > 0 {
+			one.Why = text(h.Err)
+		}
+		if h.Resting.After(time.Now()) {
+			one.Resting = h.Resting
 		}
 		all = append(all, one)
 	}

@@ -38,13 +38,15 @@ const (
 	// samples its own counters; lookTime is how long it waits for an answer.
 	lookEvery = time.Second
 	lookTime  = time.Second
-	// examineEvery is how often what takes time is looked at while somebody
-	// looks at the page, and examineIdle while nobody does; examineTime bounds
-	// it.
-	examineEvery, examineIdle = 2 * time.Second, time.Minute
-	examineTime               = 10 * time.Second
-	regionEvery               = 5 * time.Second
-	watchedFor                = 15 * time.Second
+	// examineEvery is how often a node is examined while somebody looks at the
+	// page, which costs archives a request, examineAgain while a check fails,
+	// and examineIdle while nobody looks; examineTime bounds it.
+	examineEvery = 10 * time.Second
+	examineAgain = 2 * time.Second
+	examineIdle  = time.Minute
+	examineTime  = 10 * time.Second
+	regionEvery  = 5 * time.Second
+	watchedFor   = 15 * time.Second
 	// fresh is for how long a picture serves everybody who asks.
 	fresh = 900 * time.Millisecond
 )
@@ -60,10 +62,11 @@ type Desk struct {
 	sights   map[string]*sighted
 	examined Report // what Examine fills in
 	region   Region
-	regionAt time.Time
 	failing  error     // why region is old
 	watched  time.Time // when somebody looked last
-	wake     chan struct{}
+	// wakeExamine and wakeRegion, of capacity 1, tell that somebody begins to
+	// look.
+	wakeExamine, wakeRegion chan struct{}
 
 	gathering sync.Mutex // held while the others are asked
 	picture   Picture
@@ -80,7 +83,7 @@ type sighted struct {
 func NewDesk(self Self, peers Peers) *Desk {
 	return &Desk{
 		self: self, peers: peers, gauge: NewGauge(), sights: map[string]*sighted{},
-		wake: make(chan struct{}, 1), known: map[string]Report{},
+		wakeExamine: make(chan struct{}, 1), wakeRegion: make(chan struct{}, 1), known: map[string]Report{},
 	}
 }
 
@@ -88,7 +91,8 @@ func NewDesk(self Self, peers Peers) *Desk {
 func (d *Desk) Run(ctx context.Context) error {
 	var work sync.WaitGroup
 	defer work.Wait()
-	work.Go(func() { d.runExamining(ctx) })
+	work.Go(func() { d.examining(ctx) })
+	work.Go(func() { d.overlooking(ctx) })
 	beat := time.NewTicker(lookEvery)
 	defer beat.Stop()
 	for {
@@ -102,30 +106,39 @@ func (d *Desk) Run(ctx context.Context) error {
 	}
 }
 
-// runExamining examines this node until ctx ends.
-func (d *Desk) runExamining(ctx context.Context) {
-	for {
+// examining examines this node until ctx ends.
+func (d *Desk) examining(ctx context.Context) {
+	for ctx.Err() == nil {
 		d.examine(ctx)
-		wait := examineIdle
-		if d.isWatched() {
-			wait = examineEvery
-		}
-		t := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return
-		case <-t.C:
-		case <-d.wake:
-			t.Stop()
-		}
+		d.rest(ctx, d.wakeExamine, examineEvery)
 	}
 }
 
-func (d *Desk) isWatched() bool {
+// overlooking asks the index of all nodes until ctx ends.
+func (d *Desk) overlooking(ctx context.Context) {
+	for ctx.Err() == nil {
+		d.overlook(ctx)
+		d.rest(ctx, d.wakeRegion, regionEvery)
+	}
+}
+
+// rest waits until it is time again, or somebody begins to look.
+func (d *Desk) rest(ctx context.Context, wake <-chan struct{}, every time.Duration) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	return time.Since(d.watched) < watchedFor
+	switch failing := slices.ContainsFunc(d.examined.Checks, func(c Check) bool { return c.Why != "" }); {
+	case time.Since(d.watched) >= watchedFor:
+		every = examineIdle
+	case failing:
+		every = min(every, examineAgain)
+	}
+	d.mu.Unlock()
+	t := time.NewTimer(every)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	case <-wake:
+	}
 }
 
 // watch notes that somebody looks; the first is not shown what is a minute old
@@ -134,9 +147,11 @@ func (d *Desk) watch() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if time.Since(d.watched) >= watchedFor {
-		select {
-		case d.wake <- struct{}{}:
-		default: // it is told already
+		for _, wake := range []chan struct{}{d.wakeExamine, d.wakeRegion} {
+			select {
+			case wake <- struct{}{}:
+			default: // it is told already
+			}
 		}
 	}
 	d.watched = time.Now()
@@ -151,19 +166,19 @@ func (d *Desk) examine(ctx context.Context) {
 		return // the node stops
 	}
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.examined = r
-	due := time.Since(d.regionAt) >= regionEvery
-	d.mu.Unlock()
-	if !due {
-		return
-	}
+}
+
+func (d *Desk) overlook(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, examineTime)
+	defer cancel()
 	region, err := d.self.Region(ctx)
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.regionAt = time.Now()
 	if d.failing = err; err == nil {
 		d.region = region
 	}

@@ -25,6 +25,7 @@ func seen(t *testing.T, r *region) (*Desk, http.Handler) {
 	t.Helper()
 	d := NewDesk(self{r}, r)
 	d.examine(t.Context())
+	d.overlook(t.Context())
 	d.look(t.Context())
 	h, err := Handler(d, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -308,6 +309,7 @@ func TestAlone(t *testing.T) {
 	r.reports["n1"] = one
 	d := NewDesk(self{r}, nil)
 	d.examine(t.Context())
+	d.overlook(t.Context())
 	d.look(t.Context())
 	h, err := Handler(d, slog.New(slog.DiscardHandler))
 	if err != nil {

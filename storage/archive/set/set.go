@@ -152,8 +152,12 @@ func (s *Set) note(ctx context.Context, m *member, err error) {
 	}
 }
 
-// aboutObject tells whether an archive that fails in this way works.
+// aboutObject tells whether an archive that fails in this way works: not one
+// that has lost its own folder or bucket, which is storage.ErrUnavailable, too.
 func aboutObject(err error) bool {
+	if errors.Is(err, storage.ErrUnavailable) {
+		return false
+	}
 	for _, kind := range []error{storage.ErrNotFound, storage.ErrInvalid, storage.ErrConflict, storage.ErrCorrupt, storage.ErrTooLarge} {
 		if errors.Is(err, kind) {
 			return true

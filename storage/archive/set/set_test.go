@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -235,6 +237,27 @@ func TestResting(t *testing.T) {
 	read()
 	if h := s.Health(); a.gets.Load() != 2 || h[0].Failures != 0 {
 		t.Errorf("asked %d times after its rest; health %+v", a.gets.Load(), h)
+	}
+}
+
+// TestLostFolder: an archive whose own folder is gone does not work, although
+// that is something that was not found.
+func TestLostFolder(t *testing.T) {
+	path := t.TempDir()
+	lost, err := dir.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lost.Close()
+	s := newSet(t, set.Options{Copies: 1}, lost, mem.New())
+	if err := os.RemoveAll(filepath.Join(path, ".staging")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Check(t.Context()); err != nil {
+		t.Errorf("the other is enough: %v", err)
+	}
+	if h := s.Health(); h[0].Failures != 1 || !errors.Is(h[0].Err, storage.ErrUnavailable) || h[1].Failures != 0 {
+		t.Errorf("health %+v", h)
 	}
 }
 
