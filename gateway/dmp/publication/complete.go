@@ -14,8 +14,11 @@ import (
 
 // How it is known that a study is complete.
 const (
-	// Quiet: nothing of it came for some time, or nothing is left of it.
+	// Quiet: nothing of it came for some time.
 	Quiet = "quiet"
+	// Change: it was deleted or restored, or it is known to be somebody else's:
+	// nothing is waited for after that.
+	Change = "change"
 	// Commitment: its sender asked for storage commitment of what it consists
 	// of. Who answers for commitments calls Complete with it.
 	Commitment = "commitment"
@@ -91,7 +94,11 @@ func (p *Publisher) completeQuiet(ctx context.Context) error {
 			return errors.Join(append(errs, err)...)
 		}
 		for i := range due {
-			if err := p.complete(ctx, &due[i], Quiet, ""); err != nil && len(errs) < quietList {
+			cause := Quiet
+			if due[i].Since == 0 {
+				cause = Change
+			}
+			if err := p.complete(ctx, &due[i], cause, ""); err != nil && len(errs) < quietList {
 				errs = append(errs, fmt.Errorf("study %s: %w", due[i].StudyInstanceUID, err))
 			}
 		}

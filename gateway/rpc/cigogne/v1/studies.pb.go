@@ -1291,7 +1291,8 @@ type Life struct {
 	Completed *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=completed,proto3" json:"completed,omitempty"`
 	// Of the version.
 	Instances int64 `protobuf:"varint,5,opt,name=instances,proto3" json:"instances,omitempty"`
-	// How that was known: "quiet", "commitment" or "call"; and who said so.
+	// How that was known: "quiet", "commitment", "call", or "change" for a
+	// deletion, its undo, and a link; and who said so.
 	Cause string `protobuf:"bytes,6,opt,name=cause,proto3" json:"cause,omitempty"`
 	By    string `protobuf:"bytes,7,opt,name=by,proto3" json:"by,omitempty"`
 	// The manifest of the version; empty when it has none, as one of a patient
