@@ -17,7 +17,11 @@ import (
 // received, packed, deleted, put back and moved.
 func TestHasFromMemory(t *testing.T) {
 	var fromMemory, duplicates int
-	for seed := range uint64(4) {
+	seeds := uint64(6)
+	if testing.Short() {
+		seeds = 2
+	}
+	for seed := range seeds {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		path := filepath.Join(t.TempDir(), "index.db")
 		x, err := index.Open(t.Context(), index.Options{Path: path})

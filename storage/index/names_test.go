@@ -14,7 +14,7 @@ import (
 func TestNamesAreFoundInOrder(t *testing.T) {
 	x, model := open(t), indextest.NewModel()
 	p := indextest.Population{Seed: 11, MaxSeries: 2, MaxInstances: 1}
-	batches(p, 700, 300, func(b index.Batch) {
+	batches(p, 400, 200, func(b index.Batch) {
 		apply(t, x, b)
 		model.Receive(b)
 	})
