@@ -38,7 +38,7 @@ func (x *Index) Has(ctx context.Context, in Instance) (Standing, error) {
 	}
 	study.version = version
 	x.known.put(in.Key.StudyInstanceUID, study)
-	if found == StandingNew && study.exists && otherPatient(study.patient, in.Attributes) {
+	if found == StandingNew && study.isOthers(&in) {
 		found = StandingConflict
 	}
 	return found, nil
@@ -66,7 +66,7 @@ func (x *Index) look(ctx context.Context, in *Instance) (found Standing, study k
 			found = Members(blob).compare(Named{in.Key, in.Digest}, found)
 		default:
 			attributes, err := x.codec.decodeSet(blob)
-			study.exists, study.patient = true, attributes.Select([]dicom.Tag{tagPatientID, tagIssuerOfPatientID, tagIssuerQualifiers})
+			study.described, study.patient = len(attributes) > 0, attributes.Select([]dicom.Tag{tagPatientID, tagIssuerOfPatientID, tagIssuerQualifiers})
 			return err
 		}
 		return nil

@@ -90,9 +90,17 @@ type known struct {
 // knownStudy is what Has asks of a study: whether there is one, whose, and
 // whether it has packs.
 type knownStudy struct {
-	version       uint64
-	exists, packs bool
-	patient       dicom.DataSet
+	version uint64
+	packs   bool
+	// described is true when the study says who its patient is, as it does
+	// unless nothing but its manifests was found yet.
+	described bool
+	patient   dicom.DataSet
+}
+
+// isOthers tells whether an instance is another patient's than the study.
+func (s *knownStudy) isOthers(in *Instance) bool {
+	return s.described && !in.isManifest() && otherPatient(s.patient, in.Attributes)
 }
 
 func newKnown() *known {
@@ -128,7 +136,7 @@ func (x *Index) fromMemory(in *Instance) (Standing, bool) {
 	switch {
 	case !ok || !counted || s.packs:
 		return 0, false
-	case s.exists && otherPatient(s.patient, in.Attributes):
+	case s.isOthers(in):
 		return StandingConflict, true
 	}
 	return StandingNew, true

@@ -77,6 +77,11 @@ func TestLife(t *testing.T) {
 	own.Key.SeriesInstanceUID, own.Key.SOPInstanceUID = "2.25.76", "2.25.77"
 	own.Digest = storage.Digest{7}
 	own.Attributes = own.Attributes.With(indextest.Text(0x00100020, "LO", "279035121518989"))
+	for range 2 { // looked up, then remembered
+		if is, err := x.Has(t.Context(), own); err != nil || is != index.StandingNew {
+			t.Errorf("a manifest would be %d, %v", is, err)
+		}
+	}
 	apply(t, x, index.Batch{Stamp: lifeTime(15), Received: []index.Instance{own}})
 	s, err := x.Counts(t.Context())
 	if l := lifeOf(t, x, uid); err != nil || l.Open || s.Conflicts != 0 || s.Instances != int64(len(first)+1) {
