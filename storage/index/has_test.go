@@ -17,11 +17,7 @@ import (
 // received, packed, deleted, put back and moved.
 func TestHasFromMemory(t *testing.T) {
 	var fromMemory, duplicates int
-	seeds := uint64(6)
-	if testing.Short() {
-		seeds = 2
-	}
-	for seed := range seeds {
+	for seed := range seeds(6) {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		path := filepath.Join(t.TempDir(), "index.db")
 		x, err := index.Open(t.Context(), index.Options{Path: path})

@@ -17,7 +17,7 @@ import (
 // model; then it asks all three the same random questions.
 func TestAgainstTheModel(t *testing.T) {
 	seen := map[string]int{}
-	for seed := range uint64(6) {
+	for seed := range seeds(6) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 99))
 			x, y, model := open(t), open(t), indextest.NewModel()
@@ -402,4 +402,12 @@ func randomQuery(rng *rand.Rand, seed uint64) index.Query {
 		q.Match = append(q.Match, all[rng.IntN(len(all))])
 	}
 	return q
+}
+
+// seeds is how many seeds a test takes: a third with -short, and two at least.
+func seeds(n uint64) uint64 {
+	if testing.Short() {
+		return max(n/3, 2)
+	}
+	return n
 }
