@@ -111,13 +111,16 @@ func TestCompressedBytesDependOnMembersAlone(t *testing.T) {
 // TestCompressedRanges reads ranges of packs that are not written yet, as
 // archives do, and of the instances in them, as readers do.
 func TestCompressedRanges(t *testing.T) {
-	members := images()
+	members, ranges := images(), 15
+	if testing.Short() {
+		ranges = 3
+	}
 	rng := rand.New(rand.NewPCG(3, 4))
 	for _, c := range settings() {
 		for _, room := range []int64{0, 1} {
 			p := build(t, pack.Options{Compression: c, SpoolInstances: room}, members)
 			stored := read(t, p)
-			for range 30 {
+			for range 2 * ranges {
 				from := rng.Int64N(p.Size() + 1)
 				r := storage.Range{Offset: from, Length: rng.Int64N(p.Size() - from + 1)}
 				got, err := readRange(p, r)
@@ -131,7 +134,7 @@ func TestCompressedRanges(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for range 15 {
+				for range ranges {
 					from := rng.Int64N(m.Size + 1)
 					r := storage.Range{Offset: from, Length: rng.Int64N(m.Size - from + 1)}
 					if got := readEntry(t, d, stored, i, r); !bytes.Equal(got, whole[r.Offset:r.End()]) {
