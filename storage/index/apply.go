@@ -37,8 +37,7 @@ func (x *Index) applyAt(ctx context.Context, at uint64, b Batch) (Applied, error
 	}
 	x.apply.Lock()
 	defer x.apply.Unlock()
-	live := x.live.Load()
-	if x.closed || x.conn == nil || live == nil { // nil after a Replace that failed
+	if x.closed || x.conn == nil || x.live.Load() == nil { // nil after a Replace that failed
 		return Applied{}, errClosed
 	}
 	if at == 0 && x.log.cluster != "" {
@@ -50,13 +49,22 @@ func (x *Index) applyAt(ctx context.Context, at uint64, b Batch) (Applied, error
 	// From here on it is done or it fails: an end of ctx would leave the
 	// caller not knowing, and watching for it costs more than the statements.
 	ctx = context.WithoutCancel(ctx)
-	if live.entered > live.most {
-		if err := x.filterLive(ctx); err != nil {
-			return Applied{}, fmt.Errorf("apply a batch: %w", err)
-		}
+	applied, err := x.transact(ctx, at, b)
+	if err != nil {
+		return Applied{}, fmt.Errorf("apply a batch: %w", failed(err))
+	}
+	x.log.applied = max(x.log.applied, at)
+	x.wakeReaders()
+	return applied, nil
+}
+
+// transact applies a batch in a transaction, and counts it.
+func (x *Index) transact(ctx context.Context, at uint64, b Batch) (Applied, error) {
+	if err := x.renewFilter(ctx); err != nil {
+		return Applied{}, err
 	}
 	if _, err := x.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return Applied{}, fmt.Errorf("apply a batch: %w", failed(err))
+		return Applied{}, err
 	}
 	defer x.versions.applied(b) // also when it failed: nothing is known of a commit that does not answer
 	applied, err := newChange(x).apply(ctx, b)
@@ -69,11 +77,8 @@ func (x *Index) applyAt(ctx context.Context, at uint64, b Batch) (Applied, error
 	if err != nil {
 		// A failed statement may have rolled back already.
 		_, _ = x.conn.ExecContext(ctx, "ROLLBACK")
-		return Applied{}, fmt.Errorf("apply a batch: %w", failed(err))
 	}
-	x.log.applied = max(x.log.applied, at)
-	x.wakeReaders()
-	return applied, nil
+	return applied, err
 }
 
 // change is one batch being applied: the studies and series it touches are

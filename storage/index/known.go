@@ -78,6 +78,14 @@ func (x *Index) filterLive(ctx context.Context) error {
 	return nil
 }
 
+// renewFilter makes the filter anew when too many names were entered.
+func (x *Index) renewFilter(ctx context.Context) error {
+	if f := x.live.Load(); f.entered <= f.most {
+		return nil
+	}
+	return x.filterLive(ctx)
+}
+
 // studiesKnown bounds the studies of which it is remembered what Has asks.
 const studiesKnown = 2048
 
