@@ -286,6 +286,34 @@ func TestANodeDies(t *testing.T) {
 	}
 }
 
+// TestRun: a desk that runs has looked and examined by itself, and leaves
+// nothing running.
+func TestRun(t *testing.T) {
+	d := NewDesk(self{grave()}, grave())
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(30 * time.Second)
+	for {
+		p := d.Picture(t.Context())
+		own := p.Nodes[0].Report
+		if len(own.Sees) == 2 && len(own.Checks) == 3 && len(own.Archives) == 2 && len(p.Overdue) == 2 {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("%+v", p)
+		}
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
 // TestPictureIsShared: however many look, the nodes are asked once a second or
 // so.
 func TestPictureIsShared(t *testing.T) {
