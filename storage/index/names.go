@@ -98,7 +98,7 @@ func (x *Index) families(ctx context.Context, n *narrow) error {
 
 // keyNames makes the keys of the names in an index of schema version 1.
 func (x *Index) keyNames(ctx context.Context) error {
-	if _, err := x.conn.ExecContext(ctx, "BEGIN IMMEDIATE;\n"+schema2names); err != nil {
+	if _, err := x.conn.ExecContext(ctx, "BEGIN IMMEDIATE;\n"+schema2names+"DELETE FROM name2"); err != nil { // of an upgrade that was not finished
 		return failed(err)
 	}
 	err := x.keyAll(ctx)
