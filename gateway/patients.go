@@ -348,41 +348,6 @@ func orNotFound(err error, what string) error {
 	return fmt.Errorf("%w: %s", storage.ErrNotFound, what)
 }
 
-// Oppose says whether a patient, as a site knows them or by their national
-// number, does not want to be in the shared record. It counts from when it
-// returns: nothing is begun for them afterwards. What is said already changes
-// nothing.
-func (p *Patients) Oppose(ctx context.Context, patient index.PatientKey, opposes bool, by, why string) error {
-	if oid := patient.Issuer; len(ins.Known(oid)) > 0 {
-		n, err := ins.Parse(patient.PatientID, oid, p.o.Realm)
-		if err != nil {
-			return err
-		}
-		patient = index.PatientKey{Issuer: n.OID, PatientID: n.Matricule}
-		if by == "" || len(by) > mostKey {
-			return fmt.Errorf("%w: who says so must be named", storage.ErrInvalid)
-		}
-	} else if err := checkLocal(&patient, by); err != nil {
-		return err
-	}
-	is, err := p.o.Index.Opposes(ctx, patient)
-	if err != nil || is == opposes {
-		return err
-	}
-	change := index.IdentityChange{Name: rand.Text(), Kind: index.IdentityUnopposed, Local: patient, By: by, At: p.o.Now().UnixNano(), Why: clipped(why)}
-	if opposes {
-		change.Kind = index.IdentityOpposed
-	}
-	_, err = p.propose(ctx, change)
-	return err
-}
-
-// Opposes tells whether a patient, as a site knows them or by their national
-// number, does not want to be in the shared record.
-func (p *Patients) Opposes(ctx context.Context, patient index.PatientKey) (bool, error) {
-	return p.o.Index.Opposes(ctx, patient)
-}
-
 // Queue lists at most limit changes that wait for a person, beyond a Sequence.
 func (p *Patients) Queue(ctx context.Context, after int64, limit int) ([]index.IdentityChange, error) {
 	return p.o.Index.QueuedIdentities(ctx, after, limit)

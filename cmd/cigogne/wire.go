@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"sync/atomic"
 
@@ -14,16 +13,13 @@ import (
 
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
-	"github.com/esante-alsace/cigogne/gateway/dicomweb"
 	"github.com/esante-alsace/cigogne/gateway/dimse"
 	"github.com/esante-alsace/cigogne/gateway/dmp/publication"
 	"github.com/esante-alsace/cigogne/gateway/rpc"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive/s3"
-	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/journal"
-	"github.com/esante-alsace/cigogne/storage/pack"
 )
 
 // node is a running gateway: the stores, the use cases over them, and the
@@ -228,75 +224,6 @@ func (n *node) openIndex(ctx context.Context) (err error) {
 	return n.refuseForgottenPacks(ctx)
 }
 
-// sampledStudies is how many studies are looked at to tell an archive that is
-// not the node's, such as the empty folder in which it should be mounted.
-const sampledStudies = 32
-
-// refuseForeignArchive stops a node that finds none of its packs: it would put
-// new ones beside the archive, and fail to give the others.
-func (n *node) refuseForeignArchive(ctx context.Context) error {
-	var missing string
-	for ds, err := range n.index.Search(ctx, index.Query{Level: index.Study, Limit: sampledStudies}) {
-		if err != nil {
-			return err
-		}
-		packs, err := n.index.Packs(ctx, index.Selector{StudyInstanceUID: uidOf(ds)})
-		if err != nil {
-			return err
-		}
-		for _, p := range packs {
-			if len(p.Copies) == 0 {
-				continue
-			}
-			missing = p.Copies[0].Key
-			if _, err := n.archives.Stat(ctx, missing); !errors.Is(err, storage.ErrNotFound) {
-				return nil // it is there, or cannot be told now: /readyz will say so
-			}
-		}
-	}
-	if missing == "" {
-		return nil
-	}
-	return fmt.Errorf("%w: the archive %s holds none of the packs that the index knows, such as %s: is it mounted?",
-		storage.ErrUnavailable, n.archives, missing)
-}
-
-// uidOf is the StudyInstanceUID of an answer.
-func uidOf(ds dicom.DataSet) string {
-	for _, e := range ds {
-		if e.Tag == 0x0020000D && len(e.Values) > 0 {
-			return e.Values[0]
-		}
-	}
-	return ""
-}
-
-// refuseForgottenPacks stops a node whose index holds nothing while the
-// archive does: it would serve as if it had never seen those studies.
-func (n *node) refuseForgottenPacks(ctx context.Context) error {
-	for _, err := range n.index.Search(ctx, index.Query{Level: index.Study, Limit: 1}) {
-		if err != nil {
-			return err
-		}
-		return n.refuseForeignArchive(ctx)
-	}
-	if deleted, err := n.index.Deletions(ctx, 0, 1); err != nil || len(deleted) > 0 {
-		return err // there were studies
-	}
-	for st, err := range n.archives.List(ctx, pack.StudiesPrefix) {
-		if errors.Is(err, storage.ErrUnavailable) {
-			n.log.Warn("an archive does not answer: whether it holds packs cannot be told now", "error", err)
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		return fmt.Errorf("%w: there is no index, but the archive holds packs such as %s: run 'cigogne archive rebuild-index --data-dir %s'",
-			storage.ErrCorrupt, st.Key, n.config.DataDir)
-	}
-	return nil
-}
-
 func (n *node) attachIndexer(ctx context.Context) error {
 	applied, err := n.index.Applied(ctx, index.JournalID(n.journal.ID()))
 	if err != nil {
@@ -427,45 +354,6 @@ func (n *node) serve(ctx context.Context) error {
 		err = nil
 	}
 	return err
-}
-
-func (n *node) dicomweb() http.Handler {
-	c := n.config
-	var visible func(context.Context)
-	if n.cluster != nil {
-		visible = n.visible
-	}
-	return dicomweb.New(dicomweb.Options{
-		Visible: visible,
-		Store:   n.storer, Search: n.finder, Retrieve: n.reader, Conflicts: n.finder,
-		Delete: n.custodian, Deletions: custodyRoot + "/deletions",
-		Limits:      dicomweb.Limits{ReadStall: c.Stall, WriteStall: c.Stall, MaxInstance: int64(c.MaxDataSet)},
-		CORSOrigins: c.CORS, RequestID: requestID, Sent: n.sent, Logger: n.log, Metrics: n.metrics,
-	})
-}
-
-func (n *node) newRPC() (*rpc.Server, error) {
-	c := n.config
-	return rpc.New(rpc.Options{
-		Search: n.finder, Retrieve: n.reader, History: n.past, Lives: n.publication, Sent: n.given, Custody: n.custodian, Patients: apiPatients{n.patients}, Node: n.report, Gatekeeper: n.keeper,
-		Limits:    rpc.Limits{Stall: c.Stall, Rate: c.APIRate},
-		RequestID: requestID, Logger: n.log, Metrics: n.metrics,
-	})
-}
-
-func (n *node) serveDIMSE(ctx context.Context) error {
-	return n.scp.Load().Serve(ctx, n.dimse)
-}
-
-func (n *node) newSCP() *dimse.Server {
-	c := n.config
-	return dimse.NewServer(dimse.Config{
-		AETitle: c.AETitle, CalledAETitles: c.CalledAE,
-		Receiver: n.storer, Gatekeeper: n.keeper, Metrics: n.metrics, Tracer: n.spans.tracer, Log: n.log,
-		MaxPDULength: int(c.MaxPDU), MaxDataSetLength: int64(c.MaxDataSet), AsyncWindow: c.AsyncWindow,
-		MaxAssociations: c.MaxAssociations, MaxAssociationsPerAE: c.MaxAssociationsPerAE,
-		ARTIM: c.ARTIM, Idle: c.Idle, Grace: c.Grace, Draining: n.draining,
-	})
 }
 
 // close gives back what openNode opened; what was not opened is skipped.
