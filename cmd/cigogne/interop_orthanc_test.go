@@ -7,8 +7,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/esante-alsace/cigogne/gateway/dimse"
 )
@@ -57,7 +59,18 @@ func startOrthanc(t *testing.T, node *process) *orthanc {
 	}
 	o.log = start(t, program, path)
 	awaitPort(t, httpPort)
-	return o
+	// The plugin reads its servers when the port is open already.
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(20 * time.Second); ; <-tick.C {
+		var servers []string
+		if o.call(http.MethodGet, "/dicom-web/servers", nil, &servers); slices.Contains(servers, "cigogne") {
+			return o
+		}
+		if time.Now().After(end) {
+			t.Fatalf("Orthanc does not know the node\n%s", o.log)
+		}
+	}
 }
 
 func number(t *testing.T, s string) int {

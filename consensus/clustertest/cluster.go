@@ -219,6 +219,7 @@ func (c *Cluster) Kill(id string) {
 	if n == nil {
 		return
 	}
+	c.Net.Down(id)
 	n.stop()
 	<-n.done
 	n.dialer.Close()

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/esante-alsace/cigogne/consensus/peer"
@@ -21,13 +22,14 @@ type Network struct {
 	delay   map[[2]string]time.Duration
 	changed chan struct{}
 	conns   map[*conn]struct{}
+	down    map[string]bool // nodes that do not run
 }
 
 // NewNetwork returns a network on which everything arrives at once.
 func NewNetwork() *Network {
 	return &Network{
 		names: map[string]string{}, cut: map[[2]string]bool{}, delay: map[[2]string]time.Duration{},
-		changed: make(chan struct{}), conns: map[*conn]struct{}{},
+		changed: make(chan struct{}), conns: map[*conn]struct{}{}, down: map[string]bool{},
 	}
 }
 
@@ -36,6 +38,24 @@ func (n *Network) At(addr, node string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.names[addr] = node
+	delete(n.down, node)
+}
+
+// Down ends a node's connections, whatever happened to them before, and lets it
+// make none: as the system does when a process dies.
+func (n *Network) Down(node string) {
+	var ended []*conn
+	n.change(func() {
+		n.down[node] = true
+		for c := range n.conns {
+			if c.from == node || c.to == node {
+				ended = append(ended, c)
+			}
+		}
+	})
+	for _, c := range ended {
+		c.Close()
+	}
 }
 
 // Cut lets nothing pass from one node to another.
@@ -106,6 +126,9 @@ func (n *Network) Dial(from string) peer.DialFunc {
 		to := n.names[addr]
 		n.mu.Unlock()
 		for {
+			if n.isDown(from) || n.isDown(to) {
+				return nil, syscall.ECONNREFUSED
+			}
 			there, delay, again := n.open(from, to)
 			back, _, _ := n.open(to, from)
 			if there && back {
@@ -127,8 +150,18 @@ func (n *Network) Dial(from string) peer.DialFunc {
 		}
 		c := &conn{Conn: below, network: n, from: from, to: to, closed: make(chan struct{})}
 		n.change(func() { n.conns[c] = struct{}{} })
+		if n.isDown(from) || n.isDown(to) { // since it was dialled
+			c.Close()
+			return nil, syscall.ECONNRESET
+		}
 		return c, nil
 	}
+}
+
+func (n *Network) isDown(node string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.down[node]
 }
 
 func wait(ctx context.Context, d time.Duration) error {
