@@ -81,9 +81,20 @@ func (l *raftLogStore) LastIndex() (i uint64, err error) {
 	return i, err
 }
 
-// GetLog implements raft.LogStore.
+// GetLog implements raft.LogStore. The one below still reads entries that were
+// cut off the front of the file it writes, until that is opened again; raft
+// would send them to a newcomer instead of a snapshot.
 func (l *raftLogStore) GetLog(index uint64, to *raft.Log) error {
-	return l.use(func(w *wal.WAL) error { return w.GetLog(index, to) })
+	return l.use(func(w *wal.WAL) error {
+		first, err := w.FirstIndex()
+		if err != nil {
+			return err
+		}
+		if index < first {
+			return raft.ErrLogNotFound
+		}
+		return w.GetLog(index, to)
+	})
 }
 
 // StoreLog implements raft.LogStore.

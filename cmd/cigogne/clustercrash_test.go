@@ -25,7 +25,7 @@ import (
 
 var (
 	clusterSeed  = flag.Uint64("cluster.seed", uint64(time.Now().UnixNano()), "seed of the cluster crash test's moments")
-	clusterKills = flag.Int("cluster.kills", 0, "how often the cluster crash test takes a node away (12, with -short 2)")
+	clusterKills = flag.Int("cluster.kills", 0, "how often the cluster crash test takes a node away (6, with -short 2)")
 )
 
 // TestClusterCrash takes one node of three away at random moments, killed or
@@ -37,7 +37,7 @@ func TestClusterCrash(t *testing.T) {
 	t.Parallel() // it waits more than it works
 	kills := *clusterKills
 	if kills == 0 {
-		kills = 12
+		kills = 6
 		if testing.Short() {
 			kills = 2
 		}

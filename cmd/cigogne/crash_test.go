@@ -24,7 +24,7 @@ import (
 
 var (
 	crashSeed  = flag.Uint64("crash.seed", uint64(time.Now().UnixNano()), "seed of the crash test's moments")
-	crashKills = flag.Int("crash.kills", 0, "how often the crash test kills the process (200, with -short 10)")
+	crashKills = flag.Int("crash.kills", 0, "how often the crash test kills the process (60, with -short 10)")
 )
 
 // ledger is what the senders of one round know.
@@ -66,7 +66,7 @@ func TestCrash(t *testing.T) {
 	t.Parallel() // it waits more than it works
 	kills := *crashKills
 	if kills == 0 {
-		kills = 200
+		kills = 60
 		if testing.Short() {
 			kills = 10
 		}

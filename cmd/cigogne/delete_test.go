@@ -199,6 +199,7 @@ func TestDelete(t *testing.T) {
 // TestDeleteKilled kills the node again and again while it deletes: what was
 // deleted stays so and is removed in the end, the rest is all there.
 func TestDeleteKilled(t *testing.T) {
+	t.Parallel()
 	rounds := 8
 	if testing.Short() {
 		rounds = 3

@@ -200,6 +200,7 @@ func expectNoResource(t *testing.T, node *process, uid string) {
 // others; who asks for frames gets those that are there and no byte more.
 func TestHostilePixels(t *testing.T) {
 	t.Parallel()
+	t.Parallel()
 	node := serve(t, t.TempDir(), "--settle", "20ms", "--log-level", "error")
 	in := dicomtest.Instance{SOPClassUID: dicomtest.CTImage, TransferSyntaxUID: dicomtest.ExplicitLE}
 	for i, c := range []struct {

@@ -19,6 +19,7 @@ import (
 // comes back from its pack byte by byte, File Meta Information included, and
 // the packs are read by tools that know nothing of us.
 func TestRealFilesPacked(t *testing.T) {
+	t.Parallel()
 	for compression, check := range map[string][]string{
 		"none":    {"unzip", "-tqq"},
 		"deflate": {"unzip", "-tqq"},

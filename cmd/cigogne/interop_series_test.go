@@ -18,6 +18,7 @@ import (
 // by dcmsend. Every instance comes back with its Data Set as in the file, from
 // the journal and from the packs.
 func TestRealSeries(t *testing.T) {
+	t.Parallel()
 	dir := dicomDir(t)
 	if testing.Short() {
 		t.Skip("74 MB are sent twice")

@@ -31,6 +31,7 @@ import (
 // told by its own storescp, which keeps the bytes of the same call: that is
 // what must come back.
 func TestRealFiles(t *testing.T) {
+	t.Parallel()
 	storescu, storescp := tool(t, "storescu"), tool(t, "storescp")
 	tool(t, "dcmsend")
 	tool(t, "dcmdump")

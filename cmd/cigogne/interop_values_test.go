@@ -26,6 +26,7 @@ const likeOHIF = "multipart/related; type=application/octet-stream; transfer-syn
 // are deflated are 501, as gateway/dicomweb/DESIGN.md says; what has no pixels
 // is 404. Those of big endian ones are as stored, and the part says so.
 func TestRealFrames(t *testing.T) {
+	t.Parallel()
 	counts := map[string]int{}
 	for _, node := range stowFiles(t, realFiles(t)) {
 		for _, f := range node.files {
@@ -176,6 +177,7 @@ func encapsulated(t *testing.T, f *realFile, fragments [][]byte, frames int) []b
 // TestRealBulkData follows every BulkDataURI in the metadata of every real
 // file, and compares what it gives with what dcm2json has at the same place.
 func TestRealBulkData(t *testing.T) {
+	t.Parallel()
 	tool(t, "dcm2json")
 	b := bulkCheck{T: t, counts: map[string]int{}}
 	for _, node := range stowFiles(t, realFiles(t)) {

@@ -294,6 +294,7 @@ func rangeOf(ctx context.Context, at string, in dicomtest.Instance, frame int, w
 // TestMemoryOfAssociations: 32 associations that all send large instances at
 // the same time cost at most 2 MiB each.
 func TestMemoryOfAssociations(t *testing.T) {
+	t.Parallel()
 	const associations, most = 32, 2 << 20
 	dir := t.TempDir()
 	roomFor(t, dir, 4<<30)
