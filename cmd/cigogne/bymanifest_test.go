@@ -229,7 +229,7 @@ func TestByManifestConcurrently(t *testing.T) {
 	}
 	study := dicomtest.NewStudy(dicomtest.Options{Seed: 9401, Modality: "CR", Instances: 20, PatientID: "4711", PatientName: "Muller^Odile"})
 	node, kos := published(t, study, "--max-connections", "1100")
-	node.eventually("archived", func() bool { return metric(t, node, `cigogne_index_held{kind="live"}`) == "0" })
+	node.archived()
 	path, s := "/studies/"+study.StudyInstanceUID, shown{"Bearer haguenau's token", kos, drimAccept}
 	_, body, header, err := byManifest(t.Context(), node, path, s)
 	if err != nil {

@@ -223,7 +223,7 @@ func TestRebuild(t *testing.T) {
 			t.Fatal("push failed")
 		}
 	}
-	node.eventually("archived", func() bool { return metric(t, node, `cigogne_index_held{kind="live"}`) == "0" })
+	node.archived()
 	node.stop()
 	node = serve(t, dir, "--settle", "1h") // what comes now stays in the journal
 	late := dicomtest.NewStudy(dicomtest.Options{Seed: 9, Modality: "CR", Instances: 5})

@@ -200,7 +200,6 @@ func expectNoResource(t *testing.T, node *process, uid string) {
 // others; who asks for frames gets those that are there and no byte more.
 func TestHostilePixels(t *testing.T) {
 	t.Parallel()
-	t.Parallel()
 	node := serve(t, t.TempDir(), "--settle", "20ms", "--log-level", "error")
 	in := dicomtest.Instance{SOPClassUID: dicomtest.CTImage, TransferSyntaxUID: dicomtest.ExplicitLE}
 	for i, c := range []struct {
@@ -309,7 +308,7 @@ func TestRetryAfterKill(t *testing.T) {
 		node.kill()
 		node = serve(t, dir, "--settle", "20ms", "--log-level", "error")
 	}
-	node.eventually("archived", func() bool { return metric(t, node, `cigogne_index_held{kind="live"}`) == "0" })
+	node.archived()
 	found, err := search(t.Context(), node.web, "studies", url.Values{"includefield": {"NumberOfStudyRelatedInstances"}})
 	if err != nil || len(found) != 1 || found[0].String(0x00201208) != "3" {
 		t.Errorf("%v, %v", found, err)

@@ -92,7 +92,6 @@ func holdAssociations(t *testing.T, node *process, n, want int, title func(int) 
 // costs little until then.
 func TestSlowPeers(t *testing.T) {
 	t.Parallel()
-	t.Parallel()
 	node := serve(t, t.TempDir(), "--stall", "1s", "--idle", "2s", "--artim", "1s", "--settle", "1h", "--log-level", "error")
 	big := dicomtest.NewStudy(dicomtest.Options{Seed: 50, Instances: 1, Frames: 64}).Instances[0]
 	a, err := associate(t.Context(), node.dimse, 0, big)

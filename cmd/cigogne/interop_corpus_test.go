@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -177,6 +178,10 @@ func stowFiles(t *testing.T, files []*realFile, flags ...string) []stowed {
 // archived waits until nothing is left in the journal only.
 func (p *process) archived() {
 	p.t.Helper()
+	// What was answered may not be in the index yet; a search waits for it.
+	if _, err := search(p.t.Context(), p.web, "studies", url.Values{"limit": {"1"}}); err != nil && !errors.Is(err, storage.ErrNotFound) {
+		p.t.Fatal(err)
+	}
 	p.eventually("archived", func() bool { return metric(p.t, p, `cigogne_index_held{kind="live"}`) == "0" })
 }
 

@@ -33,7 +33,6 @@ const atOnce = 64
 // anybody gets is of their own patient.
 func TestPatientsAreNeverMixed(t *testing.T) {
 	t.Parallel()
-	t.Parallel()
 	node := serve(t, t.TempDir(), "--settle", "20ms", "--log-level", "error",
 		"--max-associations", strconv.Itoa(atOnce), "--max-associations-per-ae", strconv.Itoa(atOnce), "--max-uploads", strconv.Itoa(atOnce))
 	var all errgroup.Group

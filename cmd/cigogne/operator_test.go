@@ -54,7 +54,7 @@ func filled(t *testing.T, archived bool) string {
 	}
 	node.eventually("indexed", func() bool { return metric(t, node, `cigogne_index_held{kind="instances"}`) == "3" })
 	if archived {
-		node.eventually("archived", func() bool { return metric(t, node, `cigogne_index_held{kind="live"}`) == "0" })
+		node.archived()
 	}
 	if got := metric(t, node, "cigogne_archive_failing"); got != "0" {
 		t.Errorf("cigogne_archive_failing %s", got)

@@ -84,7 +84,6 @@ func wordKeys(t *testing.T, js string) map[string][]string {
 // its accents, in the language that is asked for.
 func TestPageInBrowser(t *testing.T) {
 	t.Parallel()
-	t.Parallel()
 	chromium := tool(t, "chromium")
 	node := serve(t, t.TempDir(), "--log-level", "error")
 	in := dicomtest.NewStudy(dicomtest.Options{

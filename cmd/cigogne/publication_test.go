@@ -76,7 +76,7 @@ func TestStudyLife(t *testing.T) {
 		t.Errorf("timeline: %s", told)
 	}
 
-	node.eventually("archived", func() bool { return metric(t, node, `cigogne_index_held{kind="live"}`) == "0" })
+	node.archived()
 	theManifest(t, node, uid, second.ManifestSopInstanceUid)
 	node.kill()
 	node = serve(t, dir, flags...)

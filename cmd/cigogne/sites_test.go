@@ -113,7 +113,7 @@ func TestSamePatientIDOfTwoSites(t *testing.T) {
 	askAll(t, node, studies, only)
 	intrude(t, node, studies)
 	askAll(t, node, studies, only)
-	node.eventually("archived", func() bool { return metric(t, node, `cigogne_index_held{kind="live"}`) == "0" })
+	node.archived()
 	askAll(t, node, studies, only)
 	node.stop()
 	if err := os.RemoveAll(filepath.Join(dir, "index")); err != nil {

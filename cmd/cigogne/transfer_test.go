@@ -141,7 +141,6 @@ func (g *gate) open() { close(g.opened) }
 // in, byte for byte.
 func TestPushAndPullSurviveKills(t *testing.T) {
 	t.Parallel()
-	t.Parallel()
 	const n = 120
 	dir, study := files(t, dicomtest.Options{Seed: 8100, Modality: "CT", Series: 2, Instances: n / 2})
 	node := serve(t, t.TempDir(), "--settle", "1h", "--log-level", "error")
@@ -229,7 +228,6 @@ func same(t *testing.T, at string, study dicomtest.Study) {
 // TestTransfersSurviveARestart: the node is killed under a push and under a
 // pull, and comes back on the same port; both go on by themselves.
 func TestTransfersSurviveARestart(t *testing.T) {
-	t.Parallel()
 	t.Parallel()
 	const n = 80
 	src, study := files(t, dicomtest.Options{Seed: 8200, Modality: "CT", Instances: n})
