@@ -70,7 +70,7 @@ func (n *node) wireCustody() {
 const custodyRoot = "/custody"
 
 func (n *node) custody() http.Handler {
-	return http.StripPrefix(custodyRoot, custody.New(n.custodian, n.log))
+	return http.StripPrefix(custodyRoot, custody.New(n.custodian, n.answers("custody")))
 }
 
 // custodyCollector counts deletions and holds when metrics are asked for.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
+	"github.com/esante-alsace/cigogne/gateway/answer"
 	"github.com/esante-alsace/cigogne/gateway/custody"
 	"github.com/esante-alsace/cigogne/gateway/dmp"
 	"github.com/esante-alsace/cigogne/gateway/ops"
@@ -38,6 +39,11 @@ func requestID(r *http.Request) string {
 	return id
 }
 
+// answers writes what the paths for operators answer.
+func (n *node) answers(about string) answer.Writer {
+	return answer.Writer{About: about, RequestID: requestID, Log: n.log}
+}
+
 // handler is everything that HTTP answers, with the gatekeeper in front.
 func (n *node) handler(dicomweb http.Handler) http.Handler {
 	mux := http.NewServeMux()
@@ -51,7 +57,7 @@ func (n *node) handler(dicomweb http.Handler) http.Handler {
 	mux.HandleFunc("GET /readyz", n.readyz)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{}))
 	mux.Handle(custodyRoot+"/", n.custody())
-	mux.Handle(identitiesRoot+"/", http.StripPrefix(identitiesRoot, dmp.New(n.patients, n.log)))
+	mux.Handle(identitiesRoot+"/", http.StripPrefix(identitiesRoot, dmp.New(n.patients, n.answers("identities"))))
 	n.handlePublication(mux)
 	mux.Handle(ops.Root, n.ops)
 	mux.Handle(ops.Root+"/", n.ops)

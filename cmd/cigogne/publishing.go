@@ -201,8 +201,8 @@ func (n *node) handlePublication(mux *http.ServeMux) {
 		RequestID: requestID, Sent: n.sent, Logger: n.log, Metrics: n.metrics,
 	})
 	mux.Handle(manifestRoot+"/", http.StripPrefix(manifestRoot, n.consistent(n.publication.ByManifest(known, retrieval))))
-	mux.Handle(resolvePath, n.publication.Resolver())
-	mux.Handle(publicationsRoot+"/", http.StripPrefix(publicationsRoot, n.publication.Handler()))
+	mux.Handle(resolvePath, n.publication.Resolver(n.answers("manifests")))
+	mux.Handle(publicationsRoot+"/", http.StripPrefix(publicationsRoot, n.publication.Handler(n.answers("publications"))))
 }
 
 // ofPublication is what a request that is about manifests wants to do.

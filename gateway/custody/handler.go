@@ -2,10 +2,7 @@ package custody
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -14,6 +11,7 @@ import (
 
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
+	"github.com/esante-alsace/cigogne/gateway/answer"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/index"
 )
@@ -36,13 +34,12 @@ const pageMost = 1000
 
 type handler struct {
 	custodian Custodian
-	log       *slog.Logger
 }
 
 // New returns the handler. It is mounted with http.StripPrefix. What changes
 // something is PUT or DELETE, which no page of another origin can send.
-func New(c Custodian, log *slog.Logger) http.Handler {
-	h := &handler{c, log}
+func New(c Custodian, a answer.Writer) http.Handler {
+	h := &handler{c}
 	mux := http.NewServeMux()
 	for pattern, to := range map[string]func(*http.Request) (any, error){
 		"GET /deletions":         h.deletions,
@@ -59,7 +56,10 @@ func New(c Custodian, log *slog.Logger) http.Handler {
 		"PUT /retention":                       h.retain,
 		"DELETE /retention":                    h.retain,
 	} {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, to) })
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			v, err := to(r)
+			a.Write(w, r, v, err)
+		})
 	}
 	return mux
 }
@@ -76,47 +76,6 @@ func Operation(r *http.Request, path string) access.Operation {
 	default:
 		return access.Release
 	}
-}
-
-func (h *handler) serve(w http.ResponseWriter, r *http.Request, to func(*http.Request) (any, error)) {
-	header := w.Header()
-	header.Set("Content-Type", "application/json")
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Cache-Control", "no-store")
-	v, err := to(r)
-	status := http.StatusOK
-	if err != nil {
-		status = statusOf(err)
-		text := err.Error()
-		if status == http.StatusInternalServerError {
-			h.log.Error("custody", "method", r.Method, "error", err)
-			text = "internal error"
-		}
-		v = map[string]string{"error": text}
-	}
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(v) //nolint:errcheck // the client has gone
-}
-
-// statusOf is the one place where an error becomes an HTTP status here.
-func statusOf(err error) int {
-	for _, c := range []struct {
-		is     error
-		status int
-	}{
-		{storage.ErrNotFound, http.StatusNotFound},
-		{storage.ErrProtected, http.StatusConflict},
-		{storage.ErrConflict, http.StatusConflict},
-		{storage.ErrInvalid, http.StatusBadRequest},
-		{storage.ErrFull, http.StatusInsufficientStorage},
-		{storage.ErrUnavailable, http.StatusServiceUnavailable},
-		{context.DeadlineExceeded, http.StatusServiceUnavailable},
-	} {
-		if errors.Is(err, c.is) {
-			return c.status
-		}
-	}
-	return http.StatusInternalServerError
 }
 
 func (h *handler) deletions(r *http.Request) (any, error) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
+	"github.com/esante-alsace/cigogne/gateway/answer"
 	"github.com/esante-alsace/cigogne/gateway/custody"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/index"
@@ -122,7 +123,7 @@ func TestHandler(t *testing.T) {
 			to := &custodian{err: c.err}
 			r := httptest.NewRequestWithContext(t.Context(), c.method, c.path, nil)
 			w := httptest.NewRecorder()
-			custody.New(to, slog.New(slog.DiscardHandler)).ServeHTTP(w, r)
+			custody.New(to, answer.Writer{Log: slog.New(slog.DiscardHandler)}).ServeHTTP(w, r)
 			body, err := io.ReadAll(w.Body)
 			if err != nil || w.Code != c.status || !strings.Contains(string(body), c.body) || to.asked != c.asked {
 				t.Errorf("%d %s (%v), asked %q; want %d %s, %q", w.Code, body, err, to.asked, c.status, c.body, c.asked)

@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"strconv"
 
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
+	"github.com/esante-alsace/cigogne/gateway/answer"
 	"github.com/esante-alsace/cigogne/gateway/dmp/ins"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/index"
@@ -38,13 +38,12 @@ const (
 
 type handler struct {
 	patients Patients
-	log      *slog.Logger
 }
 
 // New returns the handler. It is mounted with http.StripPrefix. What changes
 // something is PUT or DELETE, which no page of another origin can send.
-func New(p Patients, log *slog.Logger) http.Handler {
-	h := &handler{p, log}
+func New(p Patients, a answer.Writer) http.Handler {
+	h := &handler{p}
 	mux := http.NewServeMux()
 	for pattern, to := range map[string]func(*http.Request) (any, error){
 		"PUT /local/{issuer}/{id}":          h.assert,
@@ -58,7 +57,11 @@ func New(p Patients, log *slog.Logger) http.Handler {
 		"PUT /oppositions/{issuer}/{id}":    h.oppose,
 		"DELETE /oppositions/{issuer}/{id}": h.oppose,
 	} {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, to) })
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			r.Body = http.MaxBytesReader(w, r.Body, bodyMost)
+			v, err := to(r)
+			a.Write(w, r, v, err)
+		})
 	}
 	return mux
 }
@@ -69,46 +72,6 @@ func Operation(r *http.Request) access.Operation {
 		return access.Oversee
 	}
 	return access.Identify
-}
-
-func (h *handler) serve(w http.ResponseWriter, r *http.Request, to func(*http.Request) (any, error)) {
-	header := w.Header()
-	header.Set("Content-Type", "application/json")
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Cache-Control", "no-store")
-	r.Body = http.MaxBytesReader(w, r.Body, bodyMost)
-	v, err := to(r)
-	status := http.StatusOK
-	if err != nil {
-		status = statusOf(err)
-		text := err.Error()
-		if status == http.StatusInternalServerError {
-			h.log.Error("identities", "method", r.Method, "error", err)
-			text = "internal error"
-		}
-		v = map[string]string{"error": text}
-	}
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(v) //nolint:errcheck // the client has gone
-}
-
-// statusOf is the one place where an error becomes an HTTP status here.
-func statusOf(err error) int {
-	for _, c := range []struct {
-		is     error
-		status int
-	}{
-		{storage.ErrNotFound, http.StatusNotFound},
-		{storage.ErrInvalid, http.StatusBadRequest},
-		{storage.ErrFull, http.StatusInsufficientStorage},
-		{storage.ErrUnavailable, http.StatusServiceUnavailable},
-		{context.DeadlineExceeded, http.StatusServiceUnavailable},
-	} {
-		if errors.Is(err, c.is) {
-			return c.status
-		}
-	}
-	return http.StatusInternalServerError
 }
 
 // assertion is the body that asserts whose a local identity is.

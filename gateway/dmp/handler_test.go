@@ -13,6 +13,7 @@ import (
 
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
+	"github.com/esante-alsace/cigogne/gateway/answer"
 	"github.com/esante-alsace/cigogne/gateway/dmp"
 	"github.com/esante-alsace/cigogne/gateway/dmp/ins"
 	"github.com/esante-alsace/cigogne/storage"
@@ -98,7 +99,7 @@ func TestHandler(t *testing.T) {
 		p := &patients{err: c.err}
 		w := httptest.NewRecorder()
 		r := httptest.NewRequestWithContext(t.Context(), c.method, c.path, strings.NewReader(c.body))
-		dmp.New(p, slog.New(slog.DiscardHandler)).ServeHTTP(w, r)
+		dmp.New(p, answer.Writer{Log: slog.New(slog.DiscardHandler)}).ServeHTTP(w, r)
 		answer, err := io.ReadAll(w.Body)
 		if err != nil || w.Code != c.status || p.asked != c.asked || !strings.Contains(string(answer), c.answer) || strings.Contains(string(answer), "Odile") {
 			t.Errorf("%s %s: %d %s, asked %q", c.method, c.path, w.Code, answer, p.asked)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/esante-alsace/cigogne/gateway/access"
+	"github.com/esante-alsace/cigogne/gateway/answer"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/index"
 )
@@ -114,28 +115,28 @@ const publicationsMost = 1000
 // Handler answers what becomes of publications. It is mounted with
 // http.StripPrefix. What changes something is PUT, which no page of another
 // origin can send.
-func (p *Publisher) Handler() http.Handler {
+func (p *Publisher) Handler(a answer.Writer) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		limit := publicationsMost
 		if text := r.URL.Query().Get("limit"); text != "" {
 			n, err := strconv.Atoi(text)
 			if err != nil || n < 1 || n > publicationsMost {
-				writeJSON(w, p.o.Logger, nil, fmt.Errorf("%w: limit: 1 to %d", storage.ErrInvalid, publicationsMost))
+				a.Write(w, r, nil, fmt.Errorf("%w: limit: 1 to %d", storage.ErrInvalid, publicationsMost))
 				return
 			}
 			limit = n
 		}
 		all, err := p.Publications(r.Context(), r.URL.Query().Get("after"), limit)
-		writeJSON(w, p.o.Logger, all, err)
+		a.Write(w, r, all, err)
 	})
 	mux.HandleFunc("GET /{study}", func(w http.ResponseWriter, r *http.Request) {
 		one, err := p.Publication(r.Context(), r.PathValue("study"))
-		writeJSON(w, p.o.Logger, one, err)
+		a.Write(w, r, one, err)
 	})
 	mux.HandleFunc("PUT /{study}", func(w http.ResponseWriter, r *http.Request) {
 		one, err := p.Retry(r.Context(), r.PathValue("study"), access.Who(r))
-		writeJSON(w, p.o.Logger, one, err)
+		a.Write(w, r, one, err)
 	})
 	return mux
 }

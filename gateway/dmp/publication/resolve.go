@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/gateway/answer"
 	"github.com/esante-alsace/cigogne/gateway/dmp/manifest"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/index"
@@ -146,7 +147,7 @@ const (
 
 // Resolver answers POST with a manifest as its body: application/dicom, or
 // application/fhir+json.
-func (p *Publisher) Resolver() http.Handler {
+func (p *Publisher) Resolver(a answer.Writer) http.Handler {
 	slots := make(chan struct{}, resolvedAtATime)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
@@ -159,10 +160,10 @@ func (p *Publisher) Resolver() http.Handler {
 		case <-r.Context().Done():
 			return
 		}
-		answer, err := p.resolveBody(w, r)
+		found, err := p.resolveBody(w, r)
 		<-slots // who reads slowly keeps nobody
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime))
-		writeJSON(w, p.o.Logger, answer, err)
+		a.Write(w, r, found, err)
 	})
 }
 
@@ -200,26 +201,4 @@ func readManifest(body io.Reader, contentType string) (*manifest.Listing, error)
 		return nil, fmt.Errorf("%w: the manifest did not come whole", storage.ErrInvalid)
 	}
 	return read(b)
-}
-
-// statusOf is the one place where an error becomes an HTTP status here.
-func statusOf(err error) int {
-	for _, c := range []struct {
-		is     error
-		status int
-	}{
-		{storage.ErrNotFound, http.StatusNotFound},
-		{storage.ErrInvalid, http.StatusBadRequest},
-		{storage.ErrUnsupported, http.StatusUnsupportedMediaType},
-		{storage.ErrTooLarge, http.StatusRequestEntityTooLarge},
-		{storage.ErrConflict, http.StatusConflict},
-		{storage.ErrGone, http.StatusGone},
-		{storage.ErrUnavailable, http.StatusServiceUnavailable},
-		{context.DeadlineExceeded, http.StatusServiceUnavailable},
-	} {
-		if errors.Is(err, c.is) {
-			return c.status
-		}
-	}
-	return http.StatusInternalServerError
 }
