@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/esante-alsace/cigogne/storage/index"
 )
@@ -171,6 +172,16 @@ func TestBackoff(t *testing.T) {
 		most := min(backoffLeast<<min(attempts, 20), backoffMost)
 		if d := backoff(attempts); d < most/2 || d > most {
 			t.Errorf("after %d failures: %v", attempts, d)
+		}
+	}
+}
+
+// TestClip: what is kept of an answer is short, and still text.
+func TestClip(t *testing.T) {
+	for _, long := range []string{strings.Repeat("é", whyMost), "x" + strings.Repeat("é", whyMost), "short", ""} {
+		got := clip(long)
+		if !utf8.ValidString(got) || len(got) > whyMost || len(got) < min(len(long), whyMost-1) {
+			t.Errorf("%d bytes are kept of %d: %q", len(got), len(long), got)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	mathrand "math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -266,4 +267,5 @@ func backoff(attempts int64) time.Duration {
 	return most/2 + mathrand.N(most/2) //nolint:gosec // no secret
 }
 
-func clip(s string) string { return s[:min(len(s), whyMost)] }
+// clip cuts what a server or the system said, and no character of it in two.
+func clip(s string) string { return strings.ToValidUTF8(s[:min(len(s), whyMost)], "") }
