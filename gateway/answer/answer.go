@@ -24,8 +24,8 @@ type Writer struct {
 // retryAfter is when what is unavailable may be asked for again, in seconds.
 const retryAfter = "5"
 
-// Write answers with a value, or with {"error": why}. What is our own fault is
-// logged, and not told.
+// Write answers with a value, or with {"error": why, "requestId": id}. What is
+// our own fault is logged under that id, and not told.
 func (a Writer) Write(w http.ResponseWriter, r *http.Request, v any, err error) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
@@ -33,7 +33,11 @@ func (a Writer) Write(w http.ResponseWriter, r *http.Request, v any, err error) 
 	h.Set("Cache-Control", "no-store")
 	status := Status(err)
 	if err != nil {
-		v = map[string]string{"error": a.text(r, status, err)}
+		id := ""
+		if a.RequestID != nil {
+			id = a.RequestID(r)
+		}
+		v = failure{a.text(r, id, status, err), id}
 	}
 	if status == http.StatusServiceUnavailable {
 		h.Set("Retry-After", retryAfter)
@@ -42,13 +46,14 @@ func (a Writer) Write(w http.ResponseWriter, r *http.Request, v any, err error) 
 	json.NewEncoder(w).Encode(v) //nolint:errcheck,errchkjson // the client has gone
 }
 
-func (a Writer) text(r *http.Request, status int, err error) string {
+type failure struct {
+	Error     string `json:"error"`
+	RequestID string `json:"requestId,omitempty"`
+}
+
+func (a Writer) text(r *http.Request, id string, status int, err error) string {
 	if status != http.StatusInternalServerError {
 		return err.Error()
-	}
-	id := ""
-	if a.RequestID != nil {
-		id = a.RequestID(r)
 	}
 	a.Log.LogAttrs(r.Context(), slog.LevelError, "a request failed",
 		slog.String("about", a.About), slog.String("request", id), slog.String("method", r.Method), slog.Any("error", err))

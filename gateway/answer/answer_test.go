@@ -37,8 +37,8 @@ func TestWrite(t *testing.T) {
 		{storage.ErrUnavailable, http.StatusServiceUnavailable, "", false},
 		{context.DeadlineExceeded, http.StatusServiceUnavailable, "", false},
 		{context.Canceled, 499, "", false},
-		{storage.ErrCorrupt, http.StatusInternalServerError, `{"error":"internal error"}`, true},
-		{errors.New("disk I/O error"), http.StatusInternalServerError, `{"error":"internal error"}`, true},
+		{storage.ErrCorrupt, http.StatusInternalServerError, `{"error":"internal error","requestId":"R42"}`, true},
+		{errors.New("disk I/O error"), http.StatusInternalServerError, `{"error":"internal error","requestId":"R42"}`, true},
 	} {
 		t.Run(fmt.Sprint(c.err), func(t *testing.T) {
 			var log bytes.Buffer
@@ -54,7 +54,7 @@ func TestWrite(t *testing.T) {
 			a.Write(w, httptest.NewRequest(http.MethodGet, "/", nil), map[string]string{"id": "7"}, err)
 			want := c.body
 			if want == "" {
-				want = fmt.Sprintf(`{"error":"study 1.2: %s"}`, c.err)
+				want = fmt.Sprintf(`{"error":"study 1.2: %s","requestId":"R42"}`, c.err)
 			}
 			if got := strings.TrimSpace(w.Body.String()); w.Code != c.status || got != want {
 				t.Errorf("%d %s, want %d %s", w.Code, got, c.status, want)
