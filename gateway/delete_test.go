@@ -2,162 +2,18 @@ package gateway_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
-	"log/slog"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/esante-alsace/cigogne/gateway"
-	"github.com/esante-alsace/cigogne/gateway/dmp/ins"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive"
 	"github.com/esante-alsace/cigogne/storage/archive/mem"
 	"github.com/esante-alsace/cigogne/storage/archive/set"
 	"github.com/esante-alsace/cigogne/storage/index"
 )
-
-// keeping is a node with what deletes and what keeps from deleting; its
-// sweeper is called by hand, its clock set by hand.
-type keeping struct {
-	*node
-	each      []archive.Archive
-	custodian *gateway.Custodian
-	sweeper   *gateway.Sweeper
-	at        time.Time
-	clock     error // why it is not believed
-	forgotten map[string]bool
-}
-
-const grace = 24 * time.Hour
-
-func keep(t *testing.T, n *node, each ...archive.Archive) *keeping {
-	t.Helper()
-	k := &keeping{node: n, each: each, at: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), forgotten: map[string]bool{}}
-	k.wire()
-	if _, err := k.custodian.Retain(t.Context(), new(int), gateway.Request{}); err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
-
-func (k *keeping) wire() {
-	log, now := slog.New(slog.DiscardHandler), func() time.Time { return k.at }
-	check := func(context.Context) error { return k.clock }
-	k.sweeper = gateway.NewSweeper(gateway.SweeperOptions{
-		Index: k.index, Proposer: k.proposer, Archives: k.each, Confirm: time.Hour, Logger: log, Now: now, CheckClock: check,
-		Forget: func(keys ...string) {
-			for _, key := range keys {
-				k.forgotten[key] = true
-			}
-		},
-	})
-	k.custodian = gateway.NewCustodian(gateway.CustodianOptions{
-		Index: k.index, Proposer: k.proposer, Indexer: k.indexer, Sweeper: k.sweeper, Grace: grace, Logger: log, Now: now, CheckClock: check,
-	})
-}
-
-// restart closes the node and opens it as after a crash.
-func (k *keeping) restart() {
-	k.node = k.again()
-	k.wire()
-}
-
-func (k *keeping) delete(study string) gateway.Deleted {
-	k.t.Helper()
-	d, err := k.custodian.Delete(k.t.Context(), gateway.Request{StudyInstanceUID: study, By: "odile", Why: "sent twice"})
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	return d
-}
-
-func (k *keeping) undo(id string) {
-	k.t.Helper()
-	if _, err := k.custodian.Undo(k.t.Context(), id, "odile", "a mistake"); err != nil {
-		k.t.Fatal(err)
-	}
-}
-
-func (k *keeping) sweep() {
-	k.t.Helper()
-	if err := errors.Join(k.sweeper.Forget(k.t.Context()), k.sweeper.Pass(k.t.Context())); err != nil {
-		k.t.Fatal(err)
-	}
-}
-
-// end lets time pass until everything that was deleted is removed.
-func (k *keeping) end() {
-	k.t.Helper()
-	k.at = k.at.Add(grace)
-	k.sweep()
-	k.at = k.at.Add(time.Hour)
-	k.sweep()
-}
-
-func (k *keeping) expectNothing(study string) {
-	k.t.Helper()
-	if found, err := k.reader.Instances(k.t.Context(), gateway.Selector{StudyInstanceUID: study}); !errors.Is(err, storage.ErrNotFound) {
-		k.t.Errorf("%d instances of study %s are there (%v)", len(found), study, err)
-	}
-	for _, err := range k.finder.Search(k.t.Context(), index.Query{Level: index.Study, StudyInstanceUID: study}) {
-		k.t.Errorf("study %s is found (%v)", study, err)
-	}
-}
-
-func (k *keeping) expectState(id string, want index.DeletionState) gateway.DeletionStatus {
-	k.t.Helper()
-	s, err := k.custodian.Deletion(k.t.Context(), id)
-	if err != nil || s.State != want {
-		k.t.Fatalf("deletion %s is %v, want %v (%v)", id, s.State, want, err)
-	}
-	return s
-}
-
-// objects are the keys in an archive that begin with the prefix.
-func objects(t testing.TB, a archive.Archive, prefix string) (keys []string) {
-	t.Helper()
-	for st, err := range a.List(t.Context(), prefix) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		keys = append(keys, st.Key)
-	}
-	return keys
-}
-
-// rebuilt is the node over an index that was made anew.
-func (k *keeping) rebuilt() *keeping {
-	k.t.Helper()
-	if err := k.indexer.Await(k.t.Context()); err != nil {
-		k.t.Fatal(err)
-	}
-	path := filepath.Join(k.t.TempDir(), "index.db")
-	fresh, err := index.Open(k.t.Context(), index.Options{Path: path})
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	k.t.Cleanup(func() { fresh.Close() })
-	_, err = gateway.Rebuild(k.t.Context(), gateway.RebuildOptions{
-		Index: fresh, Archives: k.each, Journal: k.journal, Problem: func(what string) { k.t.Errorf("rebuild: %s", what) },
-	})
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	for problem, err := range fresh.Check(k.t.Context()) {
-		k.t.Errorf("rebuilt index: %s %v", problem, err)
-	}
-	n := *k.node
-	n.index, n.proposer = fresh, &proposer{index: fresh}
-	n.reader = gateway.NewRetriever(gateway.RetrieverOptions{Index: fresh, Indexer: n.indexer, Journal: n.journal, Archive: n.archive})
-	n.finder = gateway.NewSearcher(fresh, n.indexer, n.reader, ins.Production)
-	other := &keeping{node: &n, each: k.each, at: k.at, forgotten: map[string]bool{}}
-	other.wire()
-	return other
-}
 
 // TestDelete: what is deleted is gone at once, can be put back, and is removed
 // at the end from every archive, also from one that was away.
@@ -254,17 +110,6 @@ func (s *shut) Check(ctx context.Context) error {
 	return s.away.Check(ctx)
 }
 
-// checked fails the test when the stores do not fit each other.
-func (k *keeping) checked() {
-	k.t.Helper()
-	_, err := gateway.Check(k.t.Context(), gateway.CheckOptions{
-		Index: k.index, Archives: k.each, Journal: k.journal, Problem: func(what string) { k.t.Errorf("fsck: %s", what) },
-	})
-	if err != nil {
-		k.t.Fatal(err)
-	}
-}
-
 // TestDeleteAgain: what is pushed again after a deletion is new; neither the
 // removal of what it was nor a rebuild touches it.
 func TestDeleteAgain(t *testing.T) {
@@ -340,15 +185,6 @@ func TestDeletedStaysDeleted(t *testing.T) {
 
 	// Its notes say that it was undone: another rebuild shows it.
 	r.rebuilt().expect(packed.StudyInstanceUID, packed.Instances...)
-}
-
-func asJSON(t *testing.T, v any) string {
-	t.Helper()
-	b, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
 }
 
 // TestRemovedComesBack: an archive that was away while a study was removed
@@ -450,122 +286,6 @@ func (s *stubborn) Remove(ctx context.Context, key string) error {
 	return errors.Join(s.faulty.Remove(ctx, key), s.removed)
 }
 
-// TestHeld: a hold keeps a study from being deleted, and one that is marked
-// already from being removed; it survives a rebuild.
-func TestHeld(t *testing.T) {
-	a := mem.New()
-	k := keep(t, open(t, t.TempDir(), a), a)
-	study := tiny(1, 3)
-	q := gateway.Request{StudyInstanceUID: study.StudyInstanceUID, By: "judge", Why: "case 7"}
-	if _, err := k.custodian.Hold(t.Context(), "case 7", q); !errors.Is(err, storage.ErrNotFound) {
-		t.Errorf("held what is not there: %v", err)
-	}
-	k.mustStore(study.Instances...)
-	k.pass()
-	if _, err := k.custodian.Hold(t.Context(), "case 7", q); err != nil {
-		t.Fatal(err)
-	}
-	var protected *gateway.ProtectedError
-	if _, err := k.custodian.Delete(t.Context(), q); !errors.As(err, &protected) || len(protected.Kept.Holds) != 1 || !strings.Contains(err.Error(), `hold "case 7"`) {
-		t.Errorf("deleted what is held: %v", err)
-	}
-	if _, err := k.custodian.Release(t.Context(), "case 7", q); err != nil {
-		t.Fatal(err)
-	}
-	d := k.delete(study.StudyInstanceUID)
-	if _, err := k.custodian.Hold(t.Context(), "case 8", q); err != nil {
-		t.Fatal(err)
-	}
-	k.at = k.at.Add(10 * grace)
-	k.sweep()
-	if s := k.expectState(d.ID, index.DeletionMarked); s.Kept == nil || s.Kept.Holds[0].Name != "case 8" {
-		t.Errorf("status %+v", s)
-	}
-	r := k.rebuilt()
-	r.sweep()
-	r.expectState(d.ID, index.DeletionMarked)
-	if _, err := k.custodian.Release(t.Context(), "case 8", q); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := k.custodian.Release(t.Context(), "case 8", q); !errors.Is(err, storage.ErrNotFound) {
-		t.Errorf("released twice: %v", err)
-	}
-	k.end()
-	k.expectState(d.ID, index.DeletionRemoved)
-	if _, err := k.custodian.Hold(t.Context(), "case 9", q); !errors.Is(err, storage.ErrNotFound) {
-		t.Errorf("held what was removed: %v", err)
-	}
-}
-
-// TestHoldRace: a hold that is proposed at the very moment of the decision
-// either keeps the study or says that it came too late.
-func TestHoldRace(t *testing.T) {
-	for seed := range uint64(20) {
-		a := mem.New()
-		k := keep(t, open(t, t.TempDir(), a), a)
-		study := tiny(seed+1, 1)
-		k.mustStore(study.Instances...)
-		k.pass()
-		d := k.delete(study.StudyInstanceUID)
-		k.at = k.at.Add(grace)
-		held := make(chan error)
-		go func() {
-			_, err := k.custodian.Hold(context.WithoutCancel(t.Context()), "now", gateway.Request{StudyInstanceUID: study.StudyInstanceUID})
-			held <- err
-		}()
-		k.sweep()
-		err := <-held
-		k.at = k.at.Add(2 * time.Hour)
-		k.sweep()
-		s, serr := k.custodian.Deletion(t.Context(), d.ID)
-		if serr != nil {
-			t.Fatal(serr)
-		}
-		if late := err != nil; late != (s.State == index.DeletionRemoved) {
-			t.Fatalf("the hold ended with %v, the deletion is %v", err, s.State)
-		}
-		if err == nil {
-			k.undo(d.ID)
-			k.expect(study.StudyInstanceUID, study.Instances...)
-		}
-		k.stop()
-	}
-}
-
-// TestRetained: without another rule nothing is deleted for twenty years.
-func TestRetained(t *testing.T) {
-	a := mem.New()
-	k := keep(t, open(t, t.TempDir(), a), a)
-	if _, err := k.custodian.Retain(t.Context(), nil, gateway.Request{}); err != nil {
-		t.Fatal(err)
-	}
-	study := tiny(1, 1)
-	k.mustStore(study.Instances...)
-	q := gateway.Request{StudyInstanceUID: study.StudyInstanceUID}
-	_, err := k.custodian.Delete(t.Context(), q)
-	var protected *gateway.ProtectedError
-	if !errors.As(err, &protected) || protected.Kept.Years != 20 || !errors.Is(err, storage.ErrProtected) {
-		t.Fatalf("deleted what is retained: %v", err)
-	}
-	until := time.Unix(0, protected.Kept.Until)
-	if !strings.Contains(err.Error(), until.UTC().Format(time.DateOnly)) {
-		t.Errorf("%q does not say until when", err)
-	}
-	k.at = until
-	d := k.delete(study.StudyInstanceUID)
-	years := 40
-	if _, err := k.custodian.Retain(t.Context(), &years, q); err != nil {
-		t.Fatal(err)
-	}
-	k.at = k.at.Add(2 * grace)
-	k.sweep()
-	k.expectState(d.ID, index.DeletionMarked) // the new rule came before the decision
-	r := k.rebuilt()
-	if kept, err := r.custodian.Kept(t.Context(), study.StudyInstanceUID); err != nil || kept.Years != 40 || !kept.Own {
-		t.Errorf("rebuilt: %+v, %v", kept, err)
-	}
-}
-
 // TestDeleteConflicts: what is kept aside under the names of a deleted study
 // stays, whether it lies in the journal or in a pack of its own; a rebuild
 // keeps it, too.
@@ -610,39 +330,6 @@ func TestDeleteConflicts(t *testing.T) {
 			keptAside(k)
 			k.checked()
 		})
-	}
-}
-
-// TestNotesExplain: what an archive keeps of a deletion can be read by a
-// person.
-func TestNotesExplain(t *testing.T) {
-	a := mem.New()
-	k := keep(t, open(t, t.TempDir(), a), a)
-	study := tiny(1, 1)
-	k.mustStore(study.Instances...)
-	k.pass()
-	k.delete(study.StudyInstanceUID)
-	keys := objects(t, a, "deleted/"+study.StudyInstanceUID+"/")
-	if len(keys) != 1 {
-		t.Fatal(keys)
-	}
-	st, err := a.Stat(t.Context(), keys[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := a.Get(t.Context(), keys[0], storage.Range{Length: st.Size})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer body.Close()
-	text, err := io.ReadAll(body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{`"about": "What is listed here was deleted`, `"by": "odile"`, `"why": "sent twice"`, `"undoUntil": "2026-01-02T00:00:00Z"`, `"key": "studies/` + study.StudyInstanceUID} {
-		if !strings.Contains(string(text), want) {
-			t.Errorf("the note does not say %s:\n%s", want, text)
-		}
 	}
 }
 
@@ -744,46 +431,4 @@ func (s *slow) Put(ctx context.Context, key string, src archive.Source) (uint32,
 		<-s.resume
 	}
 	return s.Archive.Put(ctx, key, src)
-}
-
-// TestDamagedNote: a note that one archive cannot give is read from another;
-// one that none can give ends a rebuild, which would show what it hides.
-func TestDamagedNote(t *testing.T) {
-	first, second := openDir(t), openDir(t)
-	all, err := set.New([]archive.Archive{first, second}, set.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := keep(t, open(t, t.TempDir(), all), first, second)
-	study := tiny(1, 2)
-	k.mustStore(study.Instances...)
-	k.pass()
-	k.delete(study.StudyInstanceUID)
-	for i, a := range k.each {
-		key := objects(t, a, "deleted/")[0]
-		if err := a.Remove(t.Context(), key); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := a.Put(t.Context(), key, text("{")); err != nil {
-			t.Fatal(err)
-		}
-		fresh, err := index.Open(t.Context(), index.Options{Path: filepath.Join(t.TempDir(), "index.db")})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer fresh.Close()
-		done, err := gateway.Rebuild(t.Context(), gateway.RebuildOptions{Index: fresh, Archives: k.each, Journal: k.journal})
-		if i == 0 && (err != nil || done.Problems != 1 || done.Deletions != 1) || i == 1 && !errors.Is(err, storage.ErrCorrupt) {
-			t.Errorf("with %d damaged: %+v, %v", i+1, done, err)
-		}
-	}
-}
-
-// text is a source of an object.
-type text string
-
-func (s text) Size() int64 { return int64(len(s)) }
-
-func (s text) Open(_ context.Context, r storage.Range) (io.ReadCloser, error) {
-	return io.NopCloser(strings.NewReader(string(s[r.Offset:r.End()]))), nil
 }
