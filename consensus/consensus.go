@@ -106,7 +106,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if n.snapshots, err = openSnapshots(n.ctx, n.o.Dir, n.machine); err != nil { //nolint:contextcheck // it outlives the opening
 		return err
 	}
-	if n.wal, err = openLog(n.logDir(), n.log); err != nil {
+	if n.wal, err = openLog(n.logDir(), n.log, n.spared); err != nil {
 		return err
 	}
 	if n.found, err = raft.HasExistingState(n.wal, n.wal, n.snapshots); err != nil {

@@ -3,6 +3,7 @@ package consensus
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -142,10 +143,23 @@ func (n *Node) look(ctx context.Context) {
 		}
 		asked.Go(func() {
 			if s, err := n.statusOf(ctx, m); err == nil {
-				n.seen.note(m.ID, s.Applied)
+				n.seen.note(m.ID, sighting{applied: s.Applied, log: s.LastLog})
 			}
 		})
 	}
+}
+
+// spared is the last entry that no node which is there needs any more. One
+// that is sent a copy of the index needs all that comes meanwhile: if that were
+// cut, it would need another copy, and never catch up under load.
+func (n *Node) spared() uint64 {
+	spared := uint64(math.MaxUint64)
+	for _, m := range n.Members() {
+		if has, ok := n.seen.has(m.ID); ok {
+			spared = min(spared, has)
+		}
+	}
+	return spared
 }
 
 // promote gives a vote to those who have caught up.
@@ -192,15 +206,26 @@ type sightings struct {
 type sighting struct {
 	when    time.Time
 	applied uint64
+	log     uint64 // the last entry of its log
 }
 
-func (s *sightings) note(id string, applied uint64) {
+// note keeps how a node is now.
+func (s *sightings) note(id string, now sighting) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.at == nil {
 		s.at = map[string]sighting{}
 	}
-	s.at[id] = sighting{time.Now(), applied}
+	now.when = time.Now()
+	s.at[id] = now
+}
+
+// has is the last entry of the log of a node that was there a moment ago.
+func (s *sightings) has(id string) (uint64, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, ok := s.at[id]
+	return at.log, ok && time.Since(at.when) < 2*lookTimeout
 }
 
 // reached tells whether the node had, a moment ago, at least what it must and

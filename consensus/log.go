@@ -20,6 +20,9 @@ import (
 type raftLogStore struct {
 	dir string
 	log *slog.Logger
+	// needed is the last entry that every node which is there already has:
+	// what follows is not cut off the front. Nil means that nobody needs any.
+	needed func() uint64
 
 	mu     sync.RWMutex
 	wal    *wal.WAL // nil while it cannot be opened
@@ -33,12 +36,15 @@ const (
 	// and reopenSpace what must be free for it: a file of it is made at once.
 	reopenEvery = time.Second
 	reopenSpace = 128 << 20
+	// mostKept bounds how many entries are kept for those who need them: mostly
+	// some gigabytes.
+	mostKept = 1 << 16
 )
 
 var errNoLog = fmt.Errorf("%w: the log takes nothing now", storage.ErrUnavailable)
 
-func openLog(dir string, log *slog.Logger) (*raftLogStore, error) {
-	l := &raftLogStore{dir: dir, log: log}
+func openLog(dir string, log *slog.Logger, needed func() uint64) (*raftLogStore, error) {
+	l := &raftLogStore{dir: dir, log: log, needed: needed}
 	var err error
 	if l.wal, err = wal.Open(dir, wal.WithLogger(newRaftLogger(log))); err != nil {
 		return nil, fmt.Errorf("raft: log: %w", err)
@@ -114,8 +120,13 @@ func (l *raftLogStore) StoreLogs(logs []*raft.Log) error {
 	return err
 }
 
-// DeleteRange implements raft.LogStore.
+// DeleteRange implements raft.LogStore. Off the front no more is cut than the
+// nodes that are there can spare. Raft does not mind: it asks where the log
+// begins.
 func (l *raftLogStore) DeleteRange(first, last uint64) error {
+	if last = l.spare(last); last < first {
+		return nil
+	}
 	if err := l.mend(); err != nil {
 		return err
 	}
@@ -126,6 +137,18 @@ func (l *raftLogStore) DeleteRange(first, last uint64) error {
 		l.last = first - 1
 	}
 	return err
+}
+
+// spare is up to where the log can be cut that is to be cut up to last: what
+// reaches its end is wrong, or a copy of the index stands for it, and goes.
+func (l *raftLogStore) spare(last uint64) uint64 {
+	l.mu.RLock()
+	end := l.last
+	l.mu.RUnlock()
+	if l.needed == nil || last >= end {
+		return last
+	}
+	return min(last, max(l.needed(), end-min(end, mostKept)))
 }
 
 // mend opens the log again after a failure. What a failed append left in it,

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"syscall"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ func TestTheLogGoesOnAfterAFullDisk(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	l, err := openLog(dir, slog.New(slog.DiscardHandler))
+	l, err := openLog(dir, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func TestTheLogGoesOnAfterAFullDisk(t *testing.T) {
 func TestWhatWasCutIsGone(t *testing.T) {
 	dir := t.TempDir()
 	for _, when := range []string{"at once", "opened again"} {
-		l, err := openLog(dir, slog.New(slog.DiscardHandler))
+		l, err := openLog(dir, slog.New(slog.DiscardHandler), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,6 +98,39 @@ func TestWhatWasCutIsGone(t *testing.T) {
 		}
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestTheLogIsKeptForThoseWhoNeedIt: off the front goes what everyone has, what
+// is wrong at the end always.
+func TestTheLogIsKeptForThoseWhoNeedIt(t *testing.T) {
+	needed := uint64(3)
+	l, err := openLog(t.TempDir(), slog.New(slog.DiscardHandler), func() uint64 { return needed })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for i := range uint64(10) {
+		if err := l.StoreLog(&raft.Log{Index: i + 1, Term: 1, Data: []byte("x")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct{ needed, first, last, leavesFirst, leavesLast uint64 }{
+		{needed: 3, first: 1, last: 6, leavesFirst: 4, leavesLast: 10},
+		{needed: 3, first: 4, last: 6, leavesFirst: 4, leavesLast: 10},
+		{needed: math.MaxUint64, first: 4, last: 6, leavesFirst: 7, leavesLast: 10},
+		{needed: 7, first: 9, last: 10, leavesFirst: 7, leavesLast: 8},
+		{needed: 7, first: 7, last: 8, leavesFirst: 0, leavesLast: 0},
+	} {
+		needed = c.needed
+		if err := l.DeleteRange(c.first, c.last); err != nil {
+			t.Fatal(err)
+		}
+		first, err1 := l.FirstIndex()
+		last, err2 := l.LastIndex()
+		if err1 != nil || err2 != nil || first != c.leavesFirst || last != c.leavesLast {
+			t.Errorf("%+v: it goes from %d to %d: %v, %v", c, first, last, err1, err2)
 		}
 	}
 }

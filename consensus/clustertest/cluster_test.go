@@ -334,8 +334,13 @@ func TestASnapshotWhileOthersWrite(t *testing.T) {
 	w := &writer{t: t}
 	w.write(c.Node("n1"), 5)
 	lags := c.Others(c.Leader().ID)[0].ID
+	has := c.Node(lags).Status().LastLog
 	c.Kill(lags)
 	w.write(c.Leader(), 60)
+	c.Eventually("the log no longer has what it lacks", func() bool {
+		w.write(c.Leader(), 1)
+		return c.Leader().Status().FirstLog > has+1
+	})
 
 	var work sync.WaitGroup
 	stop := make(chan struct{})
