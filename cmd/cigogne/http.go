@@ -59,12 +59,16 @@ func (n *node) handler(dicomweb http.Handler) http.Handler {
 	mux.Handle(custodyRoot+"/", n.custody())
 	mux.Handle(identitiesRoot+"/", http.StripPrefix(identitiesRoot, dmp.New(n.patients, n.answers("identities"))))
 	n.handlePublication(mux)
+	native := n.native()
+	for path, h := range native {
+		mux.Handle(path, h)
+	}
 	mux.Handle(ops.Root, n.ops)
 	mux.Handle(ops.Root+"/", n.ops)
 	mux.Handle("/", web.Handler())
 	api, guarded := compressAPI(n.rpc), access.Guard(n.keeper, operation, mux)
 	return identify(n.follow(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if rpc.Handles(r) && r.URL.Path != resolvePath { // it asks the gatekeeper itself, when it has read the request
+		if rpc.Handles(r) && native[r.URL.Path] == nil { // it asks the gatekeeper itself, when it has read the request
 			api.ServeHTTP(w, r)
 			return
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"net/http"
 	"strings"
 	"sync"
@@ -9,17 +8,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/esante-alsace/cigogne/gateway/dmp/publication"
+	pb "github.com/esante-alsace/cigogne/gateway/rpc/cigogne/v1"
 	"github.com/esante-alsace/cigogne/storage/dicom/dicomtest"
 )
 
 // placeOf is a study's place in the shared record.
-func placeOf(t *testing.T, node *process, study string) (p publication.Published) {
+func placeOf(t *testing.T, node *process, study string) *pb.Publication {
 	t.Helper()
-	if err := json.Unmarshal(page(t, node, publicationsRoot+"/"+study), &p); err != nil {
-		t.Fatal(err)
-	}
-	return p
+	answer := &pb.PublicationsGetResponse{}
+	rest(t, node, publicationsPath+"/"+study, answer)
+	return answer.Publication
 }
 
 // settled waits until there is nothing to do for a study, and the record has
@@ -30,7 +28,7 @@ func settled(t *testing.T, node *process, record *sharedRecord, study, sop strin
 	node.eventually("settled with "+sop+" of "+study, func() bool {
 		p := placeOf(t, node, study)
 		has = record.has(study)
-		return p.State == "settled" && p.Next == "" && (has == sop || sop == "*" && has != "") && (p.Published == nil) == (has == "")
+		return p.State == pb.PublicationState_PUBLICATION_STATE_SETTLED && p.Next == 0 && (has == sop || sop == "*" && has != "") && (p.Published == nil) == (has == "")
 	})
 	return has
 }
@@ -91,8 +89,11 @@ func TestPublication(t *testing.T) {
 	// One that it will not have waits for a person, until they say so.
 	record.fails(func(c *conversation) { c.status = http.StatusUnprocessableEntity })
 	node.identities(http.MethodDelete, "/local"+hus+"4711?reason=wrong", "", http.StatusOK)
-	node.eventually("refused", func() bool { p := placeOf(t, node, uid); return p.State == "refused" && p.Next == "withdraw" })
-	if list := string(page(t, node, publicationsRoot+"/")); !strings.Contains(list, uid) || !strings.Contains(list, "422") {
+	node.eventually("refused", func() bool {
+		p := placeOf(t, node, uid)
+		return p.State == pb.PublicationState_PUBLICATION_STATE_REFUSED && p.Next == pb.PublicationAct_PUBLICATION_ACT_WITHDRAW
+	})
+	if list := string(page(t, node, publicationsPath)); !strings.Contains(list, uid) || !strings.Contains(list, "422") {
 		t.Errorf("%s", list)
 	}
 	if m := metric(t, node, `cigogne_publications{state="refused"}`); m != "1" {

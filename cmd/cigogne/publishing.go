@@ -124,9 +124,6 @@ func (p *publishing) token() (string, error) {
 // manifestRoot is the path below which who shows a manifest retrieves.
 const manifestRoot = "/by-manifest"
 
-// publicationsRoot is the path of what becomes of publications.
-const publicationsRoot = "/publications"
-
 // resolvePath is the path that tells of a manifest what can be had here.
 const resolvePath = "/v1/manifests:resolve"
 
@@ -201,8 +198,12 @@ func (n *node) handlePublication(mux *http.ServeMux) {
 		RequestID: requestID, Sent: n.sent, Logger: n.log, Metrics: n.metrics,
 	})
 	mux.Handle(manifestRoot+"/", http.StripPrefix(manifestRoot, n.consistent(n.publication.ByManifest(known, retrieval))))
-	mux.Handle(resolvePath, n.publication.Resolver(n.answers("manifests")))
-	mux.Handle(publicationsRoot+"/", http.StripPrefix(publicationsRoot, n.publication.Handler(n.answers("publications"))))
+}
+
+// native is what answers below /v1/ without being a method of the API, by path:
+// gateway/rpc/generate/native.json describes it.
+func (n *node) native() map[string]http.Handler {
+	return map[string]http.Handler{resolvePath: n.publication.Resolver(n.answers("manifests"))}
 }
 
 // ofPublication is what a request that is about manifests wants to do.
@@ -212,10 +213,6 @@ func ofPublication(r *http.Request) (access.Operation, bool) {
 		return access.Retrieve, true
 	case r.URL.Path == resolvePath:
 		return access.Search, true
-	case strings.HasPrefix(r.URL.Path, publicationsRoot+"/") && r.Method == http.MethodGet:
-		return access.Oversee, true
-	case strings.HasPrefix(r.URL.Path, publicationsRoot+"/"):
-		return access.Operate, true
 	}
 	return "", false
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/esante-alsace/cigogne/cmd/cigogne/progress"
@@ -53,8 +52,8 @@ func (t *timelineCommand) Run(ctx context.Context, c console) error {
 		return err
 	}
 	var timeline pb.StudiesTimelineResponse
-	if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(text, &timeline); err != nil {
-		return fmt.Errorf("the gateway's answer: %w", err)
+	if err := understand(text, &timeline); err != nil {
+		return err
 	}
 	return writeTimeline(c.out, &timeline)
 }

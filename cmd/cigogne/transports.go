@@ -27,7 +27,8 @@ func (n *node) dicomweb() http.Handler {
 func (n *node) newRPC() (*rpc.Server, error) {
 	c := n.config
 	return rpc.New(rpc.Options{
-		Search: n.finder, Retrieve: n.reader, History: n.past, Lives: n.publication, Sent: n.given, Custody: n.custodian, Patients: apiPatients{n.patients}, Node: n.report, Gatekeeper: n.keeper,
+		Search: n.finder, Retrieve: n.reader, History: n.past, Lives: n.publication, Sent: n.given, Custody: n.custodian, Patients: apiPatients{n.patients}, Publications: n.publication,
+		Node: n.report, Gatekeeper: n.keeper,
 		Limits:    rpc.Limits{Stall: c.Stall, Rate: c.APIRate},
 		RequestID: requestID, Logger: n.log, Metrics: n.metrics,
 	})

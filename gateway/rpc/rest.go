@@ -34,6 +34,7 @@ func (s *Server) newREST(ctx context.Context) (http.Handler, error) {
 		pb.RegisterStudiesHandlerClient(ctx, gw, pb.NewStudiesClient(s.local)),
 		pb.RegisterCustodyHandlerClient(ctx, gw, pb.NewCustodyClient(s.local)),
 		pb.RegisterPatientsHandlerClient(ctx, gw, pb.NewPatientsClient(s.local)),
+		pb.RegisterPublicationsHandlerClient(ctx, gw, pb.NewPublicationsClient(s.local)),
 		pb.RegisterNodesHandlerClient(ctx, gw, pb.NewNodesClient(s.local)),
 		pb.RegisterArchivesHandlerClient(ctx, gw, pb.NewArchivesClient(s.local)),
 		pb.RegisterEventsHandlerClient(ctx, gw, pb.NewEventsClient(s.local)),

@@ -75,8 +75,10 @@ type Options struct {
 	Lives    Lives
 	Custody  Custodian
 	Patients Patients
-	Node     Node
-	Sent     Sent // may be nil
+	// Publications is what became of manifests.
+	Publications Publications
+	Node         Node
+	Sent         Sent // may be nil
 	// Gatekeeper is asked about every request, after it was read.
 	Gatekeeper access.Gatekeeper
 	Limits     Limits
@@ -119,6 +121,7 @@ func New(o Options) (*Server, error) {
 		pb.RegisterStudiesServer(r, &studies{server: s})
 		pb.RegisterCustodyServer(r, &custody{custodian: o.Custody})
 		pb.RegisterPatientsServer(r, &patients{patients: o.Patients})
+		pb.RegisterPublicationsServer(r, &publications{publications: o.Publications})
 		pb.RegisterNodesServer(r, &nodes{node: o.Node})
 		pb.RegisterArchivesServer(r, &archives{node: o.Node})
 		pb.RegisterEventsServer(r, &events{server: s, tail: newest})
@@ -152,6 +155,9 @@ func operations() map[string]access.Operation {
 		pb.Patients_ListQueue_FullMethodName:       access.Oversee,
 		pb.Patients_Settle_FullMethodName:          access.Identify,
 		pb.Patients_Unlink_FullMethodName:          access.Identify,
+		pb.Publications_List_FullMethodName:        access.Oversee,
+		pb.Publications_Get_FullMethodName:         access.Oversee,
+		pb.Publications_Retry_FullMethodName:       access.Operate,
 		pb.Archives_Verify_FullMethodName:          access.Oversee,
 		pb.Archives_Repair_FullMethodName:          access.Operate,
 		pb.Nodes_Drain_FullMethodName:              access.Operate,

@@ -107,6 +107,35 @@ func (c *Client) API(ctx context.Context, resource string) (json.RawMessage, err
 	return text, err
 }
 
+// Call sends a request that changes something to the REST API, as API asks it:
+// body is sent as JSON.
+func (c *Client) Call(ctx context.Context, resource string, body any) (json.RawMessage, error) {
+	b, err := json.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", storage.ErrInvalid, err)
+	}
+	ctx, w := c.watch(ctx)
+	defer w.end()
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.root, "/dicom-web")+resource, bytes.NewReader(b))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", storage.ErrInvalid, err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	res, err := c.http.Do(r)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, refusal(res)
+	}
+	text, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return text, nil
+}
+
 func (c *Client) getJSON(ctx context.Context, resource, accept string, into any) error {
 	_, err := c.getJSONHeader(ctx, resource, accept, into)
 	return err

@@ -112,8 +112,13 @@ func generate(ctx context.Context, files *descriptorpb.FileDescriptorSet, target
 			made[target(f.GetName())] = f.GetContent()
 		}
 	}
-	return made, nil
+	var err error
+	made[description], err = withNative(made[description])
+	return made, err
 }
+
+// description is where OpenAPI goes.
+const description = "assets/openapi.json"
 
 // target is where a generated file goes.
 func target(name string) string {
