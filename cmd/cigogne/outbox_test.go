@@ -86,9 +86,13 @@ func TestPublication(t *testing.T) {
 		t.Errorf("what was withdrawn came again under its name: %s", third)
 	}
 
-	// One that it will not have waits for a person, until they say so.
-	record.fails(func(c *conversation) { c.status = http.StatusUnprocessableEntity })
+	// One that it will not have waits for a person, until they say so. It is
+	// tried once more when the study is complete again.
+	refuses := func(c *conversation) { c.status = http.StatusUnprocessableEntity }
+	record.fails(refuses, refuses, refuses)
+	linked := lifeOf(t, node, uid).Version
 	node.identities(http.MethodDelete, "/local"+hus+"4711?reason=wrong", "", http.StatusOK)
+	awaitVersion(t, node, uid, linked+1, false)
 	node.eventually("refused", func() bool {
 		p := placeOf(t, node, uid)
 		return p.State == pb.PublicationState_PUBLICATION_STATE_REFUSED && p.Next == pb.PublicationAct_PUBLICATION_ACT_WITHDRAW
@@ -102,6 +106,7 @@ func TestPublication(t *testing.T) {
 	if said := node.cigogne(exitOK, "publications", "list"); !strings.Contains(said, uid+"  refused  withdraw") {
 		t.Errorf("%s", said)
 	}
+	record.recovers()
 	node.cigogne(exitOK, "publications", "retry", uid)
 	settled(t, node, record, uid, "")
 

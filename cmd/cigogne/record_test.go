@@ -119,6 +119,13 @@ func (s *sharedRecord) fails(how ...func(*conversation)) {
 	s.script = append(s.script, how...)
 }
 
+// recovers has nothing go wrong any more.
+func (s *sharedRecord) recovers() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.script = nil
+}
+
 func (s *sharedRecord) left() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
