@@ -134,10 +134,10 @@ func (p *process) ready() {
 	})
 }
 
-// eventually asks until the answer is yes, at most for half a minute.
+// eventually asks until the answer is yes, at most for a minute.
 func (p *process) eventually(what string, ask func() bool) {
 	p.t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !ask() {
