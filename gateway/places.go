@@ -56,7 +56,7 @@ func newPlaces(x *index.Index) *places {
 // read asks the index. Packs are asked for after the journal: an instance that
 // is archived in between is seen twice, never missed.
 func (p *places) read(ctx context.Context, sel index.Selector) (live []index.LiveInstance, packs []index.Pack, err error) {
-	if live, err = p.index.Live(ctx, sel); err == nil {
+	if live, err = p.index.Where(ctx, sel); err == nil {
 		packs, err = p.index.Packs(ctx, sel)
 	}
 	return live, packs, err

@@ -87,6 +87,16 @@ func (d *Digest) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// UnmarshalBinary implements encoding.BinaryUnmarshaler, for decoders that would
+// set byte by byte; its errors wrap ErrInvalid.
+func (d *Digest) UnmarshalBinary(b []byte) error {
+	if len(b) != len(d) {
+		return fmt.Errorf("%w: a digest has %d bytes, not %d", ErrInvalid, len(d), len(b))
+	}
+	copy(d[:], b)
+	return nil
+}
+
 // Range is a part of something stored: Length bytes from Offset.
 type Range struct {
 	Offset int64

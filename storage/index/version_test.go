@@ -36,6 +36,15 @@ func readPlaces(t testing.TB, x *index.Index, sel index.Selector) (r read) {
 	if r.packs, err = x.Packs(t.Context(), sel); err != nil {
 		t.Fatal(err)
 	}
+	where, err := x.Where(t.Context(), sel)
+	if err != nil || len(where) != len(r.live) {
+		t.Fatalf("%d instances lie somewhere, %d are live: %v", len(where), len(r.live), err)
+	}
+	for i, in := range r.live {
+		if in.Attributes = nil; !reflect.DeepEqual(where[i], in) {
+			t.Fatalf("it lies %+v, and lives %+v", where[i], in)
+		}
+	}
 	return r
 }
 

@@ -26,6 +26,9 @@ type Journal struct {
 	// copied is true for the inside of a Copy: see there.
 	copied bool
 	pool   *chunkPool
+	// descriptors and guesses serve who reads entries.
+	descriptors descriptors
+	guesses     sync.Pool // *[headerGuess]byte
 	// slots holds one token per Pending that is not resolved yet.
 	slots chan struct{}
 	// wake tells the syncer that there is work; stopped is closed after it
@@ -125,7 +128,7 @@ func (j *Journal) Close() error {
 	if s := j.active; s != nil {
 		s.seal(s.end, j.o)
 	}
-	return j.lock.Close()
+	return errors.Join(j.descriptors.close(), j.lock.Close())
 }
 
 // poke wakes the syncer.

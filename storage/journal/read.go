@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"sync/atomic"
 
 	"github.com/esante-alsace/cigogne/storage"
 )
@@ -65,11 +66,16 @@ func (j *Journal) locate(ctx context.Context, at Position) (File, *record, error
 	if s == nil || at.Offset < segmentHeaderSize || at.Offset >= durable || at.Offset%recordAlign != 0 {
 		return nil, nil, fmt.Errorf("%w: no entry at %s of the journal", storage.ErrNotFound, at)
 	}
-	f, err := j.fs.Open(j.segmentPath(at.Segment))
+	f, err := j.openSegment(at.Segment)
 	if err != nil {
 		return nil, nil, j.lost(at, err)
 	}
-	r, err := readRecord(f, salt, at.Offset, durable, make([]byte, headerGuess))
+	guess, ok := j.guesses.Get().(*[headerGuess]byte)
+	if !ok {
+		guess = new([headerGuess]byte)
+	}
+	r, err := readRecord(f, salt, at.Offset, durable, guess[:])
+	j.guesses.Put(guess)
 	if err != nil {
 		return nil, nil, closeAfter(f, fmt.Errorf("journal entry %s: %w", at, err))
 	}
@@ -91,6 +97,9 @@ type reader struct {
 	prefix []byte
 	body   io.Reader
 	left   int64 // of the body
+	// using and closed keep a file that is read from while it is closed from
+	// being another reader's.
+	using, closed atomic.Bool
 }
 
 func newReader(f File, r *record, part storage.Range) (*reader, error) {
@@ -107,7 +116,20 @@ func newReader(f File, r *record, part storage.Range) (*reader, error) {
 	return &reader{file: f, prefix: r.prefix[from:to], body: src, left: body.Length}, nil
 }
 
+// use begins to use the file, or tells that it is closed.
+func (r *reader) use() error {
+	r.using.Store(true)
+	if r.closed.Load() {
+		return fmt.Errorf("read the journal: %w", fs.ErrClosed)
+	}
+	return nil
+}
+
 func (r *reader) Read(p []byte) (int, error) {
+	if err := r.use(); err != nil {
+		return 0, err
+	}
+	defer r.using.Store(false)
 	if len(r.prefix) > 0 {
 		n := copy(p, r.prefix)
 		r.prefix = r.prefix[n:]
@@ -126,6 +148,10 @@ func (r *reader) Read(p []byte) (int, error) {
 
 // WriteTo implements io.WriterTo.
 func (r *reader) WriteTo(w io.Writer) (int64, error) {
+	if err := r.use(); err != nil {
+		return 0, err
+	}
+	defer r.using.Store(false)
 	var total int64
 	if len(r.prefix) > 0 {
 		n, err := w.Write(r.prefix)
@@ -147,4 +173,12 @@ func (r *reader) short() error {
 	return fmt.Errorf("%w: the journal's file ends %d bytes early", storage.ErrCorrupt, r.left)
 }
 
-func (r *reader) Close() error { return r.file.Close() }
+func (r *reader) Close() error {
+	if r.closed.Swap(true) {
+		return nil
+	}
+	if lent, ok := r.file.(*lentFile); ok && r.using.Load() {
+		return lent.discard()
+	}
+	return r.file.Close()
+}

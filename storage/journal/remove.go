@@ -63,7 +63,7 @@ func (j *Journal) Remove(ctx context.Context, number uint64) error {
 	defer j.mu.Unlock()
 	j.segments = slices.DeleteFunc(j.segments, func(o *segment) bool { return o == s })
 	j.changes()
-	return nil
+	return diskError("closing a journal segment that was removed", j.descriptors.forget(number))
 }
 
 func (j *Journal) removable(number uint64) (*segment, error) {

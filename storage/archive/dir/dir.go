@@ -36,10 +36,11 @@ type Options struct {
 
 // Archive is an archive.Archive in a folder. It is made by Open.
 type Archive struct {
-	o    Options
-	root *os.Root
-	path string
-	next atomic.Uint64 // numbers the staged files of this process
+	o      Options
+	root   *os.Root
+	folder *os.File // root itself
+	path   string
+	next   atomic.Uint64 // numbers the staged files of this process
 }
 
 // Open opens the archive in the folder at path, which is created when it is
@@ -62,15 +63,24 @@ func Open(path string, more ...func(*Options)) (*Archive, error) {
 	for _, f := range more {
 		f(&a.o)
 	}
-	if err := errors.Join(a.syncFolders("."), a.sweep()); err != nil {
-		_ = root.Close()
+	if a.folder, err = root.Open("."); err == nil {
+		err = errors.Join(a.syncFolders("."), a.sweep())
+	}
+	if err != nil {
+		_ = a.Close()
 		return nil, explain("open the archive in", abs, err)
 	}
 	return a, nil
 }
 
 // Close releases the folder. Readers that are open stay so.
-func (a *Archive) Close() error { return a.root.Close() }
+func (a *Archive) Close() error {
+	err := a.root.Close()
+	if a.folder != nil {
+		err = errors.Join(err, a.folder.Close())
+	}
+	return err
+}
 
 // String is the archive's URL.
 func (a *Archive) String() string {
@@ -100,8 +110,11 @@ func (a *Archive) open(ctx context.Context, key string) (*os.File, int64, error)
 	if err := errors.Join(ctx.Err(), archive.ValidKey(key)); err != nil {
 		return nil, 0, err
 	}
-	// O_NONBLOCK keeps the open of a fifo that somebody put there from waiting.
-	f, err := a.root.OpenFile(filepath.FromSlash(key), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := openBeneath(a.folder, key)
+	if errors.Is(err, errors.ErrUnsupported) {
+		// O_NONBLOCK keeps the open of a fifo that somebody put there from waiting.
+		f, err = a.root.OpenFile(filepath.FromSlash(key), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	}
 	if err != nil {
 		return nil, 0, explain("open", key, err)
 	}
