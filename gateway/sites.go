@@ -22,13 +22,16 @@ type Site struct {
 	Credentials [][sha256.Size]byte
 	// Networks are the addresses from which only it sends.
 	Networks []netip.Prefix
+	// Addresses are where its AE titles listen, HOST:PORT.
+	Addresses map[string]string
 }
 
 // Sites tells which site a peer belongs to. The zero value knows none.
 type Sites struct {
 	sites         []Site
 	byCredential  map[[sha256.Size]byte]storage.Sender
-	senders       []storage.Sender // of sites
+	addresses     map[string]string // by AE title
+	senders       []storage.Sender  // of sites
 	refuseUnknown bool
 }
 
@@ -40,7 +43,7 @@ const maxIssuer = 64
 // an issuer of its own, that begins with storage.AssumedIssuer. Sites that
 // cannot be told apart are storage.ErrInvalid.
 func NewSites(list []Site, refuseUnknown bool) (*Sites, error) {
-	s := &Sites{sites: list, byCredential: map[[sha256.Size]byte]storage.Sender{}, refuseUnknown: refuseUnknown}
+	s := &Sites{sites: list, byCredential: map[[sha256.Size]byte]storage.Sender{}, addresses: map[string]string{}, refuseUnknown: refuseUnknown}
 	issuers, titles := map[string]string{}, map[string]string{}
 	for _, site := range list {
 		if err := site.check(); err != nil {
@@ -59,11 +62,22 @@ func NewSites(list []Site, refuseUnknown bool) (*Sites, error) {
 			}
 			titles[title] = site.Name
 		}
+		for title, address := range site.Addresses {
+			if _, ok := s.addresses[title]; ok {
+				return nil, fmt.Errorf("%w: the AE title %q has two addresses", storage.ErrInvalid, title)
+			}
+			s.addresses[title] = address
+		}
 		for _, c := range site.Credentials {
 			if _, ok := s.byCredential[c]; ok {
 				return nil, fmt.Errorf("%w: a credential of the site %q is another's, too", storage.ErrInvalid, site.Name)
 			}
 			s.byCredential[c] = sender
+		}
+	}
+	for title := range s.addresses {
+		if i := s.titled(title); i < 0 || list[i].Addresses[title] == "" {
+			return nil, fmt.Errorf("%w: the AE title %q has an address, and is not one of that site's calling AE titles", storage.ErrInvalid, title)
 		}
 	}
 	return s, nil
@@ -96,7 +110,35 @@ func (s Site) check() error {
 			return fmt.Errorf("%w: the AE title %q of the site %q", storage.ErrInvalid, title, s.Name)
 		}
 	}
+	for title, address := range s.Addresses {
+		if host, _, err := net.SplitHostPort(address); err != nil || host == "" || title == "" || len(title) > 16 || strings.TrimSpace(title) != title {
+			return fmt.Errorf("%w: the address %q of the AE title %q of the site %q: write HOST:PORT", storage.ErrInvalid, address, title, s.Name)
+		}
+	}
 	return nil
+}
+
+// Address is where an AE title listens, HOST:PORT, or "".
+func (s *Sites) Address(title string) string {
+	if s == nil {
+		return ""
+	}
+	return s.addresses[strings.TrimSpace(title)]
+}
+
+// SenderOf is the site of who sent something, or asks for something, as it is
+// recorded there; for one that was of no site then, as the configuration has it
+// now. It is the zero Sender for one of no site, and storage.ErrForbidden for
+// one of no site when those are refused.
+func (s *Sites) SenderOf(o storage.Origin) (storage.Sender, error) {
+	if o.Sender.Info().Name != "" {
+		return o.Sender, nil
+	}
+	sender, ok := s.Of(o.CallingAETitle, "", o.RemoteAddr)
+	if !ok && s != nil && s.refuseUnknown {
+		return sender, fmt.Errorf("%w: the sender is of no site", storage.ErrForbidden)
+	}
+	return sender, nil
 }
 
 // Of is the sender that a peer is: by its credential, then by its AE title,

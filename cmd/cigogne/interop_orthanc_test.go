@@ -27,6 +27,12 @@ type orthanc struct {
 // startOrthanc starts an Orthanc that is empty, beside the node.
 func startOrthanc(t *testing.T, node *process) *orthanc {
 	t.Helper()
+	return startOrthancAt(t, node, freePort(t))
+}
+
+// startOrthancAt is startOrthanc with a port for DICOM.
+func startOrthancAt(t *testing.T, node *process, dicomPort string) *orthanc {
+	t.Helper()
 	program := tool(t, "Orthanc")
 	plugin := "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 	if _, err := os.Stat(plugin); err != nil {
@@ -37,7 +43,7 @@ func startOrthanc(t *testing.T, node *process) *orthanc {
 	if err != nil {
 		t.Fatal(err)
 	}
-	httpPort, dicomPort := freePort(t), freePort(t)
+	httpPort := freePort(t)
 	o := &orthanc{t: t, web: "http://127.0.0.1:" + httpPort, dicom: dicomPort}
 	config, err := json.Marshal(map[string]any{
 		"Name": "Orthanc", "StorageDirectory": t.TempDir(), "IndexDirectory": t.TempDir(),

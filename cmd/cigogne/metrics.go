@@ -24,6 +24,7 @@ type metrics struct {
 	operations   *prometheus.HistogramVec
 	requests     *prometheus.HistogramVec
 	deliveries   *prometheus.CounterVec
+	commitments  *prometheus.CounterVec
 	calls        *prometheus.HistogramVec
 	received     prometheus.Counter
 	sent         atomic.Int64
@@ -42,7 +43,7 @@ func newMetrics() *metrics {
 	}
 	latency := prometheus.ExponentialBuckets(0.0005, 4, 10)
 	m := &metrics{
-		registry: prometheus.NewRegistry(), deliveries: newDeliveries(),
+		registry: prometheus.NewRegistry(), deliveries: newDeliveries(), commitments: newCommitments(),
 		associations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "cigogne_dimse_associations_total", Help: "Associations by what became of them.",
 		}, []string{"outcome"}),
@@ -111,7 +112,8 @@ func (m *metrics) stores(n *node) {
 	}
 	failing("cigogne_index_failing", "1 while the index takes nothing.", n.indexer.Failing)
 	failing("cigogne_archive_failing", "1 while instances that are due do not reach the archive; the journal grows meanwhile.", n.archiver.Failing)
-	m.registry.MustRegister(indexCollector{n.index}, custodyCollector{n.index, n.sweeper}, archiveCollector{n}, newFactCollector(n), newPublicationCollector(n.index), m.deliveries)
+	m.registry.MustRegister(indexCollector{n.index}, custodyCollector{n.index, n.sweeper}, archiveCollector{n}, newFactCollector(n), newPublicationCollector(n.index), m.deliveries,
+		newCommitmentCollector(n.index), m.commitments)
 	if n.scrubber != nil {
 		m.registry.MustRegister(scrubCollector{n.scrubber})
 	}

@@ -21,6 +21,7 @@ type serveCommand struct {
 	senders
 	deletion
 	publishing
+	committing
 	diagnostics
 	tracing
 	scrubbing
@@ -52,7 +53,7 @@ func (s *serveCommand) Validate() error {
 	if err := s.listeners.check(); err != nil {
 		return err
 	}
-	if err := errors.Join(s.limits.check(), s.deletion.check(), s.publishing.check(), s.clustering.check(), s.tracing.check()); err != nil {
+	if err := errors.Join(s.limits.check(), s.deletion.check(), s.publishing.check(), s.committing.check(), s.clustering.check(), s.tracing.check()); err != nil {
 		return err
 	}
 	if host, _, err := net.SplitHostPort(s.Pprof); s.Pprof != "" && (err != nil || !loopback(host)) {

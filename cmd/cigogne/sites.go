@@ -45,6 +45,9 @@ type siteEntry struct {
 	OverrideIssuer bool     `yaml:"override-issuer"`
 	CallingAE      []string `yaml:"calling-ae"`
 	Networks       []string `yaml:"networks"`
+	// Addresses are where AE titles listen: for the reports of storage
+	// commitment.
+	Addresses map[string]string `yaml:"addresses"`
 	// TokensSHA256 are the SHA-256 sums of bearer tokens, in hexadecimal.
 	TokensSHA256 []string `yaml:"tokens-sha256"`
 }
@@ -90,7 +93,7 @@ func parseSites(b []byte) ([]siteEntry, error) {
 // site is the entry as the gateway takes it. Without an issuer of its own the
 // FINESS number names it.
 func (e siteEntry) site() (gateway.Site, error) {
-	s := gateway.Site{CallingAETitles: e.CallingAE, SenderInfo: storage.SenderInfo{
+	s := gateway.Site{CallingAETitles: e.CallingAE, Addresses: e.Addresses, SenderInfo: storage.SenderInfo{
 		Name: e.Name, FINESS: e.FINESS, IssuerStands: e.OverrideIssuer,
 		Issuer: storage.Issuer{Name: e.Issuer.Name},
 	}}

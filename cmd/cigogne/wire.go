@@ -13,6 +13,7 @@ import (
 
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
+	"github.com/esante-alsace/cigogne/gateway/commitment"
 	"github.com/esante-alsace/cigogne/gateway/dimse"
 	"github.com/esante-alsace/cigogne/gateway/dmp/publication"
 	"github.com/esante-alsace/cigogne/gateway/rpc"
@@ -41,6 +42,7 @@ type node struct {
 	people
 	publication *publication.Publisher
 	sender      *publication.Sender // nil without --dmp-endpoint
+	committer   *commitment.Committer
 
 	indexer  *gateway.Indexer
 	archiver *gateway.Archiver
@@ -130,6 +132,7 @@ func (n *node) open(ctx context.Context) (err error) {
 	if err := n.wirePublication(); err != nil {
 		return err
 	}
+	n.wireCommitment()
 	if err := n.wireScrubber(); err != nil {
 		return err
 	}
@@ -317,6 +320,7 @@ func (n *node) serve(ctx context.Context) error {
 	back.Go(func() error { return n.onDuty(stores, n.sweepUploads) })
 	back.Go(func() error { return n.onDuty(stores, n.sweeper.Run) })
 	back.Go(func() error { return n.publish(stores) })
+	back.Go(func() error { return n.onDuty(stores, n.committer.Run) })
 	back.Go(func() error { return n.sweeper.Watch(stores) })
 	back.Go(func() error { return n.report.run(stores) })
 	back.Go(func() error { return n.desk.Run(stores) })

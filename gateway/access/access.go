@@ -21,6 +21,7 @@ const (
 	Associate Operation = "associate" // open an association
 	Echo      Operation = "echo"
 	Store     Operation = "store"
+	Commit    Operation = "commit" // ask for storage commitment
 	Search    Operation = "search"
 	Retrieve  Operation = "retrieve"
 	Observe   Operation = "observe" // health, readiness, metrics, pages

@@ -8,9 +8,11 @@ import (
 // The command fields of PS3.7 Table E.1-1 that are known here. A response has
 // responseBit set.
 const (
-	cStoreRQ  uint16 = 0x0001
-	cEchoRQ   uint16 = 0x0030
-	cCancelRQ uint16 = 0x0FFF
+	cStoreRQ       uint16 = 0x0001
+	cEchoRQ        uint16 = 0x0030
+	nEventReportRQ uint16 = 0x0100
+	nActionRQ      uint16 = 0x0130
+	cCancelRQ      uint16 = 0x0FFF
 
 	responseBit uint16 = 0x8000
 )
@@ -23,6 +25,7 @@ const noDataSet uint16 = 0x0101
 const (
 	elementGroupLength               uint16 = 0x0000
 	elementAffectedSOPClassUID       uint16 = 0x0002
+	elementRequestedSOPClassUID      uint16 = 0x0003
 	elementCommandField              uint16 = 0x0100
 	elementMessageID                 uint16 = 0x0110
 	elementMessageIDBeingRespondedTo uint16 = 0x0120
@@ -31,6 +34,9 @@ const (
 	elementStatus                    uint16 = 0x0900
 	elementErrorComment              uint16 = 0x0902
 	elementAffectedSOPInstanceUID    uint16 = 0x1000
+	elementRequestedSOPInstanceUID   uint16 = 0x1001
+	elementEventTypeID               uint16 = 0x1002
+	elementActionTypeID              uint16 = 0x1008
 )
 
 // command is a command set, as far as it is understood here.
@@ -43,6 +49,10 @@ type command struct {
 	ErrorComment              string
 	AffectedSOPClassUID       string
 	AffectedSOPInstanceUID    string
+	RequestedSOPClassUID      string // of an N-ACTION
+	RequestedSOPInstanceUID   string
+	ActionTypeID              uint16
+	EventTypeID               uint16 // of an N-EVENT-REPORT
 }
 
 // commandName is the name for logs and metrics; what a peer invents is one.
@@ -52,6 +62,8 @@ func commandName(field uint16) string {
 		return "C-STORE"
 	case cEchoRQ:
 		return "C-ECHO"
+	case nActionRQ:
+		return "N-ACTION"
 	case 0x0010:
 		return "C-GET"
 	case 0x0020:
@@ -110,6 +122,14 @@ func (c *command) set(element uint16, v []byte) {
 		c.ErrorComment = text(v)
 	case elementAffectedSOPInstanceUID:
 		c.AffectedSOPInstanceUID = text(v)
+	case elementRequestedSOPClassUID:
+		c.RequestedSOPClassUID = text(v)
+	case elementRequestedSOPInstanceUID:
+		c.RequestedSOPInstanceUID = text(v)
+	case elementEventTypeID:
+		c.EventTypeID = us(v)
+	case elementActionTypeID:
+		c.ActionTypeID = us(v)
 	}
 }
 
@@ -129,6 +149,9 @@ func (c *command) append(b []byte) []byte {
 	if c.AffectedSOPClassUID != "" {
 		b = appendText(b, elementAffectedSOPClassUID, c.AffectedSOPClassUID, 0)
 	}
+	if c.RequestedSOPClassUID != "" {
+		b = appendText(b, elementRequestedSOPClassUID, c.RequestedSOPClassUID, 0)
+	}
 	b = appendUS(b, elementCommandField, c.Field)
 	if c.Field&responseBit != 0 {
 		b = appendUS(b, elementMessageIDBeingRespondedTo, c.MessageIDBeingRespondedTo)
@@ -147,6 +170,15 @@ func (c *command) append(b []byte) []byte {
 	}
 	if c.AffectedSOPInstanceUID != "" {
 		b = appendText(b, elementAffectedSOPInstanceUID, c.AffectedSOPInstanceUID, 0)
+	}
+	if c.RequestedSOPInstanceUID != "" {
+		b = appendText(b, elementRequestedSOPInstanceUID, c.RequestedSOPInstanceUID, 0)
+	}
+	if c.EventTypeID != 0 {
+		b = appendUS(b, elementEventTypeID, c.EventTypeID)
+	}
+	if c.ActionTypeID != 0 {
+		b = appendUS(b, elementActionTypeID, c.ActionTypeID)
 	}
 	binary.LittleEndian.PutUint32(b[start+8:], uint32(len(b)-start-12))
 	return b

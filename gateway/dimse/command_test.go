@@ -11,6 +11,8 @@ func FuzzCommand(f *testing.F) {
 		{Field: cEchoRQ, MessageID: 7, DataSetType: noDataSet, AffectedSOPClassUID: Verification},
 		{Field: cStoreRQ, MessageID: 9, AffectedSOPClassUID: "1.2", AffectedSOPInstanceUID: "1.2.3"},
 		{Field: cStoreRQ | responseBit, MessageIDBeingRespondedTo: 9, DataSetType: noDataSet, Status: StatusOutOfResources, ErrorComment: "full"},
+		{Field: nActionRQ, MessageID: 3, RequestedSOPClassUID: StorageCommitment, RequestedSOPInstanceUID: storageCommitmentInstance, ActionTypeID: 1},
+		{Field: nEventReportRQ, MessageID: 4, AffectedSOPClassUID: StorageCommitment, AffectedSOPInstanceUID: storageCommitmentInstance, EventTypeID: 2},
 	} {
 		f.Add(c.append(nil))
 	}

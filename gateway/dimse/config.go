@@ -1,6 +1,6 @@
 // Package dimse speaks DICOM over TCP: the upper layer (PS3.8), the message
 // exchange (PS3.7), and on it the Verification and Storage services as SCP
-// and as SCU. See DESIGN.md.
+// and as SCU, and Storage Commitment as SCP. See DESIGN.md.
 package dimse
 
 import (
@@ -11,6 +11,7 @@ import (
 
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
+	"github.com/esante-alsace/cigogne/gateway/commitment"
 	"github.com/esante-alsace/cigogne/storage/trace"
 )
 
@@ -20,6 +21,13 @@ type Receiver interface {
 	// for. An error wraps a sentinel of package storage where one fits. The
 	// body must not be used after Receive has returned.
 	Receive(ctx context.Context, in gateway.Incoming) (gateway.Pending, error)
+}
+
+// Committer takes requests for storage commitment; see commitment.Committer.
+type Committer interface {
+	// Ask returns nil when the request is durable: it will be answered, by a
+	// Report. An error wraps a sentinel of package storage.
+	Ask(ctx context.Context, rq commitment.Request) error
 }
 
 // Gatekeeper decides about every association and every operation; see
@@ -37,6 +45,7 @@ type Config struct {
 	CalledAETitles []string
 
 	Receiver   Receiver   // needed for C-STORE
+	Committer  Committer  // needed for storage commitment
 	Gatekeeper Gatekeeper // default access.Open
 	Metrics    Metrics    // default none
 	// Tracer follows associations and what is stored over them; nil none.

@@ -46,7 +46,7 @@ func (s *Server) accept(rq *pdu.AssociateRQ) (ac *pdu.AssociateAC, contexts map[
 	}
 	contexts = make(map[byte]presentation, len(rq.Contexts))
 	for _, c := range rq.Contexts {
-		a := answer(c)
+		a := s.answer(c)
 		if a.Result == pdu.ContextAccepted {
 			contexts[c.ID] = presentation{c.AbstractSyntax, a.TransferSyntax}
 		}

@@ -26,6 +26,8 @@ func (a *association) perform(ctx context.Context, m *message) error {
 		return misused("a C-STORE without a data set")
 	case m.command.Field == cStoreRQ:
 		return a.store(ctx, m, pc)
+	case m.command.Field == nActionRQ && pc.abstractSyntax == StorageCommitment:
+		return a.action(ctx, m, pc)
 	case m.command.Field == cEchoRQ && pc.abstractSyntax == Verification:
 		return a.echo(ctx, m)
 	case m.command.Field == cEchoRQ:
@@ -129,7 +131,7 @@ func (a *association) refused(why gateway.Refusal) { a.server.cfg.Metrics.Refuse
 func (a *association) check(ctx context.Context, m *message, pc presentation) verdict {
 	c := &m.command
 	switch {
-	case c.AffectedSOPClassUID != pc.abstractSyntax || pc.abstractSyntax == Verification:
+	case c.AffectedSOPClassUID != pc.abstractSyntax || !storable(pc.abstractSyntax):
 		return verdict{StatusSOPClassNotSupported, "SOP class is not that of the presentation context"}
 	case !storage.ValidUID(c.AffectedSOPInstanceUID):
 		return verdict{StatusCannotUnderstand, "AffectedSOPInstanceUID is not a UID"}
@@ -150,8 +152,8 @@ func (a *association) respond(m *message, v verdict) error {
 		DataSetType:               noDataSet,
 		Status:                    v.status,
 		ErrorComment:              v.comment,
-		AffectedSOPClassUID:       clip(m.command.AffectedSOPClassUID),
-		AffectedSOPInstanceUID:    clip(m.command.AffectedSOPInstanceUID),
+		AffectedSOPClassUID:       clip(or(m.command.AffectedSOPClassUID, m.command.RequestedSOPClassUID)),
+		AffectedSOPInstanceUID:    clip(or(m.command.AffectedSOPInstanceUID, m.command.RequestedSOPInstanceUID)),
 	}
 	var bytes int64
 	if m.body != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,6 +42,9 @@ type SCUConfig struct {
 type ProposedContext struct {
 	AbstractSyntax   string
 	TransferSyntaxes []string
+	// Provider says that we are its SCP, and the peer the SCU (PS3.7
+	// §D.3.3.4). It is not accepted by a peer that wants it otherwise.
+	Provider bool
 }
 
 func (c SCUConfig) withDefaults() SCUConfig {
@@ -120,6 +124,10 @@ func (c *SCUConfig) request() *pdu.AssociateRQ {
 		rq.Contexts = append(rq.Contexts, pdu.ContextRQ{
 			ID: byte(2*i + 1), AbstractSyntax: pc.AbstractSyntax, TransferSyntaxes: pc.TransferSyntaxes,
 		})
+		role := pdu.Role{SOPClassUID: pc.AbstractSyntax, SCP: true}
+		if pc.Provider && !slices.Contains(rq.User.Roles, role) {
+			rq.User.Roles = append(rq.User.Roles, role)
+		}
 	}
 	if c.AsyncWindow > 0 {
 		rq.User.AsyncWindow = &pdu.AsyncWindow{
@@ -148,7 +156,7 @@ func (a *Association) associate(ctx context.Context, rq []byte) error {
 	}
 	for _, c := range ind.ac.Contexts {
 		i := int(c.ID / 2)
-		if c.Result == pdu.ContextAccepted && i < len(a.cfg.Contexts) {
+		if c.Result == pdu.ContextAccepted && i < len(a.cfg.Contexts) && a.cfg.Contexts[i].plays(ind.ac.User.Roles) {
 			a.contexts[c.ID] = presentation{a.cfg.Contexts[i].AbstractSyntax, c.TransferSyntax}
 		}
 	}
@@ -163,6 +171,12 @@ func (a *Association) associate(ctx context.Context, rq []byte) error {
 	a.window = make(chan struct{}, window)
 	a.link.wire.allow(0, false)
 	return nil
+}
+
+// plays tells whether we have the role that we want. Many peers leave out their
+// answer to the selection, and take it all the same.
+func (c *ProposedContext) plays(granted []pdu.Role) bool {
+	return !c.Provider || !slices.ContainsFunc(granted, func(r pdu.Role) bool { return r.SOPClassUID == c.AbstractSyntax && !r.SCP })
 }
 
 // Window is the number of operations that may be in flight.

@@ -12,7 +12,8 @@ import (
 
 // Server is the SCP: it accepts associations and serves C-ECHO and C-STORE.
 type Server struct {
-	cfg Config
+	cfg     Config
+	actions chan struct{} // holds a token for each N-ACTION that is being read
 
 	mu          sync.Mutex
 	connections map[*association]struct{} // in whatever state
@@ -24,6 +25,7 @@ type Server struct {
 func NewServer(cfg Config) *Server {
 	return &Server{
 		cfg:         cfg.withDefaults(),
+		actions:     make(chan struct{}, actionsAtOnce),
 		connections: map[*association]struct{}{},
 		perAE:       map[string]int{},
 	}

@@ -15,9 +15,14 @@ type Status uint16
 const (
 	StatusSuccess               Status = 0x0000
 	StatusProcessingFailure     Status = 0x0110
+	StatusNoSuchInstance        Status = 0x0112
+	StatusInvalidArgument       Status = 0x0115
+	StatusNoSuchClass           Status = 0x0118
 	StatusSOPClassNotSupported  Status = 0x0122
+	StatusNoSuchAction          Status = 0x0123
 	StatusNotAuthorized         Status = 0x0124
 	StatusUnrecognizedOperation Status = 0x0211
+	StatusResourceLimitation    Status = 0x0213
 	StatusOutOfResources        Status = 0xA700
 	StatusMismatch              Status = 0xA900
 	StatusKeptAside             Status = 0xB000 // a warning: coercion of data elements

@@ -12,6 +12,10 @@ import (
 const (
 	// Verification is the SOP class of C-ECHO (PS3.4 §A.4).
 	Verification = "1.2.840.10008.1.1"
+	// StorageCommitment is the Storage Commitment Push Model SOP class (PS3.4
+	// §J.3), storageCommitmentInstance its one, well-known instance.
+	StorageCommitment         = "1.2.840.10008.1.20.1"
+	storageCommitmentInstance = "1.2.840.10008.1.20.1.1"
 	// ImplicitVRLittleEndian is the default transfer syntax (PS3.5 §10.1).
 	ImplicitVRLittleEndian = dicom.ImplicitVRLittleEndian
 	// ExplicitVRLittleEndian is the usual one (PS3.5 §A.2).
@@ -98,9 +102,20 @@ type presentation struct {
 	abstractSyntax, transferSyntax string
 }
 
+// serves tells whether there is a service here for an abstract syntax.
+func (s *Server) serves(abstractSyntax string) bool {
+	switch abstractSyntax {
+	case Verification:
+		return true
+	case StorageCommitment:
+		return s.cfg.Committer != nil
+	}
+	return storable(abstractSyntax)
+}
+
 // answer answers a proposed presentation context.
-func answer(c pdu.ContextRQ) pdu.ContextAC {
-	if c.AbstractSyntax != Verification && !storable(c.AbstractSyntax) {
+func (s *Server) answer(c pdu.ContextRQ) pdu.ContextAC {
+	if !s.serves(c.AbstractSyntax) {
 		return refuse(c, pdu.ContextAbstractSyntaxNotSupported)
 	}
 	ts, ok := chooseTransferSyntax(c.TransferSyntaxes)

@@ -164,6 +164,8 @@ func eventKind(k index.EventKind) pb.EventKind {
 		return pb.EventKind_EVENT_KIND_RETRIEVED
 	case index.EventCut:
 		return pb.EventKind_EVENT_KIND_CUT
+	case index.EventCommitted:
+		return pb.EventKind_EVENT_KIND_COMMITTED
 	case index.EventDeleted:
 		return pb.EventKind_EVENT_KIND_DELETED
 	case index.EventRestored:

@@ -83,7 +83,7 @@ func stepsOf(steps []index.Step) []*pb.Step {
 		}
 		took := time.Duration(last - s.First)
 		switch kind {
-		case pb.StepKind_STEP_KIND_ARCHIVED, pb.StepKind_STEP_KIND_RETRIEVED, pb.StepKind_STEP_KIND_CUT:
+		case pb.StepKind_STEP_KIND_ARCHIVED, pb.StepKind_STEP_KIND_RETRIEVED, pb.StepKind_STEP_KIND_CUT, pb.StepKind_STEP_KIND_COMMITTED:
 			took = time.Duration(s.Took)
 		case pb.StepKind_STEP_KIND_DURABLE:
 			step.Nodes = s.Nodes
@@ -99,6 +99,7 @@ func stepsOf(steps []index.Step) []*pb.Step {
 		index.EventDeleted: pb.StepKind_STEP_KIND_DELETED, index.EventRestored: pb.StepKind_STEP_KIND_RESTORED,
 		index.EventRemoved: pb.StepKind_STEP_KIND_REMOVED, index.EventComplete: pb.StepKind_STEP_KIND_COMPLETE,
 		index.EventPublished: pb.StepKind_STEP_KIND_PUBLISHED, index.EventWithdrawn: pb.StepKind_STEP_KIND_WITHDRAWN,
+		index.EventCommitted: pb.StepKind_STEP_KIND_COMMITTED,
 	}
 	for i := range steps {
 		s := &steps[i]

@@ -18,13 +18,22 @@ import (
 // came. Elements out of order, bulk values, and values that do not fit their VR
 // are storage.ErrInvalid.
 func AppendExplicit(dst []byte, ds DataSet) ([]byte, error) {
-	return appendExplicit(dst, ds, maxWriteDepth)
+	return (dataSetWriter{}).append(dst, ds, maxWriteDepth)
 }
+
+// AppendImplicit is AppendExplicit in Implicit VR Little Endian (PS3.5 §7.1.3,
+// §A.1).
+func AppendImplicit(dst []byte, ds DataSet) ([]byte, error) {
+	return (dataSetWriter{implicit: true}).append(dst, ds, maxWriteDepth)
+}
+
+// dataSetWriter writes Data Sets in little endian.
+type dataSetWriter struct{ implicit bool }
 
 // maxWriteDepth is how deep sequences may lie in each other.
 const maxWriteDepth = 16
 
-func appendExplicit(dst []byte, ds DataSet, depth int) (_ []byte, err error) {
+func (w dataSetWriter) append(dst []byte, ds DataSet, depth int) (_ []byte, err error) {
 	if depth == 0 {
 		return nil, fmt.Errorf("%w: sequences of more than %d levels", storage.ErrInvalid, maxWriteDepth)
 	}
@@ -32,28 +41,31 @@ func appendExplicit(dst []byte, ds DataSet, depth int) (_ []byte, err error) {
 		if i > 0 && ds[i-1].Tag >= e.Tag {
 			return nil, fmt.Errorf("%w: %08X does not come after %08X", storage.ErrInvalid, uint32(e.Tag), uint32(ds[i-1].Tag))
 		}
-		if dst, err = appendElement(dst, &e, depth); err != nil {
+		if dst, err = w.element(dst, &e, depth); err != nil {
 			return nil, fmt.Errorf("%08X: %w", uint32(e.Tag), err)
 		}
 	}
 	return dst, nil
 }
 
-func appendElement(dst []byte, e *Element, depth int) (_ []byte, err error) {
+func (w dataSetWriter) element(dst []byte, e *Element, depth int) (_ []byte, err error) {
 	if !e.VR.known() || e.Bulk != nil {
 		return nil, fmt.Errorf("%w: VR %q cannot be written", storage.ErrInvalid, e.VR)
 	}
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(e.Tag>>16))
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(e.Tag))
-	dst = append(dst, e.VR...)
-	width := 2
-	if e.VR.longForm() {
-		dst, width = append(dst, 0, 0), 4
+	width := 4
+	switch {
+	case w.implicit:
+	case e.VR.longForm():
+		dst = append(append(dst, e.VR...), 0, 0)
+	default:
+		dst, width = append(dst, e.VR...), 2
 	}
 	dst = append(dst, make([]byte, width)...)
 	start := len(dst)
 	if e.VR == "SQ" {
-		dst, err = appendItems(dst, e.Items, depth)
+		dst, err = w.items(dst, e.Items, depth)
 	} else {
 		dst, err = appendValue(dst, e.VR, e.Values)
 	}
@@ -75,13 +87,13 @@ func appendElement(dst []byte, e *Element, depth int) (_ []byte, err error) {
 	return dst, nil
 }
 
-func appendItems(dst []byte, items []DataSet, depth int) (_ []byte, err error) {
+func (w dataSetWriter) items(dst []byte, items []DataSet, depth int) (_ []byte, err error) {
 	for _, item := range items {
 		dst = binary.LittleEndian.AppendUint16(dst, uint16(tagItem>>16))
 		dst = binary.LittleEndian.AppendUint16(dst, uint16(tagItem&0xFFFF))
 		dst = append(dst, 0, 0, 0, 0)
 		start := len(dst)
-		if dst, err = appendExplicit(dst, item, depth-1); err != nil {
+		if dst, err = w.append(dst, item, depth-1); err != nil {
 			return nil, err
 		}
 		if len(dst)-start >= math.MaxUint32 {

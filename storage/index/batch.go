@@ -50,6 +50,7 @@ type wireBatch struct {
 	Deletions   []wireDeletion `cbor:"7,keyasint,omitempty"`
 	Protections []Protection   `cbor:"8,keyasint,omitempty"`
 	Identities  *Identities    `cbor:"9,keyasint,omitempty"`
+	Commitments []Commitment   `cbor:"10,keyasint,omitempty"`
 	Life        *Life          `cbor:"11,keyasint,omitempty"`
 	Outbox      []Delivery     `cbor:"12,keyasint,omitempty"`
 
@@ -75,6 +76,7 @@ func EncodeBatch(b Batch) ([]byte, error) {
 	}
 	w := wireBatch{Through: b.Through, Planned: b.Planned, Archived: b.Archived, Received: toWireInstances(b.Received), Journals: b.Journals, Protections: b.Protections}
 	w.Identities, w.Life, w.Outbox, w.Stamp, w.Notes = b.Identities, b.Life, b.Outbox, b.Stamp, b.Notes
+	w.Commitments = b.Commitments
 	for _, d := range b.Deletions {
 		w.Deletions = append(w.Deletions, wireDeletion{d, toWireInstances(d.Aside)})
 	}
@@ -111,6 +113,7 @@ func DecodeBatch(p []byte) (Batch, error) {
 	}
 	b := Batch{Through: w.Through, Planned: w.Planned, Archived: w.Archived, Received: fromWireInstances(w.Received), Journals: w.Journals, Protections: w.Protections}
 	b.Identities, b.Life, b.Outbox, b.Stamp, b.Notes = w.Identities, w.Life, w.Outbox, w.Stamp, w.Notes
+	b.Commitments = w.Commitments
 	for _, d := range w.Deletions {
 		d.Deletion.Aside = fromWireInstances(d.Aside)
 		b.Deletions = append(b.Deletions, d.Deletion)
@@ -140,7 +143,7 @@ func fromWireInstances(in []wireInstance) []Instance {
 // Validate returns nil, or an error that wraps storage.ErrInvalid and says
 // what no node may apply.
 func (b Batch) Validate() error {
-	if max(len(b.Received), len(b.Planned), len(b.Archived), len(b.Adopted), len(b.Journals), len(b.Deletions), len(b.Protections), len(b.Outbox)) > BatchRows {
+	if max(len(b.Received), len(b.Planned), len(b.Archived), len(b.Adopted), len(b.Journals), len(b.Deletions), len(b.Protections), len(b.Outbox), len(b.Commitments)) > BatchRows {
 		return fmt.Errorf("%w: a batch of more than %d entries", storage.ErrInvalid, BatchRows)
 	}
 	if err := errors.Join(b.Through.validate(), b.Identities.validate(), b.Life.validate()); err != nil {
@@ -155,7 +158,7 @@ func (b Batch) Validate() error {
 		}
 	}
 	return cmp.Or(validateAll(b.Planned), validateAll(b.Archived), validateAll(b.Adopted), validateAll(b.Journals),
-		validateAll(b.Deletions), validateAll(b.Protections), validateAll(b.Outbox))
+		validateAll(b.Deletions), validateAll(b.Protections), validateAll(b.Outbox), validateAll(b.Commitments))
 }
 
 // validateAll returns the first error.

@@ -53,8 +53,13 @@ const (
 	EventIdentity
 )
 
-// EventCut means: a retrieval ended before all was sent; Bytes were.
-const EventCut EventKind = 12
+const (
+	// EventCut means: a retrieval ended before all was sent; Bytes were.
+	EventCut EventKind = 12 + iota
+	// EventCommitted means: whoever asked for it is told that the instances are
+	// kept, or will be. Origin is who asked, and First when.
+	EventCommitted
+)
 
 // Event is something that happened to instances of one series, in one batch.
 type Event struct {

@@ -189,3 +189,19 @@ CREATE TABLE opposition (
   change  INTEGER NOT NULL, -- that says so
   PRIMARY KEY (patient, issuer)
 ) WITHOUT ROWID;
+
+-- Requests for storage commitment, until their askers know what came of them;
+-- some that have ended are remembered.
+CREATE TABLE commitment (
+  id     INTEGER PRIMARY KEY, -- in the order of coming
+  ae     TEXT NOT NULL, -- who asks
+  uid    TEXT NOT NULL, -- TransactionUID
+  asked  INTEGER NOT NULL, -- how many instances
+  state  INTEGER NOT NULL,
+  due    INTEGER NOT NULL, -- when to tell again
+  record BLOB NOT NULL, -- CBOR, CommitmentRecord
+  list   BLOB NOT NULL, -- CBOR, of ClassInstances; none when it has ended
+  failed BLOB NOT NULL, -- CBOR, of FailedReference
+  UNIQUE (ae, uid)
+);
+CREATE INDEX commitment_open ON commitment (id) WHERE state < 2;

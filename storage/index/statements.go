@@ -40,6 +40,10 @@ type statements struct {
 	dueOfPatient, putPublication             *sql.Stmt
 	askPublication, oppose, unoppose         *sql.Stmt
 
+	openCommitments, putCommitment, setCommitment *sql.Stmt
+	settleCommitment, emptyCommitment             *sql.Stmt
+	dropCommitment, forgetCommitments             *sql.Stmt
+
 	owner, putOwner, retireOthers    *sql.Stmt
 	anyLeaving                       *sql.Stmt
 	leavingInstance, leavingConflict *sql.Stmt
@@ -88,7 +92,7 @@ func (s *statements) ofIdentities() []prepared {
 
 func prepare(ctx context.Context, c *sql.Conn) (*statements, error) {
 	s := &statements{}
-	for _, p := range slices.Concat(s.ofJournals(), s.ofEvents(), s.ofIdentities(), s.ofLives(), []prepared{
+	for _, p := range slices.Concat(s.ofJournals(), s.ofEvents(), s.ofIdentities(), s.ofLives(), s.ofCommitments(), []prepared{
 		{&s.watermark, `SELECT segment, position FROM journal WHERE name = ?`},
 		{&s.setWatermark, `INSERT INTO journal VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET segment = ?2, position = ?3`},
 		{&s.passLog, `UPDATE raft SET applied = ?`},

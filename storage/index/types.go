@@ -52,6 +52,8 @@ type Batch struct {
 	Protections []Protection `cbor:"8,keyasint,omitempty"`
 	// Identities tells which identifiers are one person's; nil for nothing new.
 	Identities *Identities `cbor:"9,keyasint,omitempty"`
+	// Commitments are steps of requests for storage commitment.
+	Commitments []Commitment `cbor:"10,keyasint,omitempty"`
 	// Life says which studies are complete; nil for nothing new.
 	Life *Life `cbor:"11,keyasint,omitempty"`
 	// Outbox are steps of what is brought to the shared record.

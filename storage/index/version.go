@@ -29,6 +29,7 @@ func (v *versions) applied(b Batch) {
 	rest := b
 	rest.Through, rest.Received = Position{}, nil
 	rest.Stamp, rest.Notes, rest.Identities, rest.Protections = nil, nil, nil, nil
+	rest.Commitments = nil
 	if !reflect.ValueOf(rest).IsZero() {
 		v.all.Add(1)
 		return

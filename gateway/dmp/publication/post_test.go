@@ -166,16 +166,6 @@ func TestRetrieved(t *testing.T) {
 	}
 }
 
-// TestBackoff: ever longer, never for ever, and not all at once.
-func TestBackoff(t *testing.T) {
-	for attempts := range int64(100) {
-		most := min(backoffLeast<<min(attempts, 20), backoffMost)
-		if d := backoff(attempts); d < most/2 || d > most {
-			t.Errorf("after %d failures: %v", attempts, d)
-		}
-	}
-}
-
 // TestClip: what is kept of an answer is short, and still text.
 func TestClip(t *testing.T) {
 	for _, long := range []string{strings.Repeat("é", whyMost), "x" + strings.Repeat("é", whyMost), "short", ""} {

@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	mathrand "math/rand/v2"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/dmp/manifest"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/index"
@@ -45,8 +45,6 @@ const (
 	defaultParallel = 4
 	outgoingList    = 100
 	endTimeout      = 10 * time.Second
-	backoffLeast    = time.Second
-	backoffMost     = 10 * time.Minute
 	whyMost         = 500 // bytes
 )
 
@@ -165,7 +163,7 @@ func (s *Sender) deliver(ctx context.Context, out *index.Outgoing) error {
 		s.p.o.Logger.Warn("the shared record does not take a manifest", "study", d.StudyInstanceUID, "act", u.Act, "attempts", now.Publication.Attempts+1, "error", why)
 	}
 	d.Step, d.Result, d.Why = index.EndDelivery, result, clip(why)
-	d.Due = s.p.o.Now().Add(max(wait, backoff(now.Publication.Attempts))).UnixNano()
+	d.Due = s.p.o.Now().Add(max(wait, gateway.Backoff(now.Publication.Attempts))).UnixNano()
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	return s.propose(ending, d)
@@ -258,13 +256,6 @@ func (s *Sender) over(token string) bool {
 		return false
 	}
 	return time.Since(first) > 2*s.o.Timeout
-}
-
-// backoff is how long to wait after so many failures: ever longer, and
-// shortened by chance, so that what failed together does not come together.
-func backoff(attempts int64) time.Duration {
-	most := min(backoffLeast<<min(attempts, 20), backoffMost)
-	return most/2 + mathrand.N(most/2) //nolint:gosec // no secret
 }
 
 // clip cuts what a server or the system said, and no character of it in two.

@@ -55,6 +55,8 @@ const (
 	EventKind_EVENT_KIND_IDENTITY EventKind = 12
 	// They were sent to somebody, and it ended before all was; bytes were.
 	EventKind_EVENT_KIND_CUT EventKind = 11
+	// They are committed to who asked for their storage commitment.
+	EventKind_EVENT_KIND_COMMITTED EventKind = 13
 )
 
 // Enum value maps for EventKind.
@@ -73,6 +75,7 @@ var (
 		10: "EVENT_KIND_WITHDRAWN",
 		12: "EVENT_KIND_IDENTITY",
 		11: "EVENT_KIND_CUT",
+		13: "EVENT_KIND_COMMITTED",
 	}
 	EventKind_value = map[string]int32{
 		"EVENT_KIND_UNSPECIFIED": 0,
@@ -88,6 +91,7 @@ var (
 		"EVENT_KIND_WITHDRAWN":   10,
 		"EVENT_KIND_IDENTITY":    12,
 		"EVENT_KIND_CUT":         11,
+		"EVENT_KIND_COMMITTED":   13,
 	}
 )
 
@@ -677,7 +681,7 @@ const file_cigogne_v1_events_proto_rawDesc = "" +
 	"\x0fcalled_ae_title\x18\x03 \x01(\tR\rcalledAeTitle\x12\x1f\n" +
 	"\vremote_addr\x18\x04 \x01(\tR\n" +
 	"remoteAddr\x12\x0e\n" +
-	"\x02id\x18\x05 \x01(\tR\x02id*\xd1\x02\n" +
+	"\x02id\x18\x05 \x01(\tR\x02id*\xeb\x02\n" +
 	"\tEventKind\x12\x1a\n" +
 	"\x16EVENT_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13EVENT_KIND_RECEIVED\x10\x01\x12\x19\n" +
@@ -692,7 +696,8 @@ const file_cigogne_v1_events_proto_rawDesc = "" +
 	"\x14EVENT_KIND_WITHDRAWN\x10\n" +
 	"\x12\x17\n" +
 	"\x13EVENT_KIND_IDENTITY\x10\f\x12\x12\n" +
-	"\x0eEVENT_KIND_CUT\x10\v2\xb9\x02\n" +
+	"\x0eEVENT_KIND_CUT\x10\v\x12\x18\n" +
+	"\x14EVENT_KIND_COMMITTED\x10\r2\xb9\x02\n" +
 	"\x06Events\x12d\n" +
 	"\x05Watch\x12\x1e.cigogne.v1.EventsWatchRequest\x1a\x1f.cigogne.v1.EventsWatchResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/events:watch0\x01\x12Y\n" +
 	"\x04List\x12\x1d.cigogne.v1.EventsListRequest\x1a\x1e.cigogne.v1.EventsListResponse\"\x12\x82\xd3\xe4\x93\x02\f\x12\n" +

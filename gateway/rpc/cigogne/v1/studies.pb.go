@@ -53,6 +53,9 @@ const (
 	StepKind_STEP_KIND_WITHDRAWN StepKind = 11
 	// They were sent to somebody, and it ended before all was; bytes were.
 	StepKind_STEP_KIND_CUT StepKind = 12
+	// Their sender's request for storage commitment, which is the first time, was
+	// decided: they are archived as they must be, and it is told so.
+	StepKind_STEP_KIND_COMMITTED StepKind = 13
 )
 
 // Enum value maps for StepKind.
@@ -71,6 +74,7 @@ var (
 		10: "STEP_KIND_PUBLISHED",
 		11: "STEP_KIND_WITHDRAWN",
 		12: "STEP_KIND_CUT",
+		13: "STEP_KIND_COMMITTED",
 	}
 	StepKind_value = map[string]int32{
 		"STEP_KIND_UNSPECIFIED": 0,
@@ -86,6 +90,7 @@ var (
 		"STEP_KIND_PUBLISHED":   10,
 		"STEP_KIND_WITHDRAWN":   11,
 		"STEP_KIND_CUT":         12,
+		"STEP_KIND_COMMITTED":   13,
 	}
 )
 
@@ -2258,7 +2263,7 @@ const file_cigogne_v1_studies_proto_rawDesc = "" +
 	"\x04size\x18\x04 \x01(\x03R\x04size\x12\x16\n" +
 	"\x06prefix\x18\x05 \x01(\x03R\x06prefix\x12\x14\n" +
 	"\x05crc32\x18\x06 \x01(\rR\x05crc32\x126\n" +
-	"\breceived\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\breceived*\xbf\x02\n" +
+	"\breceived\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\breceived*\xd8\x02\n" +
 	"\bStepKind\x12\x19\n" +
 	"\x15STEP_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12STEP_KIND_RECEIVED\x10\x01\x12\x15\n" +
@@ -2273,7 +2278,8 @@ const file_cigogne_v1_studies_proto_rawDesc = "" +
 	"\x13STEP_KIND_PUBLISHED\x10\n" +
 	"\x12\x17\n" +
 	"\x13STEP_KIND_WITHDRAWN\x10\v\x12\x11\n" +
-	"\rSTEP_KIND_CUT\x10\f*[\n" +
+	"\rSTEP_KIND_CUT\x10\f\x12\x17\n" +
+	"\x13STEP_KIND_COMMITTED\x10\r*[\n" +
 	"\aHolding\x12\x17\n" +
 	"\x13HOLDING_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eHOLDING_ABSENT\x10\x01\x12\x10\n" +
