@@ -52,6 +52,7 @@ type Indexer struct {
 	journal  Journal
 	proposer Proposer
 	fresh    func(context.Context) error // see ReadThrough
+	applied  func(context.Context, index.JournalID) (index.Position, error)
 	clock    Clock
 	trails   *Trails
 	copies   Copies // nil for none
@@ -270,6 +271,9 @@ func (x *Indexer) propose(ctx context.Context, batch []index.Instance, through j
 			Through: indexPosition(x.id, through), Received: batch, Stamp: &index.Stamp{Durable: durable, Holders: x.holders(through)},
 		})
 		if err == nil {
+			err = x.confirm(ctx, through)
+		}
+		if err == nil {
 			failpoint.Pass(failpoint.Committed)
 			x.advance(through)
 			return nil
@@ -282,6 +286,26 @@ func (x *Indexer) propose(ctx context.Context, batch []index.Instance, through j
 			return err
 		}
 	}
+}
+
+// Confirm has the Indexer look up to where the index has the journal: of one
+// that was retired it takes nothing, and a proposal does not tell. It must be
+// called before Run.
+func (x *Indexer) Confirm(applied func(context.Context, index.JournalID) (index.Position, error)) {
+	x.applied = applied
+}
+
+// confirm fails with journal.ErrRetired when the index did not take what it was
+// brought.
+func (x *Indexer) confirm(ctx context.Context, through journal.Position) error {
+	if x.applied == nil {
+		return nil
+	}
+	at, err := x.applied(ctx, x.id)
+	if err == nil && journalPosition(at).Compare(through) < 0 {
+		err = journal.ErrRetired
+	}
+	return err
 }
 
 // holders are the other nodes on which an entry lies.

@@ -4,17 +4,42 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive/mem"
 	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/dicom/dicomtest"
 	"github.com/esante-alsace/cigogne/storage/index"
+	"github.com/esante-alsace/cigogne/storage/journal"
 )
+
+// TestOfARetiredJournal: the index passes over what comes of a journal that is
+// retired, and nobody is told that it has it.
+func TestOfARetiredJournal(t *testing.T) {
+	n := open(t, t.TempDir(), mem.New())
+	study := dicomtest.NewStudy(dicomtest.Options{Seed: 9, Modality: "CR", Instances: 2})
+	n.mustStore(study.Instances[0])
+	if err := n.indexer.AwaitOwn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	retire := index.Batch{Journals: []index.JournalChange{{Journal: index.JournalID(n.journal.ID()), Retired: true}}}
+	if err := n.proposer.Propose(t.Context(), retire); err != nil {
+		t.Fatal(err)
+	}
+	n.mustStore(study.Instances[1]) // it is in the journal, and others take it over
+	if err := n.indexer.AwaitOwn(t.Context()); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("what the index passed over is said to be in it: %v", err)
+	}
+	if err := n.indexer.Failing(); !errors.Is(err, journal.ErrRetired) {
+		t.Errorf("the indexer says %v", err)
+	}
+}
 
 // TestQueueBytes: instances of many attributes are not all held while the index
 // is slow, and are all indexed in the end, once and in order.

@@ -92,10 +92,12 @@ func asked(r *http.Request) (level consensus.Consistency, least uint64, err erro
 const visibleTimeout = 2 * time.Second
 
 // visible returns when what was stored here is found by a query at any node.
-func (n *node) visible(ctx context.Context) {
+func (n *node) visible(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, visibleTimeout)
 	defer cancel()
-	if err := n.indexer.AwaitOwn(ctx); err != nil {
+	err := n.indexer.AwaitOwn(ctx)
+	if err != nil {
 		n.log.Warn("what was stored is safe, but not found everywhere yet", "error", err)
 	}
+	return err
 }

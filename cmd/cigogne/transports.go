@@ -11,7 +11,7 @@ import (
 
 func (n *node) dicomweb() http.Handler {
 	c := n.config
-	var visible func(context.Context)
+	var visible func(context.Context) error
 	if n.cluster != nil {
 		visible = n.visible
 	}

@@ -182,6 +182,7 @@ func (n *node) openStores(ctx context.Context) error {
 	n.indexer.Tell(n.metrics, n.trails)
 	if n.cluster != nil {
 		n.indexer.ReadThrough(n.fresh)
+		n.indexer.Confirm(n.index.Applied)
 	}
 	return n.attachIndexer(ctx)
 }

@@ -87,9 +87,10 @@ type Options struct {
 	// every one. Default: none.
 	CORSOrigins []string
 	Limits      Limits
-	// Visible returns when what this node stored is found by queries at any,
-	// or it gave up: an answer to STOW-RS waits for it. Default: at once.
-	Visible func(ctx context.Context)
+	// Visible returns when what this node stored is found by queries at any. An
+	// answer to STOW-RS waits for it, and warns when it fails: what is stored is
+	// safe all the same. Default: at once.
+	Visible func(ctx context.Context) error
 	// RequestID names a request in the log, in error bodies and in
 	// Origin.ID; nil means no name.
 	RequestID func(*http.Request) string

@@ -54,10 +54,16 @@ func (s *service) take(w *answer, r *http.Request) (results []*result, broken, e
 		return nil, nil, broken
 	}
 	if s.Visible != nil {
-		s.Visible(r.Context())
+		if err := s.Visible(r.Context()); err != nil {
+			w.Header().Add("Warning", NotFoundYet)
+		}
 	}
 	return up.results, broken, nil
 }
+
+// NotFoundYet is the Warning of an answer to STOW-RS that tells of instances
+// which are safe, and which queries do not find everywhere yet.
+const NotFoundYet = `299 cigogne "Queries do not find all that is stored yet"`
 
 // tellRefused counts what was not stored: each instance that was told apart,
 // and otherwise the request.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +54,20 @@ func (r reply) outcome(t testing.TB) outcome {
 	}
 	o.url = string(raw["00081190"].Value)
 	return o
+}
+
+// TestStoredAndNotFoundYet: what is safe is said to be stored, and the answer
+// warns when queries may miss it.
+func TestStoredAndNotFoundYet(t *testing.T) {
+	for why, warned := range map[error]bool{nil: false, storage.ErrUnavailable: true} {
+		s := newServer(t, func(o *dicomweb.Options) { o.Visible = func(context.Context) error { return why } })
+		contentType, body := stowBody(small(1, 1).Instances[0].Part10())
+		res := s.post(t, "/studies", contentType, body)
+		res.wantStatus(t, http.StatusOK)
+		if stored := res.outcome(t).Stored; len(stored) != 1 || slices.Contains(res.Header.Values("Warning"), dicomweb.NotFoundYet) != warned {
+			t.Errorf("%v: %d stored, %v", why, len(stored), res.Header)
+		}
+	}
 }
 
 func TestStoreAnswersPerInstance(t *testing.T) {

@@ -53,7 +53,7 @@ func (s *service) answerStore(w *answer, r *http.Request, results []*result, bro
 		if status = statusOf(broken); status == http.StatusInternalServerError {
 			status = http.StatusBadRequest // the sender's connection failed
 		}
-		w.Header().Set("Warning", `299 cigogne "`+strings.Map(warningText, broken.Error())+`"`)
+		w.Header().Add("Warning", `299 cigogne "`+strings.Map(warningText, broken.Error())+`"`)
 		w.Header().Set("Connection", "close")
 	}
 	for _, res := range results {
