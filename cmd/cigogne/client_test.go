@@ -23,27 +23,31 @@ import (
 // stow pushes files in one STOW-RS request and returns the status and the
 // SOPInstanceUIDs that the answer calls stored.
 func stow(ctx context.Context, web string, files ...[]byte) (status int, stored []string, err error) {
+	answer, err := answerToSTOW(ctx, web, files...)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer answer.Body.Close()
+	return storedOf(answer)
+}
+
+func answerToSTOW(ctx context.Context, web string, files ...[]byte) (*http.Response, error) {
 	var body bytes.Buffer
 	m := multipart.NewWriter(&body)
 	for _, f := range files {
 		part, err := m.CreatePart(textproto.MIMEHeader{"Content-Type": {"application/dicom"}})
 		if err != nil {
-			return 0, nil, err
+			return nil, err
 		}
 		part.Write(f)
 	}
 	m.Close()
 	rq, err := http.NewRequestWithContext(ctx, http.MethodPost, web+"/dicom-web/studies", &body)
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	rq.Header.Set("Content-Type", `multipart/related; type="application/dicom"; boundary=`+m.Boundary())
-	answer, err := http.DefaultClient.Do(rq)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer answer.Body.Close()
-	return storedOf(answer)
+	return http.DefaultClient.Do(rq)
 }
 
 func storedOf(answer *http.Response) (status int, stored []string, err error) {
@@ -99,9 +103,9 @@ func keyOf(in dicomtest.Instance) storage.InstanceKey {
 
 // fetch retrieves an instance and returns the digest of its Data Set; one
 // that is not there is storage.ErrNotFound.
-func fetch(ctx context.Context, web string, k storage.InstanceKey) (storage.Digest, error) {
+func fetch(ctx context.Context, web string, k storage.InstanceKey, header ...string) (storage.Digest, error) {
 	var digest storage.Digest
-	body, err := get(ctx, instanceURL(web, k), "application/dicom")
+	body, err := get(ctx, instanceURL(web, k), "application/dicom", header...)
 	if err != nil {
 		return digest, err
 	}
@@ -116,13 +120,17 @@ func fetch(ctx context.Context, web string, k storage.InstanceKey) (storage.Dige
 	return digest, err
 }
 
-// get asks for a resource; the answer must be 200.
-func get(ctx context.Context, at, accept string) (io.ReadCloser, error) {
+// get asks for a resource, with names and values of more headers; the answer
+// must be 200.
+func get(ctx context.Context, at, accept string, header ...string) (io.ReadCloser, error) {
 	rq, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
 		return nil, err
 	}
 	rq.Header.Set("Accept", accept)
+	for i := 0; i < len(header); i += 2 {
+		rq.Header.Set(header[i], header[i+1])
+	}
 	answer, err := http.DefaultClient.Do(rq)
 	if err != nil {
 		return nil, err

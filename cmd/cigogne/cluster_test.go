@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/esante-alsace/cigogne/consensus"
@@ -24,6 +26,10 @@ type cohort struct {
 	dir   string
 	peers map[string]string
 	nodes map[string]*process
+	// relays, when set, makes of the address at which a node listens the one at
+	// which the others reach it.
+	relays  func(id, addr string) string
+	reached map[string]string
 	// failpoints is a program built with the tag of that name, in whose
 	// environment there is at; "" is the test's own.
 	failpoints, at string
@@ -40,7 +46,7 @@ func (r *cohort) command(dir string, args []string) *exec.Cmd {
 }
 
 func newRegion(t *testing.T) *cohort {
-	return &cohort{t: t, dir: t.TempDir(), peers: map[string]string{}, nodes: map[string]*process{}}
+	return &cohort{t: t, dir: t.TempDir(), peers: map[string]string{}, reached: map[string]string{}, nodes: map[string]*process{}}
 }
 
 // freeAddr is an address at which nobody listens now.
@@ -57,23 +63,46 @@ func freeAddr(t *testing.T) string {
 // start starts a node: the first begins the cluster, others join it.
 func (r *cohort) start(id string, flags ...string) *process {
 	r.t.Helper()
+	r.startAll([]string{id}, flags...)
+	return r.nodes[id]
+}
+
+// startAll starts nodes at the same time: one that was taken over from needs
+// most of them before it listens.
+func (r *cohort) startAll(ids []string, flags ...string) {
+	r.t.Helper()
+	started, errs := make([]*process, len(ids)), make([]error, len(ids))
+	var all sync.WaitGroup
+	for i, id := range ids {
+		cmd := r.command(filepath.Join(r.dir, id), r.args(id, flags))
+		all.Go(func() { started[i], errs[i] = listening(r.t, cmd) })
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		r.t.Fatal(err)
+	}
+	for i, id := range ids {
+		r.nodes[id] = started[i]
+	}
+}
+
+// args are the flags of a node.
+func (r *cohort) args(id string, flags []string) []string {
 	how := []string{"--bootstrap"}
-	for other, addr := range r.peers {
+	for other := range r.peers {
 		if other != id {
-			how = []string{"--join", addr}
+			how = []string{"--join", r.reached[other]}
 		}
 	}
 	if r.peers[id] == "" {
 		r.peers[id] = freeAddr(r.t)
+		r.reached[id] = r.peers[id]
+		if r.relays != nil {
+			r.reached[id] = r.relays(id, r.peers[id])
+		}
 	}
-	args := append([]string{"--node-id", id, "--peer", r.peers[id], "--peer-certs", filepath.Join(r.dir, "certs"),
+	return append([]string{"--node-id", id, "--peer", r.peers[id], "--peer-advertise", r.reached[id], "--peer-certs", filepath.Join(r.dir, "certs"),
 		"--archive", "dir://" + filepath.Join(r.dir, "archive"), "--settle", "1h"}, append(how, flags...)...)
-	p, err := listening(r.t, r.command(filepath.Join(r.dir, id), args))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.nodes[id] = p
-	return p
 }
 
 // cluster runs 'cigogne cluster' through the node and returns what it prints.

@@ -91,9 +91,7 @@ func TestClusterCrash(t *testing.T) {
 		}
 	})
 	maps.Copy(all, last.acknowledged)
-	for _, id := range ids {
-		r.start(id, flags...)
-	}
+	r.startAll(ids, flags...)
 	for _, id := range ids {
 		r.gives(id, last.acknowledged)
 	}

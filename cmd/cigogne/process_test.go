@@ -64,6 +64,9 @@ func serveArgs(dir string, flags []string) []string {
 	return append([]string{"serve", "--data-dir", dir, "--dimse", "127.0.0.1:0", "--http", "127.0.0.1:0"}, flags...)
 }
 
+// startPatience is how long a node may take until it listens.
+const startPatience = 2 * time.Minute
+
 // listening starts a node and returns when it listens.
 func listening(t *testing.T, cmd *exec.Cmd) (*process, error) {
 	p := &process{t: t, cmd: cmd, log: &lockedBuffer{}, done: make(chan struct{})}
@@ -76,6 +79,8 @@ func listening(t *testing.T, cmd *exec.Cmd) (*process, error) {
 		return nil, err
 	}
 	t.Cleanup(p.kill)
+	late := time.AfterFunc(startPatience, func() { p.cmd.Process.Kill() })
+	defer late.Stop()
 	address := regexp.MustCompile(`(?m)^\s+(DIMSE|HTTP)\s+(?:http://)?(127\.0\.0\.1:\d+)`)
 	scanner := bufio.NewScanner(out)
 	for scanner.Scan() && p.web == "" {
