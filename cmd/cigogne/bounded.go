@@ -1,22 +1,33 @@
 package main
 
 import (
+	"io"
 	"net"
 	"sync"
+	"time"
+
+	"github.com/esante-alsace/cigogne/gateway/throttle"
 )
 
 // boundedListener lets most connections be open at a time; others wait to be
-// accepted. Unlike golang.org/x/net/netutil's it hands on *net.TCPConn, through
-// which the kernel sends a file's bytes itself.
+// accepted. Those of a host that has as many as one may are closed at once,
+// with a word in HTTP/1 that the client may see. Unlike
+// golang.org/x/net/netutil's it hands on *net.TCPConn, through which the kernel
+// sends a file's bytes itself.
 type boundedListener struct {
 	net.Listener
 	slots chan struct{}
+	hosts *throttle.Slots
+	away  func(error) // told of those that are closed at once
 	done  chan struct{}
 	once  *sync.Once
 }
 
-func bound(l net.Listener, most int) boundedListener {
-	return boundedListener{Listener: l, slots: make(chan struct{}, most), done: make(chan struct{}), once: new(sync.Once)}
+func bound(l net.Listener, most, mostOfHost int, away func(error)) boundedListener {
+	return boundedListener{
+		Listener: l, slots: make(chan struct{}, most), hosts: throttle.NewSlots(most, mostOfHost), away: away,
+		done: make(chan struct{}), once: new(sync.Once),
+	}
 }
 
 // Accept implements net.Listener.
@@ -26,16 +37,35 @@ func (b boundedListener) Accept() (net.Conn, error) {
 	case <-b.done:
 		return nil, net.ErrClosed
 	}
-	c, err := b.Listener.Accept()
-	if err != nil {
-		<-b.slots
-		return nil, err
+	for {
+		c, err := b.Listener.Accept()
+		if err != nil {
+			<-b.slots
+			return nil, err
+		}
+		leave, err := b.hosts.Take(throttle.Caller(c.RemoteAddr().String()))
+		if err != nil {
+			b.away(err)
+			sendAway(c)
+			continue
+		}
+		release := sync.OnceFunc(func() {
+			leave()
+			<-b.slots
+		})
+		if t, ok := c.(*net.TCPConn); ok {
+			return boundedTCP{t, release}, nil
+		}
+		return boundedConn{c, release}, nil
 	}
-	release := sync.OnceFunc(func() { <-b.slots })
-	if t, ok := c.(*net.TCPConn); ok {
-		return boundedTCP{t, release}, nil
-	}
-	return boundedConn{c, release}, nil
+}
+
+// sendAway closes a connection of which nothing was read. What it says fits
+// into what the kernel takes of a new connection, and is not waited for.
+func sendAway(c net.Conn) {
+	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
+	_, _ = io.WriteString(c, "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+	c.Close()
 }
 
 // open is how many connections are. One more slot is held while the next is

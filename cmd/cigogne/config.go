@@ -47,10 +47,15 @@ type limits struct {
 	MaxPDU               size          `name:"max-pdu" default:"128KiB" help:"Longest PDU that is announced and taken (${default})."`
 	MaxDataSet           size          `default:"64GiB" help:"Longest data set (${default})."`
 	AsyncWindow          int           `default:"16" help:"Most C-STORE operations in flight on one association (${default})."`
-	MaxConnections       int           `default:"1024" help:"Most HTTP connections at a time; others wait (${default})."`
-	MaxUploads           int           `default:"64" help:"Most STOW-RS requests at a time (${default})."`
-	APIRate              int           `name:"api-rate" default:"500" help:"Most requests a second of one host to gRPC and /v1 in the long run (${default})."`
-	Grace                time.Duration `default:"20s" help:"How long transfers may take to finish when the node stops (${default})."`
+	MaxConnections       int           `default:"1280" help:"Most HTTP connections at a time; others wait (${default})."`
+	// Behind a proxy all callers are one host.
+	MaxConnectionsPerHost int           `default:"1024" help:"Most HTTP connections of one host at a time (${default})."`
+	MaxUploads            int           `default:"96" help:"Most STOW-RS requests at a time (${default})."`
+	MaxUploadsPerHost     int           `default:"64" help:"Most STOW-RS requests of one host at a time (${default})."`
+	WebRate               int           `default:"50000" help:"Most DICOMweb requests a second of one host in the long run (${default})."`
+	APIRate               int           `name:"api-rate" default:"500" help:"Most requests a second of one host to gRPC and /v1 in the long run (${default})."`
+	OperatorRate          int           `default:"100" help:"Most requests a second of one host to what operators ask, and as many to metrics; to pages twice, to /healthz ten times as many (${default})."`
+	Grace                 time.Duration `default:"20s" help:"How long transfers may take to finish when the node stops (${default})."`
 }
 
 // stores says where a node keeps what.
@@ -127,8 +132,12 @@ func (l *limits) check() error {
 		{"max-data-set", l.MaxDataSet >= 1<<20, "at least 1MiB"},
 		{"async-window", l.AsyncWindow >= 1 && l.AsyncWindow <= 1024, "1 to 1024"},
 		{"max-connections", l.MaxConnections >= 1, "at least 1"},
+		{"max-connections-per-host", l.MaxConnectionsPerHost >= 1, "at least 1"},
 		{"max-uploads", l.MaxUploads >= 1, "at least 1"},
+		{"max-uploads-per-host", l.MaxUploadsPerHost >= 1, "at least 1"},
+		{"web-rate", l.WebRate >= 1, "at least 1"},
 		{"api-rate", l.APIRate >= 1, "at least 1"},
+		{"operator-rate", l.OperatorRate >= 1, "at least 1"},
 		{"grace", l.Grace >= 0, "0 or more"},
 	} {
 		if !c.ok {

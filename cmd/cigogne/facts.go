@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/esante-alsace/cigogne/storage/archive/cache"
@@ -93,13 +95,16 @@ func (n *node) budgets() []budget {
 	all := []budget{
 		{Name: "associations", Used: int64(n.scp.Load().Established()), Limit: int64(c.MaxAssociations)},
 		{Name: "http connections", Used: n.connections(), Limit: int64(c.MaxConnections)},
-		{Name: "uploads", Used: int64(len(n.uploads)), Limit: int64(cap(n.uploads))},
+		counted("uploads", n.uploads.Used),
 		{Name: "instances being made durable", Used: int64(n.journal.Stats().Pending), Limit: journal.DefaultMaxPending},
 		{Name: "instances for the index", Used: int64(held), Limit: int64(heldMost)},
 		{Name: "attributes for the index", Bytes: true, Used: int64(heldBytes), Limit: int64(heldBytesMost)},
 		{Name: "directories of packs", Bytes: true, Used: directories.Bytes, Limit: directories.Most},
 	}
 	all = append(all, counted("API requests", n.rpc.Requests))
+	for _, k := range slices.Sorted(maps.Keys(n.gates)) {
+		all = append(all, counted("requests for "+string(k), n.gates[k].Used))
+	}
 	if n.cluster != nil {
 		all = append(all, counted("peer connections", n.cluster.port.Connections), counted("proposals of other nodes", n.cluster.Proposals))
 	}

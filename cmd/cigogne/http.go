@@ -44,36 +44,42 @@ func (n *node) answers(about string) answer.Writer {
 	return answer.Writer{About: about, RequestID: requestID, Log: n.log}
 }
 
-// handler is everything that HTTP answers, with the gatekeeper in front.
+// handler is everything that HTTP answers, with the gatekeeper in front, and
+// bounds in front of it.
 func (n *node) handler(dicomweb http.Handler) http.Handler {
 	mux := http.NewServeMux()
+	handle := func(k kind, pattern string, h http.Handler) {
+		mux.Handle(pattern, n.gates[k].Handler(access.Guard(n.keeper, operation, h)))
+	}
 	dicomweb = http.StripPrefix("/dicom-web", n.consistent(n.takeNothingNew(compressJSON(n.boundUploads(dicomweb)))))
-	mux.Handle("/dicom-web", dicomweb)
-	mux.Handle("/dicom-web/", dicomweb)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.Write([]byte("ok\n")) //nolint:errcheck // the client has gone
-	})
-	mux.HandleFunc("GET /readyz", n.readyz)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{}))
-	mux.Handle(custodyRoot+"/", n.custody())
-	mux.Handle(identitiesRoot+"/", http.StripPrefix(identitiesRoot, dmp.New(n.patients, n.answers("identities"))))
-	n.handlePublication(mux)
+	handle(images, "/dicom-web", dicomweb)
+	handle(images, "/dicom-web/", dicomweb)
+	handle(images, manifestRoot+"/", n.byManifest())
+	handle(alive, "GET /healthz", n.timed(http.HandlerFunc(healthz)))
+	handle(probes, "GET /readyz", n.timed(http.HandlerFunc(n.readyz)))
+	handle(probes, "GET /metrics", n.timed(promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{})))
+	handle(desk, custodyRoot+"/", n.timed(n.custody()))
+	handle(desk, identitiesRoot+"/", n.timed(http.StripPrefix(identitiesRoot, dmp.New(n.patients, n.answers("identities")))))
+	handle(desk, ops.Root, n.timed(n.ops))
+	handle(desk, ops.Root+"/", n.timed(n.ops))
+	handle(pages, "/", n.timed(web.Handler()))
 	native := n.native()
 	for path, h := range native {
-		mux.Handle(path, h)
+		handle(manifests, path, h)
 	}
-	mux.Handle(ops.Root, n.ops)
-	mux.Handle(ops.Root+"/", n.ops)
-	mux.Handle("/", web.Handler())
-	api, guarded := compressAPI(n.rpc), access.Guard(n.keeper, operation, mux)
-	return identify(n.follow(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	api := compressAPI(n.rpc)
+	return n.paced(identify(n.follow(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if rpc.Handles(r) && native[r.URL.Path] == nil { // it asks the gatekeeper itself, when it has read the request
 			api.ServeHTTP(w, r)
 			return
 		}
-		guarded.ServeHTTP(w, r)
-	})))
+		mux.ServeHTTP(w, r)
+	}))))
+}
+
+func healthz(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Write([]byte("ok\n")) //nolint:errcheck // the client has gone
 }
 
 // compressAPI compresses what REST answers for clients that ask for it. gRPC
@@ -116,26 +122,6 @@ func (n *node) takeNothingNew(next http.Handler) http.Handler {
 			return
 		}
 		next.ServeHTTP(w, r)
-	})
-}
-
-// boundUploads lets so many requests that store go on at a time as there is
-// room for in uploads, and answers others with 503.
-func (n *node) boundUploads(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost {
-			next.ServeHTTP(w, r)
-			return
-		}
-		select {
-		case n.uploads <- struct{}{}:
-			defer func() { <-n.uploads }()
-			next.ServeHTTP(w, r)
-		default:
-			n.metrics.Refused("stow", gateway.RefusedUnavailable)
-			w.Header().Set("Retry-After", "1")
-			http.Error(w, "too many uploads at a time, try again", http.StatusServiceUnavailable)
-		}
 	})
 }
 

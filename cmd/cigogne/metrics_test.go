@@ -76,7 +76,7 @@ func TestMetricsTell(t *testing.T) {
 		"cigogne_packs_pending":                                                  0,
 		`cigogne_budget_used{budget="uploads"}`:                                  0,
 		`cigogne_budget_limit{budget="API requests"}`:                            256,
-		`cigogne_budget_limit{budget="uploads"}`:                                 64,
+		`cigogne_budget_limit{budget="uploads"}`:                                 96,
 		`cigogne_cache_misses_total{cache="directories"}`:                        0,
 	} {
 		if is, ok := got[series]; !ok || is != want {

@@ -142,6 +142,7 @@ func (n *node) wirePublication() error {
 		Index: n.index, Proposer: n.proposer, Search: n.finder, Retrieve: n.reader, Store: n.storer, Patients: n.patients,
 		After: c.CompleteAfter, Root: root, Location: c.ManifestLocation,
 		Structure: manifest.Structure{Name: c.StructureName, ID: c.StructureID, OID: c.StructureOID},
+		SpoolDir:  c.spoolDir(),
 		Logger:    n.log,
 	})
 	return n.wireOutbox()
@@ -182,8 +183,8 @@ func (n *node) publish(ctx context.Context) error {
 	})
 }
 
-// handlePublication adds what is answered of manifests.
-func (n *node) handlePublication(mux *http.ServeMux) {
+// byManifest is the DICOMweb of what manifests list.
+func (n *node) byManifest() http.Handler {
 	c := n.config
 	known := func(token string) bool {
 		_, ok := n.sites.Of("", token, "")
@@ -197,7 +198,7 @@ func (n *node) handlePublication(mux *http.ServeMux) {
 		Limits:    dicomweb.Limits{ReadStall: c.Stall, WriteStall: c.Stall},
 		RequestID: requestID, Sent: n.sent, Logger: n.log, Metrics: n.metrics,
 	})
-	mux.Handle(manifestRoot+"/", http.StripPrefix(manifestRoot, n.consistent(n.publication.ByManifest(known, retrieval))))
+	return http.StripPrefix(manifestRoot, n.consistent(n.publication.ByManifest(known, retrieval)))
 }
 
 // native is what answers below /v1/ without being a method of the API, by path:

@@ -17,6 +17,7 @@ import (
 	"github.com/esante-alsace/cigogne/gateway/dimse"
 	"github.com/esante-alsace/cigogne/gateway/dmp/publication"
 	"github.com/esante-alsace/cigogne/gateway/rpc"
+	"github.com/esante-alsace/cigogne/gateway/throttle"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive/s3"
 	"github.com/esante-alsace/cigogne/storage/index"
@@ -63,7 +64,8 @@ type node struct {
 	spans    spans
 	trails   *gateway.Trails
 	arrivals *gateway.Arrivals
-	uploads  chan struct{} // a token for each STOW-RS request under way
+	gates    map[kind]*throttle.Gate
+	uploads  *throttle.Slots // of STOW-RS requests
 
 	scp   atomic.Pointer[dimse.Server] // other nodes ask of it before it is there
 	dimse net.Listener
@@ -101,8 +103,9 @@ func (n *node) name() string {
 func openNode(ctx context.Context, c *serveCommand, log *slog.Logger) (*node, error) {
 	n := &node{
 		config: c, log: log, metrics: newMetrics(), keeper: c.gatekeeper(),
-		disk: &diskWatch{dir: c.journalDir()}, uploads: make(chan struct{}, c.MaxUploads),
+		disk: &diskWatch{dir: c.journalDir()}, uploads: throttle.NewSlots(c.MaxUploads, c.MaxUploadsPerHost),
 	}
+	n.gates = n.newGates()
 	var err error
 	if n.spans, err = c.openSpans(ctx, n.name(), log); err != nil {
 		return nil, err
@@ -152,7 +155,7 @@ func (n *node) open(ctx context.Context) (err error) {
 	if n.http, err = lc.Listen(ctx, "tcp", n.config.HTTP); err != nil {
 		return fmt.Errorf("--http: %w", err)
 	}
-	n.http = bound(n.http, n.config.MaxConnections)
+	n.http = bound(n.http, n.config.MaxConnections, n.config.MaxConnectionsPerHost, func(err error) { n.metrics.turnedAway("connections", err) })
 	return nil
 }
 

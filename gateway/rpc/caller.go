@@ -33,11 +33,12 @@ func forTheRecord(ctx context.Context, claimed string) string {
 	return access.Claimed(claimed, callerOf(ctx).RemoteAddr)
 }
 
-// host is the caller as far as rates are counted.
-func (c caller) host() string {
-	host, _, err := net.SplitHostPort(c.RemoteAddr)
+// callerHost is where a request is from, without the port.
+func callerHost(ctx context.Context) string {
+	addr := callerOf(ctx).RemoteAddr
+	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return c.RemoteAddr
+		return addr
 	}
 	return host
 }

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/esante-alsace/cigogne/gateway/throttle"
 	"github.com/esante-alsace/cigogne/storage"
 )
 
@@ -48,7 +49,8 @@ func kinds() []kind {
 		{storage.ErrGone, codes.OutOfRange, "GONE", false},
 		{storage.ErrNotFound, codes.NotFound, "NOT_FOUND", false},
 		{storage.ErrFull, codes.ResourceExhausted, "OUT_OF_SPACE", true},
-		{errBusy, codes.ResourceExhausted, "BUSY", true},
+		{throttle.ErrBusy, codes.ResourceExhausted, "BUSY", true},
+		{throttle.ErrTooMany, codes.ResourceExhausted, "TOO_MANY_REQUESTS", true},
 		{storage.ErrUnavailable, codes.Unavailable, "UNAVAILABLE", true},
 		{storage.ErrTooLarge, codes.InvalidArgument, "TOO_LARGE", false},
 		{storage.ErrUnsupported, codes.Unimplemented, "NOT_SUPPORTED", false},
@@ -62,9 +64,6 @@ func kinds() []kind {
 		{context.Canceled, codes.Canceled, "CANCELED", false},
 	}
 }
-
-// errBusy: a limit on how much is done at a time, or by one caller, is reached.
-var errBusy = errors.New("busy")
 
 // errDraining ends the streams of a node that stops.
 var errDraining = fmt.Errorf("%w: the node stops: go on at another one, or at this one later", storage.ErrUnavailable)

@@ -23,7 +23,7 @@ func (s *Server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 	began := time.Now()
 	defer func() { err = s.answered(ctx, info.FullMethod, began, err) }()
 	defer s.recover(info.FullMethod, &err)
-	done, err := s.throttle.admit(callerOf(ctx), info.FullMethod, false)
+	done, err := s.bounds.admit(callerOf(ctx), info.FullMethod, false)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func (s *Server) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerIn
 	defer cancel()
 	defer func() { err = s.answered(ctx, info.FullMethod, began, err) }()
 	defer s.recover(info.FullMethod, &err)
-	done, err := s.throttle.admit(callerOf(ctx), info.FullMethod, true)
+	done, err := s.bounds.admit(callerOf(ctx), info.FullMethod, true)
 	if err != nil {
 		return err
 	}

@@ -7,13 +7,14 @@ type Limits struct {
 	// MaxRequest bounds a request's message in bytes. Default 512 KiB.
 	MaxRequest int
 	// MaxRequests is how many requests are worked on at a time, streams not
-	// counted; others are refused. Default 256.
-	MaxRequests int
+	// counted, MaxCallerRequests how many of one caller's; others are refused.
+	// Default 256 and 192.
+	MaxRequests, MaxCallerRequests int
 	// MaxStreams is how many calls of one method that streams go on at a time,
 	// MaxCallerStreams how many of one caller's. Default 256 and 32.
 	MaxStreams, MaxCallerStreams int
 	// Rate is how many requests a second a caller may make in the long run,
-	// Burst how many at once. A caller is a host. Default 500 and 1000.
+	// Burst how many at once. A caller is one of package throttle. Default 500 and 1000.
 	Rate, Burst int
 	// Timeout is how long a request may take that does not stream, from its
 	// first byte on. Default 30 s.
@@ -31,6 +32,7 @@ type Limits struct {
 func (l Limits) withDefaults() Limits {
 	orDefault(&l.MaxRequest, 512<<10)
 	orDefault(&l.MaxRequests, 256)
+	orDefault(&l.MaxCallerRequests, 192)
 	orDefault(&l.MaxStreams, 256)
 	orDefault(&l.MaxCallerStreams, 32)
 	orDefault(&l.Rate, 500)

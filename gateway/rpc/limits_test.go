@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -192,35 +191,6 @@ func retryOf(err error) time.Duration {
 		}
 	}
 	return 0
-}
-
-// TestRate: a caller has its burst and then its rate; another caller is not
-// touched.
-func TestRate(t *testing.T) {
-	now := time.Unix(1000, 0)
-	th := newThrottle(Limits{Rate: 10, Burst: 20}.withDefaults())
-	th.now = func() time.Time { return now }
-	admitted := func(host string, n int) (in int) {
-		for range n {
-			if done, err := th.admit(caller{Caller: access.Caller{RemoteAddr: host + ":1"}}, "m", false); err == nil {
-				done()
-				in++
-			} else if !errors.Is(err, errBusy) {
-				t.Fatal(err)
-			}
-		}
-		return in
-	}
-	if in := admitted("10.0.0.1", 100); in != 20 {
-		t.Errorf("%d of a burst of 20", in)
-	}
-	now = now.Add(time.Second)
-	if in := admitted("10.0.0.1", 100); in != 10 {
-		t.Errorf("%d in the second after, of 10", in)
-	}
-	if in := admitted("10.0.0.2", 5); in != 5 {
-		t.Errorf("%d of another caller's 5", in)
-	}
 }
 
 // TestTimeout: a request that takes too long ends, over gRPC and REST.

@@ -51,9 +51,9 @@ func (s *Server) newREST(ctx context.Context) (http.Handler, error) {
 		w.Header().Set("Cache-Control", "no-store") // patients' data
 		gw.ServeHTTP(w, r)
 	})
-	mux.Handle("GET /openapi.json", s.observed(page.description))
-	mux.Handle("GET /api/style.css", s.observed(page.style))
-	mux.Handle("GET /api", s.observed(page.readable))
+	mux.Handle("GET /openapi.json", s.bounded(s.observed(page.description)))
+	mux.Handle("GET /api/style.css", s.bounded(s.observed(page.style)))
+	mux.Handle("GET /api", s.bounded(s.observed(page.readable)))
 	return mux, nil
 }
 

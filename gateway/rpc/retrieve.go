@@ -44,7 +44,7 @@ func (s *studies) Retrieve(req *pb.StudiesRetrieveRequest, to grpc.ServerStreami
 		sent, err := sendInstance(in, offset, buffer, to)
 		if about := in.About(); s.server.Sent != nil && (err == nil || sent > 0) {
 			told := gateway.Sending{
-				To:    storage.Origin{Transport: "grpc", RemoteAddr: callerOf(to.Context()).host()},
+				To:    storage.Origin{Transport: "grpc", RemoteAddr: callerHost(to.Context())},
 				Study: about.Key.StudyInstanceUID, Series: about.Key.SeriesInstanceUID, Bytes: sent, Began: began, Cut: err != nil,
 			}
 			if err == nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
 	pb "github.com/esante-alsace/cigogne/gateway/rpc/cigogne/v1"
+	"github.com/esante-alsace/cigogne/gateway/throttle"
 	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/index"
 )
@@ -93,7 +94,7 @@ type Options struct {
 // /v1/, its description at /openapi.json and the page at /api.
 type Server struct {
 	Options
-	throttle   *throttle
+	bounds     *bounds
 	operations map[string]access.Operation
 	draining   context.Context //nolint:containedctx // ends when the node stops
 	drain      context.CancelFunc
@@ -109,7 +110,7 @@ func New(o Options) (*Server, error) {
 		o.RequestID = func(*http.Request) string { return "" }
 	}
 	o.Limits = o.Limits.withDefaults()
-	s := &Server{Options: o, throttle: newThrottle(o.Limits), operations: operations(), health: health.NewServer()}
+	s := &Server{Options: o, bounds: newBounds(o.Limits), operations: operations(), health: health.NewServer()}
 	s.draining, s.drain = context.WithCancel(context.Background())
 	s.grpc = grpc.NewServer(
 		grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream),
@@ -206,7 +207,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		r.Body = &timedBody{http.MaxBytesReader(w, r.Body, int64(s.Limits.MaxRequest)+frameBytes), control}
 	}
-	w = &pressed{ResponseWriter: w, control: control, stall: s.Limits.Stall}
+	w = throttle.Press(w, s.Limits.Stall)
 	id := s.RequestID(r)
 	if !isGRPC(r) {
 		s.rest.ServeHTTP(w, withCaller(r, "http", id))
@@ -251,44 +252,3 @@ func refuseGRPC(w http.ResponseWriter, code codes.Code, text string) {
 	h.Set("Grpc-Message", text)
 	w.WriteHeader(http.StatusOK)
 }
-
-// pressed is an answer whose reader must keep up: a Write that is not taken
-// within stall ends the request, and nothing but that. Between two the time is
-// not counted: on HTTP/2 its end would end a stream that has nothing to say.
-type pressed struct {
-	http.ResponseWriter
-	control *http.ResponseController
-	stall   time.Duration
-}
-
-// Write implements http.ResponseWriter.
-func (p *pressed) Write(b []byte) (int, error) {
-	if err := p.press(p.stall); err != nil {
-		return 0, err
-	}
-	n, err := p.ResponseWriter.Write(b)
-	return n, errors.Join(err, p.press(0))
-}
-
-// Flush implements http.Flusher.
-func (p *pressed) Flush() {
-	if p.press(p.stall) == nil {
-		_ = p.control.Flush() // the next Write tells
-		_ = p.press(0)
-	}
-}
-
-// press sets how long what is written may take; 0 is for ever.
-func (p *pressed) press(most time.Duration) error {
-	var until time.Time
-	if most > 0 {
-		until = time.Now().Add(most)
-	}
-	if err := p.control.SetWriteDeadline(until); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
-	return nil
-}
-
-// Unwrap is for http.ResponseController.
-func (p *pressed) Unwrap() http.ResponseWriter { return p.ResponseWriter }

@@ -55,7 +55,10 @@ type Options struct {
 	Location string
 	// Structure is who speaks for studies whose site has no identifier.
 	Structure manifest.Structure
-	Logger    *slog.Logger
+	// SpoolDir is where manifests of others lie while they come; "" is the
+	// system's folder for such files.
+	SpoolDir string
+	Logger   *slog.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }

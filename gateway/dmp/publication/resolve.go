@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"mime"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/esante-alsace/cigogne/gateway"
@@ -137,7 +139,7 @@ func resolveSeries(l *manifest.ListedSeries, held map[string]storage.Instance) R
 }
 
 const (
-	// resolvedAtATime bounds the manifests that are read at once, which take
+	// resolvedAtATime bounds the manifests that are in memory at once, which take
 	// memory, uploadTime how long one may take to come, and answerTime the answer
 	// to be taken.
 	resolvedAtATime = 2
@@ -155,50 +157,79 @@ func (p *Publisher) Resolver(a answer.Writer) http.Handler {
 			http.Error(w, "POST a manifest", http.StatusMethodNotAllowed)
 			return
 		}
-		select {
-		case slots <- struct{}{}:
-		case <-r.Context().Done():
-			return
-		}
-		found, err := p.resolveBody(w, r)
-		<-slots // who reads slowly keeps nobody
+		found, err := p.resolveBody(w, r, slots)
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime))
 		a.Write(w, r, found, err)
 	})
 }
 
-// resolveBody reads a manifest and resolves it.
-func (p *Publisher) resolveBody(w http.ResponseWriter, r *http.Request) (*Resolved, error) {
+// resolveBody reads a manifest and resolves it. A slot is held neither while
+// the manifest comes nor while the answer is taken: who is slow keeps nobody.
+func (p *Publisher) resolveBody(w http.ResponseWriter, r *http.Request, slots chan struct{}) (*Resolved, error) {
+	read, err := readerOf(r.Header.Get("Content-Type"))
+	if err != nil {
+		return nil, err
+	}
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(uploadTime)) // where that cannot be, the server's own bounds hold
-	l, err := readManifest(http.MaxBytesReader(w, r.Body, manifest.ListingBytes), r.Header.Get("Content-Type"))
+	came, err := p.spool(http.MaxBytesReader(w, r.Body, manifest.ListingBytes))
 	_ = control.SetReadDeadline(time.Time{}) // its end would end the answer, too
+	if err != nil {
+		return nil, err
+	}
+	defer came.Close()
+	select {
+	case slots <- struct{}{}:
+		defer func() { <-slots }()
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+	b, err := io.ReadAll(came)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
+	}
+	l, err := read(b)
 	if err != nil {
 		return nil, err
 	}
 	return p.Resolve(r.Context(), l)
 }
 
-// readManifest reads a manifest of a media type; of another it is
+// spool is a manifest as a file without a name, when all of it has come.
+func (p *Publisher) spool(body io.Reader) (*os.File, error) {
+	f, err := os.CreateTemp(p.o.SpoolDir, "manifest-")
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
+	}
+	_, err = io.Copy(f, body)
+	var long *http.MaxBytesError
+	var disk *fs.PathError
+	switch {
+	case errors.As(err, &long):
+		err = fmt.Errorf("%w: a manifest of more than %d bytes", storage.ErrTooLarge, manifest.ListingBytes)
+	case errors.As(err, &disk):
+		err = fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
+	case err != nil:
+		err = fmt.Errorf("%w: the manifest did not come whole", storage.ErrInvalid)
+	default:
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err = errors.Join(err, os.Remove(f.Name())); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// readerOf is what reads manifests of a media type; of another it is
 // storage.ErrUnsupported.
-func readManifest(body io.Reader, contentType string) (*manifest.Listing, error) {
+func readerOf(contentType string) (func([]byte) (*manifest.Listing, error), error) {
 	name, _, _ := mime.ParseMediaType(contentType) // "" for none
-	var read func([]byte) (*manifest.Listing, error)
 	switch name {
 	case "application/dicom":
-		read = manifest.ReadKOS
+		return manifest.ReadKOS, nil
 	case "application/fhir+json", "application/json":
-		read = manifest.ReadImagingStudy
-	default:
-		return nil, fmt.Errorf("%w: a manifest is application/dicom or application/fhir+json", storage.ErrUnsupported)
+		return manifest.ReadImagingStudy, nil
 	}
-	b, err := io.ReadAll(body)
-	var long *http.MaxBytesError
-	if errors.As(err, &long) {
-		return nil, fmt.Errorf("%w: a manifest of more than %d bytes", storage.ErrTooLarge, manifest.ListingBytes)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: the manifest did not come whole", storage.ErrInvalid)
-	}
-	return read(b)
+	return nil, fmt.Errorf("%w: a manifest is application/dicom or application/fhir+json", storage.ErrUnsupported)
 }

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/gateway/throttle"
+)
+
+// kind is of requests that share bounds, so that what one of them is asked too
+// much is not taken from another. gRPC and /v1/ have bounds of their own, in
+// gateway/rpc. The table of them all is in gateway/DESIGN.md.
+type kind string
+
+const (
+	images    kind = "images"    // DICOMweb, also by manifest
+	manifests kind = "manifests" // what takes manifests
+	desk      kind = "desk"      // what operators ask and do
+	pages     kind = "pages"     // the page at /, and paths that are none
+	probes    kind = "probes"    // readiness and metrics
+	alive     kind = "alive"     // that the process is up
+)
+
+// bounds are the kinds with what they may cost.
+func (l *limits) bounds() map[kind]throttle.Limits {
+	return map[kind]throttle.Limits{
+		// As many as connections: HTTP/1 never meets it, HTTP/2 is not more.
+		images:    {Rate: l.WebRate, Most: l.MaxConnections, MostOfCaller: min(l.MaxConnections, l.MaxConnectionsPerHost)},
+		manifests: {Rate: l.OperatorRate, Most: 16, MostOfCaller: 8},
+		desk:      {Rate: l.OperatorRate, Most: 64, MostOfCaller: 32},
+		pages:     {Rate: 2 * l.OperatorRate, Most: 128, MostOfCaller: 64},
+		probes:    {Rate: l.OperatorRate, Most: 16, MostOfCaller: 8},
+		alive:     {Rate: 10 * l.OperatorRate, Most: 64, MostOfCaller: 32},
+	}
+}
+
+// newGates are what lets requests through within their bounds.
+func (n *node) newGates() map[kind]*throttle.Gate {
+	gates := map[kind]*throttle.Gate{}
+	for k, l := range n.config.bounds() {
+		gates[k] = throttle.NewGate(l, func(err error) { n.metrics.turnedAway(string(k), err) })
+	}
+	return gates
+}
+
+// answerTime bounds the work for what is answered in one go. DICOMweb and the API have
+// bounds of their own, which let long transfers go on.
+const answerTime = 30 * time.Second
+
+// timed bounds the time of requests that are small, and of which the answer is:
+// to be worked on, and to be taken. paced bounds that to come.
+func (n *node) timed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), answerTime)
+		defer cancel()
+		next.ServeHTTP(throttle.Press(w, n.config.Stall), r.WithContext(ctx))
+	})
+}
+
+// paced takes away the deadlines that the request before has left on the
+// connection, and sets those which hold where a handler sets none: a body that
+// nobody reads must come within --stall, and so must the end of an answer be
+// taken.
+func (n *node) paced(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		control := http.NewResponseController(w)
+		_ = control.SetWriteDeadline(time.Time{}) // a connection that is gone says so when it is used
+		if r.Body != http.NoBody {
+			_ = control.SetReadDeadline(time.Now().Add(n.config.Stall))
+		}
+		next.ServeHTTP(w, r)
+		if r.ProtoMajor == 1 {
+			_ = control.SetWriteDeadline(time.Now().Add(n.config.Stall))
+		}
+	})
+}
+
+// boundUploads lets so many requests that store go on at a time as there is
+// room for, in all and for one host.
+func (n *node) boundUploads(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			next.ServeHTTP(w, r)
+			return
+		}
+		done, err := n.uploads.Take(throttle.Caller(r.RemoteAddr))
+		if err != nil {
+			n.metrics.Refused("stow", gateway.RefusedUnavailable)
+			n.metrics.turnedAway("uploads", err)
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "uploads: "+err.Error(), throttle.Status(err))
+			return
+		}
+		defer done()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// newTurnedAway counts requests that met a bound.
+func newTurnedAway() *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "cigogne_http_refused_requests_total", Help: "HTTP requests that met a bound on their kind: of their caller, or of all. Those of gRPC and /v1/ are among its calls.",
+	}, []string{"kind", "bound"})
+}
+
+func (m *metrics) turnedAway(kind string, err error) {
+	bound := "all"
+	if errors.Is(err, throttle.ErrTooMany) {
+		bound = "caller"
+	}
+	m.refusedRequests.WithLabelValues(kind, bound).Inc()
+}
