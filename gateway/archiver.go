@@ -155,7 +155,8 @@ func (a *Archiver) planAll(ctx context.Context) error {
 	if a.o.Pressed != nil && a.o.Pressed() {
 		settle = 0
 	}
-	before := a.o.Now().Add(-settle).UnixNano()
+	now := a.o.Now()
+	before, lull := now.Add(-settle).UnixNano(), now.Add(-settle/4).UnixNano()
 	work, err := a.o.Index.QuietIn(ctx, a.only, before, a.o.PackBytes, workList)
 	if err != nil || len(work) == 0 {
 		return err
@@ -165,7 +166,7 @@ func (a *Archiver) planAll(ctx context.Context) error {
 		return err
 	}
 	for _, w := range work {
-		if err := a.plan(ctx, w, w.Newest < before); err != nil {
+		if err := a.plan(ctx, w, w.Newest < before, lull); err != nil {
 			return err
 		}
 	}
@@ -173,9 +174,10 @@ func (a *Archiver) planAll(ctx context.Context) error {
 }
 
 // plan decides which pack each of the series' instances will lie in. Of one
-// that is not quiet only full packs are planned: the rest grows on.
-func (a *Archiver) plan(ctx context.Context, w index.SeriesWork, quiet bool) error {
-	live, err := a.o.Index.Live(ctx, index.Selector{
+// that is not quiet only full packs are planned, of what came before lull: the
+// rest grows on, and what is being received is not written twice meanwhile.
+func (a *Archiver) plan(ctx context.Context, w index.SeriesWork, quiet bool, lull int64) error {
+	live, err := a.o.Index.Where(ctx, index.Selector{
 		StudyInstanceUID: w.StudyInstanceUID, SeriesInstanceUID: w.SeriesInstanceUID, Conflicts: w.Conflict,
 	})
 	if err != nil {
@@ -183,12 +185,12 @@ func (a *Archiver) plan(ctx context.Context, w index.SeriesWork, quiet bool) err
 	}
 	var plans []index.Plan
 	var members []memberID
-	var bytes int64
+	var bytes, newest int64
 	flush := func() {
-		if len(members) > 0 {
+		if len(members) > 0 && (quiet || newest < lull) {
 			plans = append(plans, a.newPlan(w, members))
-			members, bytes = nil, 0
 		}
+		members, bytes, newest = nil, 0, 0
 	}
 	for _, in := range live {
 		if in.PackID != "" || a.only != "" && in.At.Journal != a.only {
@@ -198,7 +200,7 @@ func (a *Archiver) plan(ctx context.Context, w index.SeriesWork, quiet bool) err
 			flush()
 		}
 		members = append(members, idOf(in.Instance.Instance))
-		bytes += in.Size
+		bytes, newest = bytes+in.Size, max(newest, in.Received)
 	}
 	if quiet {
 		flush()

@@ -171,7 +171,7 @@ var errUnplanned = errors.New("no longer planned")
 // members are the plan's instances in the plan's order, as they lie in the
 // journal, and where that is.
 func (a *Archiver) members(ctx context.Context, p index.Plan) ([]pack.Member, []index.Position, error) {
-	live, err := a.o.Index.Live(ctx, index.Selector{
+	live, err := a.o.Index.Where(ctx, index.Selector{
 		StudyInstanceUID: p.StudyInstanceUID, SeriesInstanceUID: p.SeriesInstanceUID, Conflicts: p.Conflict,
 	})
 	if err != nil {
