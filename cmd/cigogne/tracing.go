@@ -12,6 +12,8 @@ import (
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
@@ -22,19 +24,50 @@ import (
 
 // tracing says who is sent what happens to requests and instances.
 type tracing struct {
-	OTLP      string  `name:"otlp" placeholder:"URL" help:"Collector that OpenTelemetry traces are sent to by OTLP over HTTP, such as http://localhost:4318; none by default."`
+	OTLP      string  `name:"otlp" placeholder:"URL" help:"Collector that OpenTelemetry traces are sent to by OTLP: http://HOST:4318 or https:// over HTTP, grpc://HOST:4317 or grpcs:// over gRPC; none by default."`
 	OTLPRatio float64 `name:"otlp-ratio" default:"1" help:"The part of associations and requests that are traced, unless who asks has decided it (${default})."`
 }
 
 func (t *tracing) check() error {
-	u, err := url.Parse(t.OTLP)
-	if t.OTLP != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "") {
-		return fmt.Errorf("%w: --otlp: write http://HOST:PORT or https://HOST:PORT", errUsage)
+	if _, err := t.exporter(); err != nil {
+		return err
 	}
 	if t.OTLPRatio < 0 || t.OTLPRatio > 1 {
 		return fmt.Errorf("%w: --otlp-ratio %v: 0 to 1", errUsage, t.OTLPRatio)
 	}
 	return nil
+}
+
+// exporter makes what sends traces, by the scheme of --otlp; nil for none.
+func (t *tracing) exporter() (*otlptrace.Exporter, error) {
+	if t.OTLP == "" {
+		return nil, nil //nolint:nilnil // there is nothing to send
+	}
+	u, err := url.Parse(t.OTLP)
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" {
+		return nil, errOTLP()
+	}
+	switch u.Scheme {
+	case "http", "https":
+		if strings.Trim(u.Path, "/") == "" {
+			u.Path = tracesPath
+		}
+		return otlptracehttp.NewUnstarted(otlptracehttp.WithEndpointURL(u.String()), otlptracehttp.WithCompression(otlptracehttp.GzipCompression)), nil
+	case "grpc", "grpcs":
+		if u.Port() == "" || strings.Trim(u.Path, "/") != "" {
+			return nil, errOTLP()
+		}
+		o := []otlptracegrpc.Option{otlptracegrpc.WithEndpoint(u.Host), otlptracegrpc.WithCompressor("gzip")}
+		if u.Scheme == "grpc" {
+			o = append(o, otlptracegrpc.WithInsecure())
+		}
+		return otlptracegrpc.NewUnstarted(o...), nil
+	}
+	return nil, errOTLP()
+}
+
+func errOTLP() error {
+	return fmt.Errorf("%w: --otlp: write http://HOST:PORT, https://HOST:PORT, grpc://HOST:PORT or grpcs://HOST:PORT", errUsage)
 }
 
 const (
@@ -62,12 +95,11 @@ func (t *tracing) openSpans(ctx context.Context, node string, log *slog.Logger) 
 	if t.OTLP == "" {
 		return spans{close: func() error { return nil }}, nil
 	}
-	to := strings.TrimRight(t.OTLP, "/")
-	if u, err := url.Parse(to); err == nil && u.Path == "" {
-		to += tracesPath
-	}
-	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(to), otlptracehttp.WithCompression(otlptracehttp.GzipCompression))
+	exporter, err := t.exporter()
 	if err != nil {
+		return spans{}, err
+	}
+	if err := exporter.Start(ctx); err != nil {
 		return spans{}, fmt.Errorf("--otlp: %w", err)
 	}
 	otel.SetErrorHandler(&unsent{log: log})

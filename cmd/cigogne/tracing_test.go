@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/hex"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,6 +17,7 @@ import (
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -24,8 +27,9 @@ type spanSeen struct {
 	node string
 }
 
-// receiver is a collector of OTLP over HTTP.
+// receiver is a collector of OTLP, over HTTP and over gRPC.
 type receiver struct {
+	collector.UnimplementedTraceServiceServer
 	t   *testing.T
 	url string
 
@@ -41,6 +45,33 @@ func newReceiver(t *testing.T) *receiver {
 	t.Cleanup(server.Close)
 	c.url = server.URL
 	return c
+}
+
+// overGRPC is where the receiver is found by gRPC.
+func (c *receiver) overGRPC() string {
+	c.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	collector.RegisterTraceServiceServer(server, c)
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	c.t.Cleanup(func() {
+		server.Stop()
+		if err := <-done; err != nil {
+			c.t.Error(err)
+		}
+	})
+	return "grpc://" + l.Addr().String()
+}
+
+// Export implements collector.TraceServiceServer.
+func (c *receiver) Export(_ context.Context, sent *collector.ExportTraceServiceRequest) (*collector.ExportTraceServiceResponse, error) {
+	raw, err := proto.Marshal(sent)
+	c.take(raw, sent)
+	return &collector.ExportTraceServiceResponse{}, err
 }
 
 // ServeHTTP implements http.Handler.
@@ -61,6 +92,10 @@ func (c *receiver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := proto.Unmarshal(raw, &sent); err != nil || r.URL.Path != "/v1/traces" {
 		c.t.Errorf("%s: %v", r.URL.Path, err)
 	}
+	c.take(raw, &sent)
+}
+
+func (c *receiver) take(raw []byte, sent *collector.ExportTraceServiceRequest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.raw = append(c.raw, raw...)
@@ -191,6 +226,18 @@ func TestOneTraceOfAnInstance(t *testing.T) {
 	}
 }
 
+// TestTracesOverGRPC: the same collector is told the same over gRPC.
+func TestTracesOverGRPC(t *testing.T) {
+	t.Parallel()
+	c := newReceiver(t)
+	node := serve(t, t.TempDir(), "--otlp", c.overGRPC(), "--log-level", "error")
+	posted(t, node, fileOf(patient4711(9033).Instances[0]), farTraceTwo)
+	node.eventually("told of", func() bool {
+		return c.trace(farTraceTwo)["index"].Span != nil && c.trace(farTraceTwo)["POST /studies"].Span != nil
+	})
+	below(t, c.trace(farTraceTwo), "POST /studies", "part", "receive")
+}
+
 // TestOneTraceOverNodes: what one node asks of another is in the trace of who
 // asked it; the copies are a step of their own.
 func TestOneTraceOverNodes(t *testing.T) {
@@ -242,14 +289,16 @@ func TestOneTraceOverNodes(t *testing.T) {
 // from stopping either.
 func TestCollectorAway(t *testing.T) {
 	t.Parallel()
-	node := serve(t, t.TempDir(), "--otlp", "http://127.0.0.1:1", "--log-level", "error")
-	posted(t, node, fileOf(patient4711(9032).Instances[0]), farTrace)
-	began := time.Now()
-	node.stop()
-	if took := time.Since(began); took > 2*lastSpans {
-		t.Errorf("stopped after %v", took)
+	for _, away := range []string{"http://127.0.0.1:1", "grpc://127.0.0.1:1"} {
+		node := serve(t, t.TempDir(), "--otlp", away, "--log-level", "error")
+		posted(t, node, fileOf(patient4711(9032).Instances[0]), farTrace)
+		began := time.Now()
+		node.stop()
+		if took := time.Since(began); took > 2*lastSpans {
+			t.Errorf("%s: stopped after %v", away, took)
+		}
 	}
-	for _, bad := range []string{"collector:4318", "ftp://collector", "http://user:secret@collector:4318", "http://collector:4318/?key=secret"} {
+	for _, bad := range []string{"collector:4318", "ftp://collector", "http://user:secret@collector:4318", "http://collector:4318/?key=secret", "grpc://collector", "grpc://collector:4317/path"} {
 		if _, err := tryServe(t, t.TempDir(), "--otlp", bad); err == nil {
 			t.Errorf("--otlp %s is taken", bad)
 		}
