@@ -200,3 +200,44 @@ func TestOrthancCommits(t *testing.T) {
 	}
 	node.eventually("reported", func() bool { return metric(t, node, `cigogne_commitments_total{outcome="reported"}`) == "2" })
 }
+
+// TestCommitmentInACluster: a request that one node has answered is reported by
+// the others, whichever dies.
+func TestCommitmentInACluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("three nodes")
+	}
+	t.Parallel()
+	ct := dimsetest.NewSCU(t, "CT1")
+	sites := committingSites(t, map[string]string{"CT1": ct.Addr()})
+	r := newRegion(t)
+	for _, id := range []string{"n1", "n2", "n3"} {
+		r.start(id, committingFlags(sites, "--takeover-after", "1s")...)
+	}
+	r.voting()
+	archive := filepath.Join(r.dir, "archive")
+	if err := os.Rename(archive, archive+".away"); err != nil {
+		t.Fatal(err)
+	}
+	leader := r.leader("n1")
+	asked := "n1"
+	if leader == asked {
+		asked = "n2"
+	}
+	in := dicomtest.NewStudy(dicomtest.Options{Seed: 4400, Instances: 2}).Instances
+	sender{t, r.nodes[asked], "CT1"}.mustSend(in...)
+	if got := ct.Ask(r.nodes[asked].dimse, "CIGOGNE", "1.2.3.1", referencesOf(in)...); got != dimse.StatusSuccess {
+		t.Fatalf("the answer is %s", got)
+	}
+	for id, node := range r.nodes {
+		node.eventually("known on "+id, func() bool { return says(node, `cigogne_commitments{state="waiting"}`, "1") })
+	}
+	r.nodes[leader].kill()
+	if err := os.Rename(archive+".away", archive); err != nil {
+		t.Fatal(err)
+	}
+	if got := ct.Next(); got.EventTypeID != 1 || len(got.Named(0x00081199)) != 2 {
+		t.Errorf("the report is %+v", got)
+	}
+	r.nodes[asked].eventually("ended", func() bool { return says(r.nodes[asked], `cigogne_commitments{state="reporting"}`, "0") })
+}

@@ -39,7 +39,7 @@ type look struct {
 // Run settles what is asked for, and tells the askers, until ctx ends. It
 // returns when nobody is being told any more.
 func (c *Committer) Run(ctx context.Context) error {
-	defer c.telling.all.Wait()
+	defer c.Wait()
 	tick := time.NewTicker(passEvery)
 	defer tick.Stop()
 	for {
@@ -53,6 +53,9 @@ func (c *Committer) Run(ctx context.Context) error {
 		}
 	}
 }
+
+// Wait returns when nobody is being told.
+func (c *Committer) Wait() { c.telling.all.Wait() }
 
 // telling are the peers that are being told.
 type telling struct {
@@ -135,7 +138,7 @@ func (c *Committer) consider(ctx context.Context, e *index.CommitmentEntry, deep
 		return nil
 	}
 	age := now.Sub(time.Unix(0, e.At))
-	known.next = now.Add(min(max(age/againPart, passEvery), againMost))
+	known.next = now.Add(c.again(age))
 	asked, _, err := c.o.Index.CommitmentLists(ctx, e.CommitmentID)
 	if err != nil {
 		return err
@@ -161,6 +164,18 @@ func (c *Committer) consider(ctx context.Context, e *index.CommitmentEntry, deep
 		return nil
 	}
 	return c.settle(ctx, e, j)
+}
+
+// again is when a request of an age is looked at again: not later than when
+// something of it is decided by its age alone.
+func (c *Committer) again(age time.Duration) time.Duration {
+	d := min(max(age/againPart, passEvery), againMost)
+	for _, decided := range []time.Duration{c.o.Unknown, c.o.Wait} {
+		if age < decided {
+			d = min(d, decided-age)
+		}
+	}
+	return d
 }
 
 // settle decides a request. That studies are complete is said before: it can be
