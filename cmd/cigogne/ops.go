@@ -346,6 +346,17 @@ func (s opsSelf) regionQueues(ctx context.Context, deletions index.DeletionStats
 		}
 		all = append(all, one)
 	}
+	commitments, err := s.index.CommitmentCounts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if open := commitments.Waiting + commitments.Reporting; open > 0 {
+		one := ops.Queue{Kind: ops.QueueCommitment, Waiting: open, Oldest: unixTime(commitments.Oldest)}
+		if commitments.Failing > 0 { // what the peers said of it is in the log
+			one.Failing = fmt.Sprintf("%d reports not taken by who asked", commitments.Failing)
+		}
+		all = append(all, one)
+	}
 	if deletions.Decided > 0 {
 		all = append(all, ops.Queue{
 			Kind: ops.QueueDeletion, Waiting: deletions.Decided, Oldest: unixTime(deletions.Began), Failing: text(s.sweeper.Failing()),

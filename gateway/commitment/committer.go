@@ -159,10 +159,11 @@ func flat(asked []index.ClassInstances) (references []Reference) {
 	return references
 }
 
-// copies is on how many archives that count a pack lies.
+// copies is on how many archives that count a pack lies: with a checksum that
+// was confirmed, which those that a rebuild has found get when they are verified.
 func (c *Committer) copies(p *index.Pack) (n int) {
 	for _, copied := range p.Copies {
-		if slices.Contains(c.o.Archives, copied.Archive) {
+		if copied.CRC32C != 0 && slices.Contains(c.o.Archives, copied.Archive) {
 			n++
 		}
 	}

@@ -203,7 +203,7 @@ func (r *region) archive(of []storage.Instance, archives ...string) {
 	}
 	r.mustPropose(index.Batch{Planned: []index.Plan{p}})
 	for _, a := range archives {
-		r.mustPropose(index.Batch{Archived: []index.PackArchive{{PackID: p.PackID, Archive: a, Key: "k", Size: 1, At: 1}}})
+		r.mustPropose(index.Batch{Archived: []index.PackArchive{{PackID: p.PackID, Archive: a, Key: "k", Size: 1, CRC32C: 1, At: 1}}})
 	}
 }
 
@@ -282,7 +282,7 @@ func TestCommittedWhenArchived(t *testing.T) {
 	r.mu.Lock()
 	r.away = storage.ErrUnavailable
 	r.mu.Unlock()
-	r.mustPropose(index.Batch{Archived: []index.PackArchive{{PackID: "pack of " + of[0].Key.SOPInstanceUID, Archive: "b", Key: "k", Size: 1, At: 1}}})
+	r.mustPropose(index.Batch{Archived: []index.PackArchive{{PackID: "pack of " + of[0].Key.SOPInstanceUID, Archive: "b", Key: "k", Size: 1, CRC32C: 1, At: 1}}})
 	r.later(time.Hour)
 	r.pass()
 	if got := r.report(); got.TransactionUID != "" || len(r.complete) > 0 {

@@ -80,6 +80,7 @@ const (
 	QueueDeletion    = "deletion"
 	QueueManifests   = "manifests"
 	QueuePublication = "publication"
+	QueueCommitment  = "commitment"
 )
 
 // Queue is work that waits.

@@ -177,7 +177,7 @@ func (v *view) Work() (all []work) {
 	for _, q := range v.Queues {
 		all = append(all, work{Queue: q})
 	}
-	kinds := []string{QueueIndexing, QueueCopies, QueueTakeover, QueuePacking, QueueArchiving, QueueManifests, QueuePublication, QueueDeletion}
+	kinds := []string{QueueIndexing, QueueCopies, QueueTakeover, QueuePacking, QueueArchiving, QueueCommitment, QueueManifests, QueuePublication, QueueDeletion}
 	slices.SortStableFunc(all, func(a, b work) int { return slices.Index(kinds, a.Kind) - slices.Index(kinds, b.Kind) })
 	return all
 }

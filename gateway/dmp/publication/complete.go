@@ -19,8 +19,7 @@ const (
 	// Change: it was deleted or restored, or it is known to be somebody else's:
 	// nothing is waited for after that.
 	Change = "change"
-	// Commitment: its sender asked for storage commitment of what it consists
-	// of. Who answers for commitments calls Complete with it.
+	// Commitment: all that it consists of was committed to its sender.
 	Commitment = "commitment"
 	// Call: somebody said so.
 	Call = "call"
