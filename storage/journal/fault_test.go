@@ -172,3 +172,25 @@ func TestFailedFsync(t *testing.T) {
 		t.Errorf("%d large files, not 1", len(large))
 	}
 }
+
+// TestFailedWriteback: what the disk lost while more of it came is not
+// acknowledged, although the fsync at the end knows of no failure.
+func TestFailedWriteback(t *testing.T) {
+	disk := newMemFS(1)
+	j := openMem(t, disk)
+	disk.failWriteback = func(string) bool { return true }
+	body := random(t, 9<<20) // writing back begins after 8 MiB
+	if _, err := tryPut(t.Context(), j, "", "h", body); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("what the disk lost is acknowledged: %v", err)
+	}
+	expectAll(t, j, nil)
+	disk.failWriteback = nil
+	e, err := tryPut(t.Context(), j, "", "h", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	expectAll(t, openMem(t, disk.reboot()), map[journal.Position][]byte{e.Position: body})
+}

@@ -46,7 +46,8 @@ type File interface {
 	Preallocate(off, n int64) error
 	// Writeback starts writing a range to the disk, and waits for the one
 	// before it of the same length, so that a later Sync is short and dirty
-	// memory bounded. It promises no durability.
+	// memory bounded. It promises no durability; but an error is that of Sync,
+	// and Sync may not tell of it again.
 	Writeback(off, n int64) error
 	// Sync makes the file's bytes and size durable. After an error the
 	// bytes written since the last success may be lost for good, even if a

@@ -70,8 +70,11 @@ func (l *large) put(bufs [][]byte, n int64) error {
 		return l.j.note(diskError("writing a large file", err))
 	}
 	for l.size-l.told >= writebackBytes {
-		// Only a hint; what fails here fails again in Sync.
-		_ = l.file.Writeback(l.told, writebackBytes)
+		// Linux tells each descriptor once of what did not reach the disk: after
+		// this the fsync would say that all is well.
+		if err := l.file.Writeback(l.told, writebackBytes); err != nil {
+			return l.j.note(diskError("writing a large file", err))
+		}
 		l.told += writebackBytes
 	}
 	return nil

@@ -36,6 +36,8 @@ type memFS struct {
 	// failSync says which Syncs fail, by the file's name; as on Linux, the
 	// bytes are lost and the next Sync succeeds.
 	failSync func(name string) bool
+	// failWriteback says the same of Writeback.
+	failWriteback func(name string) bool
 	// onSync is called at the beginning of each file's Sync.
 	onSync func(name string)
 }
@@ -313,7 +315,16 @@ func (f *memFile) Truncate(size int64) error {
 }
 
 func (f *memFile) Preallocate(int64, int64) error { return nil }
-func (f *memFile) Writeback(int64, int64) error   { return nil }
+
+func (f *memFile) Writeback(int64, int64) error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if f.fs.failWriteback != nil && f.fs.failWriteback(f.name) {
+		f.node.unsynced = nil
+		return errDisk
+	}
+	return nil
+}
 
 func (f *memFile) Sync() error {
 	if f.fs.onSync != nil {

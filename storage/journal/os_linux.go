@@ -62,12 +62,22 @@ func preallocate(f *os.File, off, n int64) error {
 }
 
 func writeback(f *os.File, off, n int64) error {
-	fd := int(f.Fd())
-	if err := unix.SyncFileRange(fd, off, n, unix.SYNC_FILE_RANGE_WRITE); err != nil || off < n {
-		return err
+	err := syncRange(f, off, n, unix.SYNC_FILE_RANGE_WRITE)
+	if err == nil && off >= n {
+		err = syncRange(f, off-n, n, unix.SYNC_FILE_RANGE_WAIT_BEFORE|
+			unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
 	}
-	return unix.SyncFileRange(fd, off-n, n, unix.SYNC_FILE_RANGE_WAIT_BEFORE|
-		unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil // this file system can't, and has lost nothing by it
+	}
+	return err
+}
+
+func syncRange(f *os.File, off, n int64, how int) error {
+	if err := retry(func() error { return unix.SyncFileRange(int(f.Fd()), off, n, how) }); err != nil {
+		return &os.PathError{Op: "sync_file_range", Path: f.Name(), Err: err}
+	}
+	return nil
 }
 
 func dropCache(f *os.File) {
