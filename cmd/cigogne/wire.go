@@ -200,6 +200,7 @@ func (n *node) openJournal(ctx context.Context) (err error) {
 	}
 	if n.copying != nil {
 		o.Durable = n.copying.keeper.Durable // the indexer is told when the copies are
+		o.Ahead = n.copying.keeper.Ahead
 	}
 	n.journal, err = n.config.openJournal(ctx, o)
 	return err

@@ -33,6 +33,8 @@ type nodes struct {
 	frozen, deaf map[string]chan struct{}
 	// rate, when set, is how many bytes a second a connection takes in.
 	rate atomic.Int64
+	// inLine lets no large file go ahead of its record.
+	inLine atomic.Bool
 }
 
 type node struct {
@@ -75,9 +77,10 @@ func (c *nodes) start(id, dir string) *node {
 	n := &node{id: id, dir: dir, cluster: c, conns: map[net.Conn]bool{}, retired: map[string]bool{}}
 	n.keeper = copies.NewKeeper(copies.KeeperOptions{
 		Node: id, Others: func() []string { return c.others(id) }, Copies: func() int { return 1 },
-		Dial:   func(ctx context.Context, to string) (net.Conn, error) { return c.dial(ctx, id, to) },
-		Held:   n.take,
-		Timing: timing(), Logger: log,
+		Dial:       func(ctx context.Context, to string) (net.Conn, error) { return c.dial(ctx, id, to) },
+		Held:       n.take,
+		AheadBytes: 20 << 10,
+		Timing:     timing(), Logger: log,
 	})
 	var err error
 	o := journal.Options{Logger: log, SegmentBytes: 256 << 10, InlineBytes: 16 << 10}
@@ -89,6 +92,11 @@ func (c *nodes) start(id, dir string) *node {
 		c.t.Fatal(err)
 	}
 	o.Dir, o.Durable = filepath.Join(dir, "journal"), n.keeper.Durable
+	o.Ahead = func(ctx context.Context, f journal.LargeFile) {
+		if !c.inLine.Load() {
+			n.keeper.Ahead(ctx, f)
+		}
+	}
 	if n.journal, err = journal.Open(ctx, o); err != nil {
 		c.t.Fatal(err)
 	}

@@ -49,14 +49,14 @@ func (k *Keeper) feed(ctx context.Context, t *target) error {
 		return err
 	}
 	k.mu.Lock()
-	t.live = true
+	t.live, t.session = true, hi.session
 	k.noteShort(k.o.Copies())
 	k.mu.Unlock()
 	k.o.Logger.Info("the journal is copied", "to", t.node, "from", first)
 
 	group, gctx := errgroup.WithContext(ctx)
-	k.converse(gctx, group, w, t.node, func(ctx context.Context) error { return k.live(ctx, w, t.node, first) })
-	group.Go(func() error { return k.fill(gctx, t.node, hi, first) })
+	k.converse(gctx, group, w, t, func(ctx context.Context) error { return k.live(ctx, w, t, first) })
+	group.Go(func() error { return k.fill(gctx, t, hi, first) })
 	return group.Wait()
 }
 
@@ -147,7 +147,7 @@ func (k *Keeper) active() (journal.Segment, bool) {
 }
 
 // converse sends, listens, and shows that this node is there.
-func (k *Keeper) converse(ctx context.Context, g *errgroup.Group, w *wire, node string, send func(context.Context) error) {
+func (k *Keeper) converse(ctx context.Context, g *errgroup.Group, w *wire, t *target, send func(context.Context) error) {
 	over := make(chan struct{})
 	g.Go(func() error {
 		defer w.conn.Close() // it ends the listening, too
@@ -157,7 +157,7 @@ func (k *Keeper) converse(ctx context.Context, g *errgroup.Group, w *wire, node 
 	g.Go(func() error {
 		stop := context.AfterFunc(ctx, func() { w.conn.Close() })
 		defer stop()
-		err := k.listen(w, node)
+		err := k.listen(w, t)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -188,7 +188,7 @@ func (k *Keeper) converse(ctx context.Context, g *errgroup.Group, w *wire, node 
 
 // listen takes in what a node says it has. It fails when nothing is heard of
 // it, or when it takes in nothing of what it is sent.
-func (k *Keeper) listen(w *wire, node string) error {
+func (k *Keeper) listen(w *wire, t *target) error {
 	var received int64
 	moved := time.Now() // when it took something in last; this node shows itself all the time
 	for {
@@ -199,7 +199,10 @@ func (k *Keeper) listen(w *wire, node string) error {
 		switch f.kind {
 		case kindAck:
 			moved = k.movesOn()
-			k.note(node, journal.Extent{Segment: f.segment, End: f.offset, Whole: f.more})
+			k.note(t.node, journal.Extent{Segment: f.segment, End: f.offset, Whole: f.more})
+		case kindKept:
+			moved = k.movesOn()
+			k.noteKept(t, f.segment)
 		case kindPong:
 			if f.offset != received {
 				received, moved = f.offset, k.movesOn()
@@ -239,9 +242,9 @@ func (k *Keeper) extent(node string, segment uint64) journal.Extent {
 }
 
 // live sends a segment and all that come after it, as they are written.
-func (k *Keeper) live(ctx context.Context, w *wire, node string, number uint64) error {
+func (k *Keeper) live(ctx context.Context, w *wire, t *target, number uint64) error {
 	for {
-		if err := k.send(ctx, w, node, number, nil); err != nil {
+		if err := k.send(ctx, w, t, number, nil); err != nil {
 			return err
 		}
 		next, err := k.after(ctx, number)
@@ -270,8 +273,8 @@ func (k *Keeper) after(ctx context.Context, number uint64) (uint64, error) {
 }
 
 // send sends one segment to its end, from where the node has it.
-func (k *Keeper) send(ctx context.Context, w *wire, node string, number uint64, sent func(int)) error {
-	has := k.extent(node, number)
+func (k *Keeper) send(ctx context.Context, w *wire, t *target, number uint64, sent func(int)) error {
+	has := k.extent(t.node, number)
 	if has.Whole {
 		return nil
 	}
@@ -294,13 +297,13 @@ func (k *Keeper) send(ctx context.Context, w *wire, node string, number uint64, 
 		if sent != nil {
 			sent(len(p.Bytes) + int(p.Size))
 		}
-		if err := sendPiece(w, number, p); err != nil {
+		if err := k.sendPiece(w, t, number, p); err != nil {
 			return err
 		}
 	}
 }
 
-func sendPiece(w *wire, number uint64, p journal.Piece) error {
+func (k *Keeper) sendPiece(w *wire, t *target, number uint64, p journal.Piece) error {
 	switch p.Kind {
 	case journal.PieceBytes:
 		return w.send(frame{kind: kindBytes, segment: number, offset: p.Offset, bytes: p.Bytes})
@@ -309,19 +312,8 @@ func sendPiece(w *wire, number uint64, p journal.Piece) error {
 	case journal.PieceLarge:
 	}
 	defer p.Body.Close()
-	if err := w.send(frame{kind: kindLarge, segment: p.Large, offset: p.Size}); err != nil {
-		return err
+	if k.takeKept(t, p.Large) {
+		return nil
 	}
-	chunk := make([]byte, 128<<10)
-	for left := p.Size; left > 0; {
-		n, err := io.ReadFull(p.Body, chunk[:min(left, int64(len(chunk)))])
-		if err != nil {
-			return fmt.Errorf("reading a large file of the journal: %w", err)
-		}
-		if err := w.send(frame{kind: kindLargeBytes, bytes: chunk[:n]}); err != nil {
-			return err
-		}
-		left -= int64(n)
-	}
-	return nil
+	return sendLarge(w, frame{kind: kindLarge, segment: p.Large, offset: p.Size}, p.Body)
 }

@@ -15,31 +15,31 @@ import (
 // fill brings a node the segments before those it is sent as they are written,
 // the newest first: what waits to be acknowledged is in it. It ends when there
 // is nothing to fill in.
-func (k *Keeper) fill(ctx context.Context, node string, hi hello, before uint64) error {
-	if len(k.lacking(node, before)) == 0 {
+func (k *Keeper) fill(ctx context.Context, t *target, hi hello, before uint64) error {
+	if len(k.lacking(t.node, before)) == 0 {
 		return nil
 	}
 	hi.live = false
-	w, _, err := k.connect(ctx, node, hi)
+	w, _, err := k.connect(ctx, t.node, hi)
 	if err != nil {
 		return err
 	}
 	defer w.conn.Close()
 	group, gctx := errgroup.WithContext(ctx)
-	k.converse(gctx, group, w, node, func(ctx context.Context) error { return k.fillAll(ctx, w, node, before) })
+	k.converse(gctx, group, w, t, func(ctx context.Context) error { return k.fillAll(ctx, w, t, before) })
 	return group.Wait()
 }
 
-func (k *Keeper) fillAll(ctx context.Context, w *wire, node string, before uint64) error {
+func (k *Keeper) fillAll(ctx context.Context, w *wire, t *target, before uint64) error {
 	skipped := map[uint64]bool{}
 	for {
-		list := slices.DeleteFunc(k.lacking(node, before), func(s journal.Segment) bool { return skipped[s.Number] })
+		list := slices.DeleteFunc(k.lacking(t.node, before), func(s journal.Segment) bool { return skipped[s.Number] })
 		if len(list) == 0 {
-			return k.settled(ctx, node, skipped)
+			return k.settled(ctx, t.node, skipped)
 		}
 		s := list[len(list)-1]
 		skipped[s.Number] = true // also when it cannot be sent
-		err := k.send(ctx, w, node, s.Number, func(n int) {
+		err := k.send(ctx, w, t, s.Number, func(n int) {
 			k.mu.Lock()
 			k.filled += uint64(n)
 			k.mu.Unlock()

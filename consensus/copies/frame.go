@@ -33,7 +33,7 @@ const (
 	// Of the node whose journal it is.
 	kindHello      kind = iota + 1 // who, and whether live
 	kindBytes                      // of a segment: number, offset, bytes
-	kindLarge                      // a large file follows: id, size
+	kindLarge                      // a large file follows: id, size, and whether the holder is to tell of it
 	kindLargeBytes                 // of it
 	kindEnd                        // of a segment: number, offset
 	kindPing                       // the node is there
@@ -42,6 +42,7 @@ const (
 	kindAck     // a segment is durable up to an offset
 	kindPong    // the node is there, and has received that many bytes: offset
 	kindRefused // why it takes nothing more
+	kindKept    // a large file is durable: id, size
 )
 
 // frame is one message. What it does not need is zero.
@@ -99,7 +100,7 @@ func (f *frame) append(b []byte) []byte {
 		b = append(b, f.bytes...)
 	case kindLargeBytes:
 		b = append(b, f.bytes...)
-	case kindLarge, kindEnd, kindAck, kindPong:
+	case kindLarge, kindEnd, kindAck, kindPong, kindKept:
 		b = le.AppendUint64(b, f.segment)
 		b = le.AppendUint64(b, uint64(f.offset))
 		b = append(b, boolByte(f.more))
@@ -180,7 +181,7 @@ func (k kind) size() (least int, only, ok bool) {
 		return 16, false, true
 	case kindLargeBytes:
 		return 0, false, true
-	case kindLarge, kindEnd, kindAck, kindPong:
+	case kindLarge, kindEnd, kindAck, kindPong, kindKept:
 		return 17, true, true
 	case kindExtents:
 		return 1, false, true
@@ -211,7 +212,7 @@ func parseFrame(k kind, b []byte) (frame, error) {
 		f.segment, f.offset, f.bytes = le.Uint64(b), int64(le.Uint64(b[8:])), b[16:]
 	case kindLargeBytes:
 		f.bytes = b
-	case kindLarge, kindEnd, kindAck, kindPong:
+	case kindLarge, kindEnd, kindAck, kindPong, kindKept:
 		f.segment, f.offset, f.more = le.Uint64(b), int64(le.Uint64(b[8:])), b[16] != 0
 	case kindExtents:
 		f.more = b[0] != 0

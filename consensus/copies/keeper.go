@@ -32,8 +32,11 @@ type KeeperOptions struct {
 	// Retired is called when another node says that this node's journal takes
 	// nothing any more.
 	Retired func()
-	Timing  Timing
-	Logger  *slog.Logger
+	// AheadBytes is from how many bytes on a large file goes ahead of its
+	// record; 0 means 8 MiB.
+	AheadBytes int64
+	Timing     Timing
+	Logger     *slog.Logger
 }
 
 // Keeper keeps copies of this node's journal on other nodes: on the next ones
@@ -43,6 +46,7 @@ type Keeper struct {
 	journal *journal.Journal
 	id      [16]byte
 	kick    chan struct{} // capacity 1: look at the targets now
+	ahead   chan struct{} // slots of Ahead
 
 	giving sync.Mutex // held while Held is called, for the order
 
@@ -67,8 +71,10 @@ type target struct {
 	cancel context.CancelFunc
 	ended  chan struct{}
 	// Guarded by Keeper.mu.
-	live bool // connected, and what is written now comes there
-	err  error
+	live    bool // connected, and what is written now comes there
+	session uint64
+	kept    map[uint64]bool // large files that went ahead of their records
+	err     error
 }
 
 // queueMost bounds the entries that wait with what the indexer needs of them;
@@ -78,8 +84,11 @@ const queueMost = 10_000
 // NewKeeper returns a Keeper.
 func NewKeeper(o KeeperOptions) *Keeper {
 	o.Timing = o.Timing.withDefaults()
+	if o.AheadBytes <= 0 {
+		o.AheadBytes = aheadBytes
+	}
 	return &Keeper{
-		o: o, kick: make(chan struct{}, 1), advanced: make(chan struct{}),
+		o: o, kick: make(chan struct{}, 1), ahead: make(chan struct{}, aheadMost), advanced: make(chan struct{}),
 		targets: map[string]*target{}, failed: map[string]time.Time{}, has: map[string]map[uint64]journal.Extent{},
 		short: time.Now(), damaged: map[uint64]bool{},
 	}
@@ -365,7 +374,7 @@ func boolCompare(a, b bool) int {
 // start begins to send to a node; mu is held.
 func (k *Keeper) start(ctx context.Context, node string) {
 	ctx, cancel := context.WithCancel(ctx)
-	t := &target{node: node, cancel: cancel, ended: make(chan struct{})}
+	t := &target{node: node, cancel: cancel, ended: make(chan struct{}), kept: map[uint64]bool{}}
 	k.targets[node] = t
 	go func() {
 		defer close(t.ended)

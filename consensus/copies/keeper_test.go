@@ -113,6 +113,7 @@ func TestTargetLost(t *testing.T) {
 func TestALongWay(t *testing.T) {
 	c := newNodes(t, 3)
 	n := c.all["n1"]
+	c.inLine.Store(true)
 	c.rate.Store(1 << 20)
 	patience := timing().Stall + timing().Grace
 	start := time.Now()
@@ -131,6 +132,73 @@ func TestALongWay(t *testing.T) {
 	senders.Wait()
 	if took := time.Since(start); took < patience {
 		t.Errorf("it took only %v: the test shows nothing", took)
+	}
+}
+
+// TestASmallOnePasses: what is small is acknowledged while a large file is on
+// its way, which is acknowledged when it lies on another node.
+func TestASmallOnePasses(t *testing.T) {
+	c := newNodes(t, 3)
+	n := c.all["n1"]
+	c.rate.Store(256 << 10)
+	large := random(24 << 20) // a minute and a half, if nobody hurries it
+	var at journal.Position
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		at, err = n.put(large)
+	}()
+	eventually(t, "the large file has a connection of its own", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.all["n2"].conns) > 1
+	})
+	for range 3 {
+		body := random(1000)
+		at, err := n.put(body)
+		if err != nil || len(c.holders(n, at, body)) == 0 {
+			t.Fatalf("a small one beside a large one: %v, and lies on %v", err, c.holders(n, at, body))
+		}
+	}
+	select {
+	case <-done:
+		t.Fatal("the large one was no slower: the test shows nothing")
+	default:
+	}
+	c.rate.Store(0)
+	<-done
+	if err != nil || len(c.holders(n, at, large)) == 0 {
+		t.Errorf("the large one: %v, and lies on %v", err, c.holders(n, at, large))
+	}
+}
+
+// TestAheadAndLost: a node that is gone while a large file comes to it, and one
+// that forgets it, make the file go another way.
+func TestAheadAndLost(t *testing.T) {
+	c := newNodes(t, 3)
+	n := c.all["n1"]
+	c.rate.Store(1 << 20)
+	large := random(4 << 20)
+	done := make(chan error, 1)
+	var at journal.Position
+	go func() {
+		var err error
+		at, err = n.put(large)
+		done <- err
+	}()
+	eventually(t, "the large file has a connection of its own", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.all["n2"].conns) > 1
+	})
+	c.all["n2"].stop()
+	c.rate.Store(0)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if h := c.holders(n, at, large); len(h) != 1 || h[0] != "n3" {
+		t.Errorf("it is acknowledged and lies on %v", h)
 	}
 }
 

@@ -160,7 +160,11 @@ func (t *taker) take(ctx context.Context, f frame, touched map[uint64]bool) erro
 		t.mark(f.segment)
 		return nil
 	case kindLarge:
-		return t.held.WriteLarge(ctx, f.segment, f.offset, &largeReader{wire: t.wire, wait: beatsMissed * t.timing.Beat})
+		err := t.held.WriteLarge(ctx, f.segment, f.offset, &largeReader{wire: t.wire, wait: beatsMissed * t.timing.Beat})
+		if err != nil || !f.more {
+			return err
+		}
+		return t.send(frame{kind: kindKept, segment: f.segment, offset: f.offset})
 	case kindEnd:
 		touched[f.segment] = true
 		if err := t.held.End(ctx, f.segment, f.offset); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 
 	"github.com/esante-alsace/cigogne/storage"
 )
@@ -125,7 +126,15 @@ func (a *Append) finishLarge() error {
 			return err
 		}
 	}
-	return a.big.finish()
+	if err := a.big.finish(); err != nil {
+		return err
+	}
+	if a.j.o.Ahead != nil {
+		a.j.o.Ahead(a.ctx, LargeFile{ID: a.big.id, Size: a.big.size, Open: func() (io.ReadCloser, error) {
+			return a.j.openLarge(a.big.id, a.big.size)
+		}})
+	}
+	return nil
 }
 
 // Abort drops the entry and what was written of it. After Commit, and after

@@ -21,7 +21,7 @@ var ErrRetired = fmt.Errorf("%w: the journal is retired", storage.ErrUnavailable
 // what a Follower of the original gives, and is read as a Journal is.
 //
 // Methods may be called concurrently; those that write to one segment, by one
-// goroutine at a time, Sync beside it. Close must be called.
+// goroutine at a time, Sync and WriteLarge beside it. Close must be called.
 type Copy struct {
 	j *Journal
 	// gate is held shared while something is written.
@@ -30,6 +30,8 @@ type Copy struct {
 
 	mu      sync.Mutex
 	writers map[uint64]*writer
+	large   map[uint64]chan struct{} // large files that are being written; closed when one is not any more
+	sums    map[uint64]uint32        // of those that came whole, and whose records did not come yet
 }
 
 // Extent tells how far a segment has come.
@@ -58,7 +60,7 @@ func OpenCopy(ctx context.Context, id string, o Options) (*Copy, error) {
 		}
 		return nil, fmt.Errorf("copy of journal %s: %w", id, err)
 	}
-	return &Copy{j: j, writers: map[uint64]*writer{}}, nil
+	return &Copy{j: j, writers: map[uint64]*writer{}, large: map[uint64]chan struct{}{}, sums: map[uint64]uint32{}}, nil
 }
 
 func (j *Journal) openCopy(ctx context.Context) (err error) {

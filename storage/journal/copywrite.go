@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"slices"
@@ -52,7 +53,7 @@ func (c *Copy) Write(ctx context.Context, number uint64, offset int64, b []byte)
 		err = w.put(offset, b)
 	}
 	if err == nil {
-		err = w.check(ctx, c.j)
+		err = w.check(ctx, c)
 	}
 	if err != nil {
 		c.giveUp(number, w)
@@ -228,7 +229,7 @@ func (w *writer) put(offset int64, b []byte) error {
 }
 
 // check looks at the records that are whole by now.
-func (w *writer) check(ctx context.Context, j *Journal) error {
+func (w *writer) check(ctx context.Context, c *Copy) error {
 	if w.buf == nil {
 		w.buf = make([]byte, headerGuess+largeChunk)
 	}
@@ -245,7 +246,7 @@ func (w *writer) check(ctx context.Context, j *Journal) error {
 			r, err = readRecord(w.file, w.s.salt, w.checked, w.written, buf)
 		}
 		if err == nil {
-			err = w.checkBody(ctx, j, &r, body)
+			err = w.checkBody(ctx, c, &r, body)
 		}
 		if err != nil {
 			return fmt.Errorf("copy of journal segment %d, offset %d: %w", w.s.number, w.checked, err)
@@ -256,11 +257,11 @@ func (w *writer) check(ctx context.Context, j *Journal) error {
 	return nil
 }
 
-func (w *writer) checkBody(ctx context.Context, j *Journal, r *record, buf []byte) error {
+func (w *writer) checkBody(ctx context.Context, c *Copy, r *record, buf []byte) error {
 	if r.large == 0 {
 		return checkBody(ctx, w.file, r, buf)
 	}
-	f, err := j.fs.Open(j.largePath(r.large))
+	f, err := c.j.fs.Open(c.j.largePath(r.large))
 	if err != nil {
 		return fmt.Errorf("%w: the large file %016x is not there: %w", storage.ErrCorrupt, r.large, err)
 	}
@@ -269,10 +270,20 @@ func (w *writer) checkBody(ctx context.Context, j *Journal, r *record, buf []byt
 	if err == nil && size != r.bodyLen {
 		err = fmt.Errorf("%w: the large file %016x has %d bytes, not %d", storage.ErrCorrupt, r.large, size, r.bodyLen)
 	}
-	if err == nil {
+	if err == nil && !c.summed(r) {
 		err = checkBody(ctx, f, r, buf)
 	}
 	return err
+}
+
+// summed tells whether the large file of a record was found to be its when it
+// came: to read gigabytes again would hold up what comes behind.
+func (c *Copy) summed(r *record) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sum, ok := c.sums[r.large]
+	delete(c.sums, r.large)
+	return ok && sum == r.bodyCRC
 }
 
 // WriteLarge takes a large file, which is durable when it returns. One to
@@ -287,10 +298,18 @@ func (c *Copy) WriteLarge(ctx context.Context, id uint64, size int64, body io.Re
 	if err != nil {
 		return err
 	}
+	release, err := c.claimLarge(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if c.refers(id) {
 		_, err := io.CopyN(io.Discard, body, size)
 		return err
 	}
+	c.mu.Lock()
+	delete(c.sums, id)
+	c.mu.Unlock()
 	if err := c.j.unlink(c.j.largePath(id)); err != nil {
 		return err
 	}
@@ -299,7 +318,8 @@ func (c *Copy) WriteLarge(ctx context.Context, id uint64, size int64, body io.Re
 		return diskError("copying a large file", err)
 	}
 	l := &large{j: c.j, id: id, file: f}
-	if err := l.fill(ctx, body, size); err != nil {
+	sum := crc32.New(castagnoli())
+	if err := l.fill(ctx, io.TeeReader(body, sum), size); err != nil {
 		l.discard()
 		return err
 	}
@@ -307,10 +327,39 @@ func (c *Copy) WriteLarge(ctx context.Context, id uint64, size int64, body io.Re
 		l.discard()
 		return err
 	}
+	c.mu.Lock()
+	c.sums[id] = sum.Sum32()
+	c.mu.Unlock()
 	c.j.mu.Lock()
 	defer c.j.mu.Unlock()
 	c.j.largeNow -= l.size // it is counted with its record
 	return nil
+}
+
+// claimLarge waits until nobody else writes the large file: one who gave up
+// removes what came of it.
+func (c *Copy) claimLarge(ctx context.Context, id uint64) (release func(), err error) {
+	for {
+		c.mu.Lock()
+		other := c.large[id]
+		if other == nil {
+			c.large[id] = make(chan struct{})
+		}
+		c.mu.Unlock()
+		if other == nil {
+			return func() {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				close(c.large[id])
+				delete(c.large, id)
+			}, nil
+		}
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // fill copies size bytes into the file.

@@ -205,16 +205,25 @@ func (f *Follower) give() (Piece, error) {
 }
 
 func (f *Follower) openLarge(p Piece) (Piece, error) {
-	file, err := f.j.fs.Open(f.j.largePath(p.Large))
+	body, err := f.j.openLarge(p.Large, p.Size)
 	if err != nil {
 		return Piece{}, f.j.lost(Position{Segment: f.number, Offset: f.record}, err)
 	}
-	body, err := file.Stream(storage.Range{Length: p.Size})
-	if err != nil {
-		return Piece{}, closeAfter(file, err)
-	}
-	p.Body = &largeBody{Reader: body, File: file}
+	p.Body = body
 	return p, nil
+}
+
+// openLarge reads the first bytes of a large file.
+func (j *Journal) openLarge(id uint64, size int64) (io.ReadCloser, error) {
+	file, err := j.fs.Open(j.largePath(id))
+	if err != nil {
+		return nil, err
+	}
+	body, err := file.Stream(storage.Range{Length: size})
+	if err != nil {
+		return nil, closeAfter(file, err)
+	}
+	return &largeBody{Reader: body, File: file}, nil
 }
 
 // largeBody is the content of a large file.

@@ -1,6 +1,8 @@
 package journal
 
 import (
+	"context"
+	"io"
 	"log/slog"
 	"time"
 )
@@ -35,6 +37,11 @@ type Options struct {
 	// Waits return. While it blocks nothing more becomes durable. Close waits
 	// for it. It must not call Seal, Close or Wait, which wait for it.
 	Durable func([]Entry)
+	// Ahead, when set, is given each large file once it is durable, by the
+	// goroutine of Commit and with the context of its Append: the record that
+	// refers to the file is written when Ahead returns, and nothing else waits
+	// for that.
+	Ahead func(context.Context, LargeFile)
 	// Synced, when set, is told of each group fsync: how many entries it made
 	// durable and how long it took. It is called from the goroutine that
 	// calls Durable and must not block.
@@ -54,6 +61,14 @@ type Options struct {
 	// NoSync leaves out every fsync. Nothing is durable then: it is for
 	// benchmarks that want to know what the fsync costs.
 	NoSync bool
+}
+
+// LargeFile is a large file that no record refers to yet.
+type LargeFile struct {
+	ID   uint64
+	Size int64
+	// Open reads it from its beginning; what it returns must be closed.
+	Open func() (io.ReadCloser, error)
 }
 
 func (o Options) withDefaults() Options {
