@@ -34,6 +34,7 @@ type record struct {
 	Metadata []byte `cbor:"5,keyasint,omitempty"`
 
 	bytes int           // of Attributes in JSON; not known when it was read back
+	over  dicom.DataSet // overlay of Attributes; nil when it was read back
 	late  *lateDigest   // nil when Instance has the Digest
 	place *trace.Place  // nil when it is not followed
 	took  time.Duration // to be received; 0 when it was read back
@@ -84,26 +85,29 @@ const (
 	tagIssuerOfPatientID dicom.Tag = 0x00100021
 )
 
-// newRecord describes an instance whose Data Set has been walked.
-func newRecord(in storage.Instance, found *dicom.Result) (*record, error) {
+// newRecord describes an instance whose Data Set has been walked. Its Metadata
+// is text's until it is encoded.
+func newRecord(in storage.Instance, found *dicom.Result, text *[]byte) (*record, error) {
 	layout, err := json.Marshal(&found.Layout)
 	if err != nil {
 		return nil, fmt.Errorf("encode layout: %w", err)
 	}
 	r := &record{Instance: in, Layout: layout}
 	room := keptAttributes
-	var one []byte
-	for _, e := range found.DataSet.Select(index.Indexed()) {
-		one = e.AppendJSON(one[:0])
-		if owner := e.Tag == tagPatientID || e.Tag == tagIssuerOfPatientID; owner || len(one) <= min(keptAttribute, room) {
+	chosen := found.DataSet.Select(index.Indexed())
+	r.Attributes = chosen[:0]
+	for _, e := range chosen {
+		*text = e.AppendJSON((*text)[:0])
+		if owner := e.Tag == tagPatientID || e.Tag == tagIssuerOfPatientID; owner || len(*text) <= min(keptAttribute, room) {
 			r.Attributes = append(r.Attributes, e)
-			room -= len(one)
+			room -= len(*text)
 		}
 	}
 	r.bytes = keptAttributes - room
+	r.over = overlay(r.Attributes, in.Origin.Sender)
 	if !found.Overflow {
-		if m := found.DataSet.AppendJSON(nil); len(m) <= keptMetadata {
-			r.Metadata = m
+		if *text = found.DataSet.AppendJSON((*text)[:0]); len(*text) <= keptMetadata {
+			r.Metadata = *text
 		}
 	}
 	return r, nil
@@ -180,7 +184,11 @@ func readRecord(ctx context.Context, j Journal, e journal.Entry) (*record, error
 
 // indexed is the record as the index takes it.
 func (r *record) indexed(id index.JournalID, at journal.Position) index.Instance {
-	return index.Instance{Instance: r.await(), At: indexPosition(id, at), Attributes: overlay(r.Attributes, r.Instance.Origin.Sender), Took: int64(r.took)}
+	over := r.over
+	if over == nil {
+		over = overlay(r.Attributes, r.Instance.Origin.Sender)
+	}
+	return index.Instance{Instance: r.await(), At: indexPosition(id, at), Attributes: over, Took: int64(r.took)}
 }
 
 func indexPosition(id index.JournalID, p journal.Position) index.Position {

@@ -47,6 +47,7 @@ type Storer struct {
 	o       StoreOptions
 	buffers sync.Pool // *[chunks][chunk]byte
 	files   sync.Pool // *bufio.Reader
+	texts   sync.Pool // *[]byte
 }
 
 // NewStorer returns a Storer.
@@ -93,7 +94,11 @@ func (s *Storer) Receive(ctx context.Context, in Incoming) (_ Pending, err error
 	}
 	a := s.o.Journal.NewAppend(ctx)
 	defer a.Abort() // nothing after Commit
-	r, err := s.receive(in, prefix, a)
+	text, ok := s.texts.Get().(*[]byte)
+	if !ok {
+		text = new([]byte)
+	}
+	r, err := s.receive(in, prefix, a, text)
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +115,9 @@ func (s *Storer) Receive(ctx context.Context, in Incoming) (_ Pending, err error
 	received := time.Now()
 	r.took = received.Sub(began)
 	r.Metadata, r.Layout = nil, nil // the journal has them; the index needs neither
+	if cap(*text) <= keptMetadata {
+		s.texts.Put(text)
+	}
 	p, err := a.Commit(prefix, header, r)
 	if err != nil {
 		return nil, err
@@ -166,7 +174,7 @@ func or(s, otherwise string) string {
 }
 
 // receive passes the body through the checks and into the journal.
-func (s *Storer) receive(in Incoming, prefix []byte, a *journal.Append) (*record, error) {
+func (s *Storer) receive(in Incoming, prefix []byte, a *journal.Append, text *[]byte) (*record, error) {
 	scanner := dicom.NewScanner(in.TransferSyntaxUID, s.o.Scan)
 	defer scanner.Abort()
 	buffers, ok := s.buffers.Get().(*[chunks][chunk]byte)
@@ -205,7 +213,7 @@ func (s *Storer) receive(in Incoming, prefix []byte, a *journal.Append) (*record
 	if !late {
 		got.Digest = d.sum()
 	}
-	r, err := newRecord(got, found)
+	r, err := newRecord(got, found, text)
 	if err != nil || !late {
 		return r, err
 	}

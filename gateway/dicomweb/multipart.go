@@ -211,7 +211,7 @@ func (m *multipartReader) header() (textproto.MIMEHeader, error) {
 }
 
 func (m *multipartReader) parseHeader(raw []byte) (textproto.MIMEHeader, error) {
-	header, err := textproto.NewReader(bufio.NewReader(bytes.NewReader(raw))).ReadMIMEHeader()
+	header, err := textproto.NewReader(bufio.NewReaderSize(bytes.NewReader(raw), len(raw))).ReadMIMEHeader()
 	if err != nil {
 		return nil, m.malformed("a part has a malformed header")
 	}

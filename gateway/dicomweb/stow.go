@@ -173,7 +173,7 @@ func (u *upload) single(ctx context.Context, body io.Reader) error {
 	res := &result{err: err}
 	u.results = []*result{res}
 	if err == nil {
-		u.settle(ctx, waiting{res, pending, ctx, span})
+		u.settle(ctx, &waiting{res, pending, ctx, span})
 		return nil
 	}
 	span.Done(err)
@@ -191,7 +191,7 @@ func (u *upload) multipart(ctx context.Context, body io.Reader, boundary string)
 	if err != nil {
 		return err
 	}
-	window := make(chan waiting, u.Limits.PendingWindow)
+	window := make(chan *waiting, u.Limits.PendingWindow)
 	settled := make(chan struct{})
 	go func() {
 		defer close(settled)
@@ -215,7 +215,7 @@ func (u *upload) multipart(ctx context.Context, body io.Reader, boundary string)
 
 // receiveAll receives part after part and hands those that are not durable yet
 // to the window.
-func (u *upload) receiveAll(ctx context.Context, parts *multipartReader, window chan<- waiting) error {
+func (u *upload) receiveAll(ctx context.Context, parts *multipartReader, window chan<- *waiting) error {
 	for {
 		header, err := parts.Next()
 		if errors.Is(err, io.EOF) {
@@ -243,7 +243,7 @@ func (u *upload) receiveAll(ctx context.Context, parts *multipartReader, window 
 			}
 			continue
 		}
-		window <- waiting{res, pending, ctx, span}
+		window <- &waiting{res, pending, ctx, span}
 	}
 }
 
@@ -268,7 +268,7 @@ func bearer(r *http.Request) string {
 
 // settle waits until one instance is durable. It goes on when the client has
 // gone, or has only closed its own direction, within a time.
-func (u *upload) settle(ctx context.Context, w waiting) {
+func (u *upload) settle(ctx context.Context, w *waiting) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), u.Limits.DurableTimeout)
 	defer cancel()
 	w.receipt, w.err = w.pending.Wait(ctx)

@@ -27,11 +27,15 @@ func (ds DataSet) String(tag Tag) string {
 // Select returns the elements that have one of the tags, in ascending order.
 // They share their values with ds.
 func (ds DataSet) Select(tags []Tag) DataSet {
-	tags = slices.Clone(tags)
-	slices.Sort(tags)
-	tags = slices.Compact(tags)
+	if !slices.IsSorted(tags) {
+		tags = slices.Clone(tags)
+		slices.Sort(tags)
+	}
 	selected := make(DataSet, 0, min(len(tags), len(ds)))
-	for _, tag := range tags {
+	for i, tag := range tags {
+		if i > 0 && tag == tags[i-1] {
+			continue
+		}
 		if e, ok := ds.Get(tag); ok {
 			selected = append(selected, e)
 		}
@@ -40,11 +44,15 @@ func (ds DataSet) Select(tags []Tag) DataSet {
 }
 
 // Without returns the elements that have none of the tags, in ascending order.
-// They share their values with ds.
+// They share their values with ds, or are ds when it has none of them.
 func (ds DataSet) Without(tags ...Tag) DataSet {
+	has := func(e Element) bool { return slices.Contains(tags, e.Tag) }
+	if !slices.ContainsFunc(ds, has) {
+		return slices.Clip(ds)
+	}
 	out := make(DataSet, 0, len(ds))
 	for _, e := range ds {
-		if !slices.Contains(tags, e.Tag) {
+		if !has(e) {
 			out = append(out, e)
 		}
 	}
@@ -57,7 +65,7 @@ func (ds DataSet) With(over ...Element) DataSet {
 	if len(over) == 0 {
 		return ds
 	}
-	out := slices.Clone(ds)
+	out := append(make(DataSet, 0, len(ds)+len(over)), ds...)
 	for _, e := range over {
 		i := sort.Search(len(out), func(i int) bool { return out[i].Tag >= e.Tag })
 		if i < len(out) && out[i].Tag == e.Tag {

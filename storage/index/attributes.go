@@ -151,16 +151,18 @@ var dictionary = sync.OnceValue(func() map[dicom.Tag]attribute { //nolint:gochec
 })
 
 // Indexed lists the attributes to be taken from a Data Set for Instance's
-// Attributes, of all levels, by ascending tag.
-func Indexed() []dicom.Tag {
+// Attributes, of all levels, by ascending tag. The list is not to be changed.
+func Indexed() []dicom.Tag { return indexed() }
+
+var indexed = sync.OnceValue(func() []dicom.Tag { //nolint:gochecknoglobals // a constant list, asked for with every instance
 	var tags []dicom.Tag
 	for _, a := range attributes() {
 		if a.role != computed && a.role != told && a.tag != tagTransferSyntaxOffered {
 			tags = append(tags, a.tag)
 		}
 	}
-	return tags
-}
+	return slices.Clip(tags)
+})
 
 // Known lists the attributes that a query at the level can match and return:
 // those of the level and of the levels above it, by ascending tag.

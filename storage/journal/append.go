@@ -82,9 +82,9 @@ func (a *Append) spill() (err error) {
 
 // Commit gives the entry its place: the payload is prefix and after it what
 // was written. prefix may be empty; header is kept with the entry and
-// returned with it; value rides to Options.Durable. header and prefix are at
-// most MaxHeaderBytes long and are not used after Commit returns. The
-// entry is not durable before Wait says so. Commit waits while MaxPending
+// returned with it, and must not be changed any more; value rides to
+// Options.Durable. header and prefix are at most MaxHeaderBytes long; prefix is
+// not used after Commit returns. The entry is not durable before Wait says so. Commit waits while MaxPending
 // entries are pending. Errors are those of Write, ErrClosed, or ctx's; after
 // one nothing of the entry is left.
 func (a *Append) Commit(prefix, header []byte, value any) (*Pending, error) {
@@ -210,7 +210,7 @@ func (j *Journal) append(a *Append, prefix, header []byte, value any) (*Pending,
 	p := &Pending{
 		entry: Entry{
 			Position: Position{Segment: s.number, Offset: rec.offset},
-			Header:   append([]byte(nil), header...), Size: rec.size(), Value: value,
+			Header:   header, Size: rec.size(), Value: value,
 		},
 		big: a.big, done: make(chan struct{}),
 	}
