@@ -85,6 +85,18 @@ const (
 	tagIssuerOfPatientID dicom.Tag = 0x00100021
 )
 
+// scratch is what one instance after the other is described in.
+type scratch struct {
+	elements dicom.DataSet
+	text     []byte
+}
+
+// clear forgets what it holds, and tells whether it is worth to be kept.
+func (s *scratch) clear() bool {
+	clear(s.elements)
+	return cap(s.elements) <= 1024 && cap(s.text) <= keptMetadata
+}
+
 // newRecord describes an instance whose Data Set has been walked. Its Metadata
 // is text's until it is encoded.
 func newRecord(in storage.Instance, found *dicom.Result, text *[]byte) (*record, error) {

@@ -47,7 +47,7 @@ type Storer struct {
 	o       StoreOptions
 	buffers sync.Pool // *[chunks][chunk]byte
 	files   sync.Pool // *bufio.Reader
-	texts   sync.Pool // *[]byte
+	spare   sync.Pool // *scratch
 }
 
 // NewStorer returns a Storer.
@@ -94,11 +94,11 @@ func (s *Storer) Receive(ctx context.Context, in Incoming) (_ Pending, err error
 	}
 	a := s.o.Journal.NewAppend(ctx)
 	defer a.Abort() // nothing after Commit
-	text, ok := s.texts.Get().(*[]byte)
+	spare, ok := s.spare.Get().(*scratch)
 	if !ok {
-		text = new([]byte)
+		spare = new(scratch)
 	}
-	r, err := s.receive(in, prefix, a, text)
+	r, err := s.receive(in, prefix, a, spare)
 	if err != nil {
 		return nil, err
 	}
@@ -115,8 +115,8 @@ func (s *Storer) Receive(ctx context.Context, in Incoming) (_ Pending, err error
 	received := time.Now()
 	r.took = received.Sub(began)
 	r.Metadata, r.Layout = nil, nil // the journal has them; the index needs neither
-	if cap(*text) <= keptMetadata {
-		s.texts.Put(text)
+	if spare.clear() {
+		s.spare.Put(spare)
 	}
 	p, err := a.Commit(prefix, header, r)
 	if err != nil {
@@ -174,8 +174,8 @@ func or(s, otherwise string) string {
 }
 
 // receive passes the body through the checks and into the journal.
-func (s *Storer) receive(in Incoming, prefix []byte, a *journal.Append, text *[]byte) (*record, error) {
-	scanner := dicom.NewScanner(in.TransferSyntaxUID, s.o.Scan)
+func (s *Storer) receive(in Incoming, prefix []byte, a *journal.Append, spare *scratch) (*record, error) {
+	scanner := dicom.NewScannerInto(spare.elements, in.TransferSyntaxUID, s.o.Scan)
 	defer scanner.Abort()
 	buffers, ok := s.buffers.Get().(*[chunks][chunk]byte)
 	if !ok {
@@ -213,7 +213,8 @@ func (s *Storer) receive(in Incoming, prefix []byte, a *journal.Append, text *[]
 	if !late {
 		got.Digest = d.sum()
 	}
-	r, err := newRecord(got, found, text)
+	spare.elements = found.DataSet
+	r, err := newRecord(got, found, &spare.text)
 	if err != nil || !late {
 		return r, err
 	}

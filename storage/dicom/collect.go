@@ -63,9 +63,9 @@ type openSequence struct {
 	cs    *charset
 }
 
-func newCollector(limits ScanLimits, ranges bool) *collector {
+func newCollector(room DataSet, limits ScanLimits, ranges bool) *collector {
 	c := &collector{limits: limits, ranges: ranges}
-	c.res.DataSet = make(DataSet, 0, 128)
+	c.res.DataSet = room[:0]
 	return c
 }
 

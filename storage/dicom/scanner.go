@@ -27,9 +27,18 @@ var errEnded = errors.New("the scanner is closed")
 // NewScanner reads a Data Set in the transfer syntax, which may be unknown: see
 // LookupTransferSyntax.
 func NewScanner(transferSyntaxUID string, limits ScanLimits) *Scanner {
+	return NewScannerInto(make(DataSet, 0, usualElements), transferSyntaxUID, limits)
+}
+
+// usualElements is more than the top level of most Data Sets has.
+const usualElements = 128
+
+// NewScannerInto is NewScanner for who reads one Data Set after the other: the
+// Result's takes the place of what room held, as far as it fits there.
+func NewScannerInto(room DataSet, transferSyntaxUID string, limits ScanLimits) *Scanner {
 	limits = limits.withDefaults()
 	ts := LookupTransferSyntax(transferSyntaxUID)
-	s := &Scanner{collect: newCollector(limits, !ts.Deflated)}
+	s := &Scanner{collect: newCollector(room, limits, !ts.Deflated)}
 	s.walk = newWalker(ts, limits, s.collect)
 	if ts.Deflated {
 		s.inflate = startInflater(s.walk, limits)
