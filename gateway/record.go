@@ -138,10 +138,27 @@ func (r *record) encode() ([]byte, error) {
 	return b, nil
 }
 
+// headerDepth is how deep a header may be nested: three for each of the 32
+// levels of sequences that are read of an instance, and what is around them.
+const headerDepth = 128
+
+// decodeHeader is the inverse of how headers are encoded: what was written must
+// be read, also text that is none.
+func decodeHeader(header []byte, to any) error {
+	mode, err := cbor.DecOptions{MaxNestedLevels: headerDepth, UTF8: cbor.UTF8DecodeInvalid}.DecMode()
+	if err == nil {
+		err = mode.Unmarshal(header, to)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: journal header: %w", storage.ErrCorrupt, err)
+	}
+	return nil
+}
+
 func decodeRecord(header []byte) (*record, error) {
 	var r record
-	if err := cbor.Unmarshal(header, &r); err != nil {
-		return nil, fmt.Errorf("%w: journal header: %w", storage.ErrCorrupt, err)
+	if err := decodeHeader(header, &r); err != nil {
+		return nil, err
 	}
 	return &r, checkVersion(r.Version)
 }
@@ -162,8 +179,8 @@ type kept struct {
 
 func decodeKept(header []byte) (*kept, error) {
 	var k kept
-	if err := cbor.Unmarshal(header, &k); err != nil {
-		return nil, fmt.Errorf("%w: journal header: %w", storage.ErrCorrupt, err)
+	if err := decodeHeader(header, &k); err != nil {
+		return nil, err
 	}
 	return &k, checkVersion(k.Version)
 }

@@ -266,6 +266,9 @@ func checkAnnounced(in Incoming, got storage.Instance) error {
 	if !storage.ValidUID(got.SOPClassUID) {
 		return fmt.Errorf("%w: SOPClassUID is not a UID", storage.ErrInvalid)
 	}
+	if !storage.ValidUID(got.TransferSyntaxUID) {
+		return fmt.Errorf("%w: TransferSyntaxUID is not a UID", storage.ErrInvalid)
+	}
 	for _, c := range []struct{ keyword, announced, got string }{
 		{"SOPClassUID", in.SOPClassUID, got.SOPClassUID},
 		{"SOPInstanceUID", in.SOPInstanceUID, got.Key.SOPInstanceUID},

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -112,6 +113,9 @@ func TestRefused(t *testing.T) {
 	in := tiny(1, 1).Instances[0]
 	cut := errors.New("the sender went away")
 	large := dicomtest.NewStudy(dicomtest.Options{Seed: 2, Frames: 20}).Instances[0]
+	part10 := func(transferSyntax string) io.Reader {
+		return bytes.NewReader(append(dicomtest.FileMeta(in.SOPClassUID, in.SOPInstanceUID, transferSyntax), in.DataSet()...))
+	}
 	traversal := dicomtest.Identity(&dicomtest.Builder{}, dicomtest.CTImage, "../../x", "1.2", "1.3").Bytes()
 	for _, c := range []struct {
 		name string
@@ -127,6 +131,8 @@ func TestRefused(t *testing.T) {
 		{"too large", gateway.Incoming{Body: large.Reader()}, storage.ErrTooLarge},
 		{"a sender that fails", gateway.Incoming{Body: io.MultiReader(bytes.NewReader(in.DataSet()[:5000]), broken{cut})}, cut},
 		{"no DICOM file", gateway.Incoming{Form: gateway.Part10, Body: strings.NewReader(strings.Repeat("no DICOM ", 100))}, storage.ErrInvalid},
+		{"a transfer syntax that is no UID", gateway.Incoming{Form: gateway.Part10, Body: part10(strings.Repeat("1.2.3.4.5.", 900) + "1")}, storage.ErrInvalid},
+		{"a transfer syntax that is no text", gateway.Incoming{Form: gateway.Part10, Body: part10("1.2.\xe9")}, storage.ErrInvalid},
 		{"a bare data set as a file", gateway.Incoming{Form: gateway.Part10, Body: bytes.NewReader(in.DataSet())}, storage.ErrInvalid},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -220,4 +226,45 @@ func TestRestartIndexes(t *testing.T) {
 	n.mustStore(study.Instances...)
 	n = n.again()
 	n.expect(study.StudyInstanceUID, study.Instances...)
+}
+
+// TestRestartReadsWhatWasWritten: what an instance is like that was taken, the
+// node reads its own record of it: sequences as deep as they are read at all,
+// and a sender's name that is no text.
+func TestRestartReadsWhatWasWritten(t *testing.T) {
+	for _, depth := range []int{0, 4, 5, 9, 10, 31, 32} {
+		t.Run(fmt.Sprintf("%d deep", depth), func(t *testing.T) {
+			n := open(t, t.TempDir(), mem.New())
+			n.proposer.fail(func(index.Batch) error { return storage.ErrUnavailable }, nil)
+			in := tiny(1, 1).Instances[0]
+			b := dicomtest.Identity(&dicomtest.Builder{}, in.SOPClassUID, in.SOPInstanceUID, in.StudyInstanceUID, in.SeriesInstanceUID)
+			body := nested(b, depth).Bytes()
+			p, err := n.storer.Receive(t.Context(), gateway.Incoming{
+				Form: gateway.DataSet, TransferSyntaxUID: "1.2.840.10008.1.2.1", Body: bytes.NewReader(body),
+				Origin: storage.Origin{Transport: "dimse", CallingAETitle: "RADIO_H\xe9"},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			n = n.again()
+			if err := n.indexer.Await(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			found, err := n.reader.Instances(t.Context(), gateway.Selector{StudyInstanceUID: in.StudyInstanceUID})
+			if err != nil || len(found) != 1 || !bytes.HasSuffix(n.read(found[0], storage.Range{Length: found[0].About().Size}), body) {
+				t.Errorf("%d instances, or another, %v", len(found), err)
+			}
+		})
+	}
+}
+
+// nested puts sequences into each other.
+func nested(b *dicomtest.Builder, depth int) *dicomtest.Builder {
+	if depth == 0 {
+		return b.Text(0x00400440, "SH", "113850")
+	}
+	return b.Sequence(0x00400275, func(item *dicomtest.Builder) { nested(item, depth-1) })
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/esante-alsace/cigogne/consensus/clustertest"
+	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/index"
 )
 
@@ -157,5 +158,24 @@ func TestTheIndexHeals(t *testing.T) {
 			c.Start("n3")
 			w.whole(c)
 		})
+	}
+}
+
+// TestDeepAttributes: an instance whose sequences lie deep in each other is
+// taken by a cluster, whoever proposes it, and so is what comes after it.
+func TestDeepAttributes(t *testing.T) {
+	c := clustertest.Of(t, 3)
+	w := &writer{t: t}
+	for i, n := range append(c.Others(c.Leader().ID), c.Leader()) {
+		b := w.batch(1000 + i)
+		ds := dicom.DataSet{{Tag: 0x00080100, VR: "SH", Values: []string{"113850"}}}
+		for range 32 {
+			ds = dicom.DataSet{{Tag: 0x00400275, VR: "SQ", Items: []dicom.DataSet{ds}}}
+		}
+		b.Received[0].Attributes = b.Received[0].Attributes.With(ds...)
+		if err := n.Propose(t.Context(), b); err != nil {
+			t.Fatalf("the instance, by %s: %v", n.ID, err)
+		}
+		w.write(n, 1)
 	}
 }

@@ -376,6 +376,32 @@ func TestReopen(t *testing.T) {
 	}
 }
 
+// TestWhatIsProposedIsUnderstood: attributes in sequences as deep as they are
+// read of an instance make no batch that nobody can decode.
+func TestWhatIsProposedIsUnderstood(t *testing.T) {
+	for depth := range 33 {
+		in := oneSeries()[0]
+		ds := dicom.DataSet{indextest.Text(0x00080100, "SH", "113850")}
+		for range depth {
+			ds = dicom.DataSet{{Tag: 0x00400275, VR: "SQ", Items: []dicom.DataSet{ds}}}
+		}
+		in.Attributes = in.Attributes.With(ds...)
+		wire, err := index.EncodeBatch(index.Batch{Received: []index.Instance{in}})
+		if err != nil {
+			t.Errorf("%d deep: %v", depth, err)
+			continue
+		}
+		b, err := index.DecodeBatch(wire)
+		if err != nil {
+			t.Errorf("%d deep: %v", depth, err)
+			continue
+		}
+		if a := apply(t, open(t), b); a.Outcomes[0].Standing != index.StandingNew {
+			t.Errorf("%d deep: %+v", depth, a)
+		}
+	}
+}
+
 func TestAttributesThatAreTooManyRefuseNoInstance(t *testing.T) {
 	x := open(t)
 	in := oneSeries()[0]

@@ -90,6 +90,9 @@ func EncodeBatch(b Batch) ([]byte, error) {
 	if len(p) >= BatchBytes {
 		return nil, fmt.Errorf("%w: a batch of %d bytes", storage.ErrInvalid, len(p))
 	}
+	if err := c.dec.Wellformed(p); err != nil { // the bounds, too
+		return nil, fmt.Errorf("%w: a batch: %w", storage.ErrInvalid, err)
+	}
 	return append([]byte{batchVersion}, p...), nil
 }
 
@@ -127,7 +130,7 @@ func DecodeBatch(p []byte) (Batch, error) {
 func toWireInstances(in []Instance) []wireInstance {
 	var out []wireInstance
 	for _, i := range in {
-		out = append(out, wireInstance{i.Instance, i.At, toWire(i.Attributes), i.Took})
+		out = append(out, wireInstance{i.Instance, i.At, toWire(bound(i.Attributes)), i.Took})
 	}
 	return out
 }

@@ -64,10 +64,11 @@ type codec struct {
 }
 
 // Bounds of what is decoded. A batch of BatchBytes cannot reach the counts by
-// honest means.
+// honest means, and no attributes of an instance the depth: that is three for
+// each of the 32 levels of sequences that are read of one.
 const (
 	maxArray = 1 << 17
-	maxDepth = 16
+	maxDepth = 128
 )
 
 func newCodec() (codec, error) {
