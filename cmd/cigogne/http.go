@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/klauspost/compress/gzhttp"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -68,13 +69,32 @@ func (n *node) handler(dicomweb http.Handler) http.Handler {
 		handle(manifests, path, h)
 	}
 	api := compressAPI(n.rpc)
-	return n.paced(identify(n.follow(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return n.paced(identify(textual(n.follow(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if rpc.Handles(r) && native[r.URL.Path] == nil { // it asks the gatekeeper itself, when it has read the request
 			api.ServeHTTP(w, r)
 			return
 		}
 		mux.ServeHTTP(w, r)
-	}))))
+	})))))
+}
+
+// textual refuses paths and queries that are no text in UTF-8: reasons and
+// names out of them are told to others.
+func textual(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text := utf8.ValidString(r.URL.Path)
+		for name, values := range r.URL.Query() {
+			text = text && utf8.ValidString(name)
+			for _, v := range values {
+				text = text && utf8.ValidString(v)
+			}
+		}
+		if !text {
+			http.Error(w, "the URL is not text in UTF-8", http.StatusBadRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func healthz(w http.ResponseWriter, _ *http.Request) {

@@ -249,7 +249,7 @@ func actOf(a index.Act) *pb.Act {
 	if a.At == 0 {
 		return nil
 	}
-	return &pb.Act{Time: timeOf(a.At), By: a.By, Why: a.Why}
+	return &pb.Act{Time: timeOf(a.At), By: text(a.By), Why: text(a.Why)}
 }
 
 func keptOf(k *index.Kept) *pb.Kept {

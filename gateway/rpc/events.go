@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -184,14 +185,20 @@ func eventKind(k index.EventKind) pb.EventKind {
 	return pb.EventKind_EVENT_KIND_UNSPECIFIED
 }
 
+// originOf is whence an instance came. What a sender calls itself may be no
+// text in what earlier versions received: one byte of it would keep a whole
+// answer from everybody.
 func originOf(o storage.Origin) *pb.Origin {
 	if o == (storage.Origin{}) {
 		return nil
 	}
 	return &pb.Origin{
-		Transport: o.Transport, CallingAeTitle: o.CallingAETitle, CalledAeTitle: o.CalledAETitle, RemoteAddr: o.RemoteAddr, Id: o.ID,
+		Transport: o.Transport, CallingAeTitle: text(o.CallingAETitle), CalledAeTitle: text(o.CalledAETitle), RemoteAddr: o.RemoteAddr, Id: o.ID,
 	}
 }
+
+// text is s with U+FFFD in place of what is no UTF-8.
+func text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // timeOf is a time of the index; 0 is none.
 func timeOf(unixNano int64) *timestamppb.Timestamp {

@@ -81,9 +81,9 @@ func failure(ctx context.Context, err error) *status.Status {
 			break
 		}
 	}
-	text := err.Error()
+	said := text(err.Error())
 	if k.code == codes.Internal || k.code == codes.DataLoss {
-		text = "internal error"
+		said = "internal error"
 	}
 	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: k.reason, Domain: domain}}
 	if id := callerOf(ctx).requestID; id != "" {
@@ -92,13 +92,13 @@ func failure(ctx context.Context, err error) *status.Status {
 	var field fieldError
 	if errors.As(err, &field) {
 		details = append(details, &errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
-			{Field: field.field, Description: field.Error()},
+			{Field: field.field, Description: text(field.Error())},
 		}})
 	}
 	if k.again {
 		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(retryAfter)})
 	}
-	plain := status.New(k.code, text)
+	plain := status.New(k.code, said)
 	full, err := plain.WithDetails(details...)
 	if err != nil { // only for a status of OK
 		return plain

@@ -83,7 +83,7 @@ func (n *nodes) Health(ctx context.Context, req *pb.NodesHealthRequest) (*pb.Nod
 		check := &pb.Check{Name: c.Name, State: pb.CheckState_CHECK_STATE_WELL, Since: timestamppb.New(c.Since), SeenBy: n.node.Name()}
 		if c.Err != nil {
 			answer.Ready = false
-			check.State, check.Why = pb.CheckState_CHECK_STATE_FAILING, c.Err.Error()
+			check.State, check.Why = pb.CheckState_CHECK_STATE_FAILING, text(c.Err.Error())
 			check.Action = Action(c.Name, c.Err, req.Language)
 		}
 		answer.Checks = append(answer.Checks, check)

@@ -137,7 +137,7 @@ func changeOf(c *index.IdentityChange) *pb.IdentityChange {
 	return &pb.IdentityChange{
 		Name: c.Name, Sequence: c.Sequence, Kind: identityKind(c.Kind), Local: localOf(c.Local),
 		Number: &pb.NationalNumber{Oid: n.Issuer, Matricule: n.PatientID}, Status: c.Status,
-		By: c.By, Time: timeOf(c.At), Why: c.Why, Settles: c.Settles,
+		By: text(c.By), Time: timeOf(c.At), Why: text(c.Why), Settles: c.Settles,
 	}
 }
 
