@@ -36,7 +36,7 @@ type metrics struct {
 	refused      *prometheus.CounterVec
 	applies      prometheus.Histogram
 
-	refusedRequests *prometheus.CounterVec
+	refusedRequests, unmanifested *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -45,7 +45,7 @@ func newMetrics() *metrics {
 	}
 	latency := prometheus.ExponentialBuckets(0.0005, 4, 10)
 	m := &metrics{
-		registry: prometheus.NewRegistry(), deliveries: newDeliveries(), commitments: newCommitments(), refusedRequests: newTurnedAway(),
+		registry: prometheus.NewRegistry(), deliveries: newDeliveries(), commitments: newCommitments(), refusedRequests: newTurnedAway(), unmanifested: newUnmanifested(),
 		associations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "cigogne_dimse_associations_total", Help: "Associations by what became of them.",
 		}, []string{"outcome"}),
@@ -83,7 +83,7 @@ func newMetrics() *metrics {
 	for s := range m.step {
 		m.step[s] = m.steps.WithLabelValues(gateway.Step(s).String())
 	}
-	m.registry.MustRegister(m.associations, m.operations, m.requests, m.calls, m.received, m.durable, m.fsync, m.s3Answers, m.steps, m.refused, m.refusedRequests,
+	m.registry.MustRegister(m.associations, m.operations, m.requests, m.calls, m.received, m.durable, m.fsync, m.s3Answers, m.steps, m.refused, m.refusedRequests, m.unmanifested,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "cigogne_dicomweb_sent_bytes_total", Help: "Bytes of DICOMweb answers.",

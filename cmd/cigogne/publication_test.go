@@ -131,3 +131,38 @@ func TestPatientIDGivenAgain(t *testing.T) {
 		t.Errorf("%s", queue)
 	}
 }
+
+// TestTooLongForAManifest: a study of more instances than a manifest may list is
+// complete without one, and says why; others have theirs, and so has this one
+// when it is short enough again.
+func TestTooLongForAManifest(t *testing.T) {
+	t.Parallel()
+	node := serve(t, t.TempDir(), "--sites", region(t), "--complete-after", "300ms", "--manifest-max", "2", "--log-level", "warn")
+	long := dicomtest.NewStudy(dicomtest.Options{Seed: 9211, Modality: "CR", Instances: 3, PatientID: "4711", PatientName: "Muller^Odile"})
+	short := dicomtest.NewStudy(dicomtest.Options{Seed: 9212, Modality: "CR", Instances: 2, PatientID: "4711", PatientName: "Muller^Odile"})
+	foreign := dicomtest.NewStudy(dicomtest.Options{Seed: 9213, Modality: "CR", Instances: 1, PatientID: "1", PatientName: "Muller^Odile"})
+	node.identities(http.MethodPut, "/local/1.2.250.1.999.1/4711", asserted(nir, "MULLER"), http.StatusOK)
+	for _, s := range []dicomtest.Study{long, short, foreign} {
+		sendAs(t, node, "HTP_PACS", s, "F")
+	}
+	for _, c := range []struct {
+		study     dicomtest.Study
+		lacks     string
+		instances int64
+	}{{long, "too large", 3}, {short, "", 2}, {foreign, "identity", 1}} {
+		var l *pb.Life
+		node.eventually("complete, with its manifest if it is to have one", func() bool {
+			l = lifeOf(t, node, c.study.StudyInstanceUID)
+			return !l.Open && l.Version > 0 && l.Instances == c.instances && l.ManifestMade == (c.lacks == "")
+		})
+		if l.Lacks != c.lacks {
+			t.Errorf("%v lacks %q, not %q", l, l.Lacks, c.lacks)
+		}
+	}
+	if m := metric(t, node, `cigogne_study_versions_without_manifest_total{lacks="too large"}`); m == "0" || m == "" {
+		t.Errorf("%q studies are too large", m)
+	}
+	if !strings.Contains(node.log.String(), `lacks="too large"`) {
+		t.Error("the log does not say so")
+	}
+}

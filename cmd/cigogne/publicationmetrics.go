@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/esante-alsace/cigogne/gateway/dmp/publication"
 	"github.com/esante-alsace/cigogne/storage/index"
 )
 
@@ -22,6 +23,21 @@ func newDeliveries() *prometheus.CounterVec {
 	}
 	return c
 }
+
+// newUnmanifested counts versions of studies that have no manifest. All its
+// series are there from the beginning.
+func newUnmanifested() *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "cigogne_study_versions_without_manifest_total", Help: "Complete versions of studies of which this node decided that they have no manifest, by what is lacking.",
+	}, []string{"lacks"})
+	for _, l := range []publication.Lack{publication.LackIdentity, publication.LackAgreement, publication.LackStructure, publication.LackRoom, publication.LackInstances} {
+		c.WithLabelValues(string(l))
+	}
+	return c
+}
+
+// lacking is the Publisher's hook.
+func (m *metrics) lacking(l publication.Lack) { m.unmanifested.WithLabelValues(string(l)).Inc() }
 
 func resultName(r index.DeliveryResult) string {
 	switch r {

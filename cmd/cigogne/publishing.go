@@ -26,6 +26,7 @@ type publishing struct {
 	CompleteAfter    time.Duration `default:"10m" help:"How long nothing of a study must come before it is complete (${default})."`
 	ManifestURL      string        `name:"manifest-url" placeholder:"URL" help:"Root from which others retrieve what a manifest lists, such as https://images.example/by-manifest; where HTTP listens by default."`
 	ManifestLocation string        `placeholder:"UID" help:"RetrieveLocationUID of that place; none by default."`
+	ManifestMax      int           `default:"50000" help:"Most instances of a study of which a manifest is made (${default})."`
 	ManifestAuth     string        `enum:"token,none" default:"token" help:"Who may retrieve by manifest: 'token' for who shows a bearer token of a site, 'none' for everybody (${default})."`
 	DMPEndpoint      string        `name:"dmp-endpoint" placeholder:"URL" help:"FHIR base of the shared record (MHD, ITI-65), to which manifests are published; nothing is published without it."`
 	DMPTokenFile     string        `name:"dmp-token-file" placeholder:"FILE" type:"path" help:"File with the bearer token for --dmp-endpoint; it is read for each request."`
@@ -43,6 +44,9 @@ type publishing struct {
 func (p *publishing) check() error {
 	if p.CompleteAfter <= 0 {
 		return fmt.Errorf("%w: --complete-after %s: more than 0", errUsage, p.CompleteAfter)
+	}
+	if p.ManifestMax < 1 || p.ManifestMax > publication.MostInManifest {
+		return fmt.Errorf("%w: --manifest-max %d: 1 to %d", errUsage, p.ManifestMax, publication.MostInManifest)
 	}
 	if p.ManifestURL != "" && !strings.HasPrefix(p.ManifestURL, "http://") && !strings.HasPrefix(p.ManifestURL, "https://") {
 		return fmt.Errorf("%w: --manifest-url %q: write https://HOST/PATH", errUsage, p.ManifestURL)
@@ -142,8 +146,8 @@ func (n *node) wirePublication() error {
 		Index: n.index, Proposer: n.proposer, Search: n.finder, Retrieve: n.reader, Store: n.storer, Patients: n.patients,
 		After: c.CompleteAfter, Root: root, Location: c.ManifestLocation,
 		Structure: manifest.Structure{Name: c.StructureName, ID: c.StructureID, OID: c.StructureOID},
-		SpoolDir:  c.spoolDir(),
-		Logger:    n.log,
+		SpoolDir:  c.spoolDir(), Most: c.ManifestMax, Lacking: n.metrics.lacking,
+		Logger: n.log,
 	})
 	return n.wireOutbox()
 }

@@ -42,7 +42,7 @@ func (s *studies) Complete(ctx context.Context, req *pb.StudiesCompleteRequest) 
 func lifeOf(l *index.StudyLife) *pb.Life {
 	life := &pb.Life{
 		StudyInstanceUid: l.StudyInstanceUID, Open: l.Open, Version: l.Version, Completed: timeOf(l.Completed),
-		Instances: l.Instances, Cause: l.Cause, By: l.By,
+		Instances: l.Instances, Cause: l.Cause, By: l.By, Lacks: l.Lack,
 	}
 	if l.Manifest != nil {
 		life.ManifestSopInstanceUid, life.ManifestMade = l.Manifest.SOPInstanceUID, !l.Owed

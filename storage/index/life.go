@@ -32,6 +32,8 @@ type Completion struct {
 	By    string `cbor:"7,keyasint,omitempty"`
 	// Manifest is to be made of the version; nil for one of which there is none.
 	Manifest *Manifest `cbor:"8,keyasint,omitempty"`
+	// Lack is why there is none: a word.
+	Lack string `cbor:"9,keyasint,omitempty"`
 }
 
 // Manifest is the document that says what a version of a study consists of.
@@ -82,6 +84,9 @@ type LifeRecord struct {
 	Manifest *Manifest `cbor:"7,keyasint,omitempty"`
 	// Publication is what the shared record has of it.
 	Publication Publication `cbor:"8,keyasint,omitzero"`
+	// Lack is why Version has no manifest, as a word; "" when it has one, and
+	// when nothing is known.
+	Lack string `cbor:"9,keyasint,omitempty"`
 }
 
 func (l *Life) validate() error {
@@ -106,7 +111,7 @@ func (l *Life) validate() error {
 
 func (c *Completion) validate() error {
 	if !storage.ValidUID(c.StudyInstanceUID) || c.Revision < 1 || c.Version < 0 || c.Version > 1<<31 || c.Instances < 0 ||
-		len(c.Cause) > nameBytes || len(c.By) > nameBytes {
+		len(c.Cause) > nameBytes || len(c.By) > nameBytes || len(c.Lack) > nameBytes || c.Lack != "" && c.Manifest != nil {
 		return fmt.Errorf("%w: the completion of a study", storage.ErrInvalid)
 	}
 	if c.Manifest == nil {

@@ -95,7 +95,7 @@ func (c *change) completed(ctx context.Context, d *Completion, at int64) error {
 	if d.Version > life.Version {
 		r = LifeRecord{
 			Version: d.Version, Completed: at, Content: d.Content, Instances: d.Instances, Cause: d.Cause, By: d.By,
-			Manifest: d.Manifest, Publication: r.Publication,
+			Manifest: d.Manifest, Lack: d.Lack, Publication: r.Publication,
 		}
 		if owed = d.Manifest != nil; owed && r.Manifest.Created == 0 {
 			r.Manifest.Created = at

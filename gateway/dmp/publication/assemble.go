@@ -42,7 +42,6 @@ const (
 	tagNumberOfFrames    dicom.Tag = 0x00280008
 	structures                     = "1.2.250.1.71.4.2.2" // who numbers structures
 	finessPrefix                   = "1"
-	mostInManifest                 = 50_000 // instances
 	mostVersion                    = 1 << 30
 )
 
@@ -63,36 +62,53 @@ type content struct {
 	digest storage.Digest
 	// latest is the highest version of which a manifest is stored.
 	latest int64
+	// instances is how many there are. When they are more than a manifest has,
+	// long is true, and the study has no series here.
+	instances int64
+	long      bool
 }
 
-// instances is how many there are.
-func (c *content) instances() int64 { return int64(c.study.Instances()) }
-
-// manifested tells whether a manifest can be made of it: one of a patient with
+// lack is why no manifest can be made of it: "" when one can, of a patient with
 // a qualified identity, for which a structure speaks.
-func (c *content) manifested() bool {
-	return c.instances() > 0 && c.link != nil && len(c.differ) == 0 && c.structure.ID != "" && ins.Status(c.link.Status) == ins.Qualified
+func (c *content) lack() Lack {
+	switch {
+	case c.instances == 0:
+		return LackInstances
+	case c.link == nil || ins.Status(c.link.Status) != ins.Qualified:
+		return LackIdentity
+	case len(c.differ) > 0:
+		return LackAgreement
+	case c.structure.ID == "":
+		return LackStructure
+	case c.long:
+		return LackRoom
+	}
+	return ""
 }
+
+// manifested tells whether a manifest can be made of it.
+func (c *content) manifested() bool { return c.lack() == "" }
 
 // number is the national number of the patient.
 func (c *content) number() index.PatientKey { return c.link.National() }
 
 // content looks at a study. One of which there is nothing has no instances,
-// and is no error; one that is too large to be listed is storage.ErrTooLarge.
+// and is no error.
 func (p *Publisher) content(ctx context.Context, uid string) (*content, error) {
 	c := &content{study: manifest.Study{StudyInstanceUID: uid}, structure: p.o.Structure}
 	of, err := p.ofStudy(ctx, uid)
 	if err != nil || of == nil {
 		return c, err
 	}
-	digests, received, err := p.digests(ctx, uid)
+	held, err := p.holding(ctx, uid)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.list(ctx, c, digests); err != nil {
+	c.instances, c.long = int64(len(held.sops)), len(held.sops) > p.o.Most
+	if err := p.list(ctx, c, held.sops); err != nil {
 		return nil, err
 	}
-	if c.instances() == 0 {
+	if c.instances == 0 {
 		return c, nil
 	}
 	c.describe(of)
@@ -103,12 +119,12 @@ func (p *Publisher) content(ctx context.Context, uid string) (*content, error) {
 		}
 		c.link = state.Link
 	}
-	if c.link != nil && received > c.link.At {
+	if c.link != nil && held.received > c.link.At {
 		c.differ = ins.Traits(c.link.Traits).Against(ins.Shown{
 			PatientName: of.String(tagPatientName), BirthDate: of.String(tagPatientBirthDate), Sex: of.String(tagPatientSex),
 		})
 	}
-	c.digest = c.sum(digests)
+	c.digest = c.sum(held.lines)
 	return c, nil
 }
 
@@ -123,36 +139,43 @@ func (p *Publisher) ofStudy(ctx context.Context, uid string) (of dicom.DataSet, 
 	return of, nil
 }
 
-// digests are those of the study's instances by SOPInstanceUID, and when the
-// last of them was received.
-func (p *Publisher) digests(ctx context.Context, uid string) (map[string]storage.Digest, int64, error) {
+// holding is what is held of a study, without its manifests.
+type holding struct {
+	sops  map[string]bool // their SOPInstanceUIDs
+	lines []string        // of the content's digest, one for each instance
+	// received is when the last of them was.
+	received int64
+}
+
+func (p *Publisher) holding(ctx context.Context, uid string) (h holding, err error) {
 	all, err := p.o.Retrieve.Instances(ctx, gateway.Selector{StudyInstanceUID: uid})
 	if errors.Is(err, storage.ErrNotFound) {
-		return nil, 0, nil
+		return h, nil
 	}
 	if err != nil {
-		return nil, 0, err
+		return h, err
 	}
-	if len(all) > mostInManifest {
-		return nil, 0, fmt.Errorf("%w: a manifest of %d instances", storage.ErrTooLarge, len(all))
-	}
-	digests := make(map[string]storage.Digest, len(all))
-	var received int64
+	h.sops = make(map[string]bool, len(all))
 	for _, in := range all {
 		about := in.About()
 		if about.Origin.Transport != storage.TransportManifest {
-			digests[about.Key.SOPInstanceUID] = about.Digest
-			received = max(received, about.Received)
+			h.sops[about.Key.SOPInstanceUID] = true
+			h.lines = append(h.lines, fmt.Sprintf("%s %s %s\n", about.Key.SeriesInstanceUID, about.Key.SOPInstanceUID, about.Digest))
+			h.received = max(h.received, about.Received)
 		}
 	}
-	return digests, received, nil
+	return h, nil
 }
 
 // list fills in the series with their instances, in the order of searches.
-// Manifests are no part of what they say.
-func (p *Publisher) list(ctx context.Context, c *content, digests map[string]storage.Digest) error {
+// Manifests are no part of what they say; of a study that is too long for one
+// nothing else is looked at.
+func (p *Publisher) list(ctx context.Context, c *content, held map[string]bool) error {
 	own := manifestSeries(c.study.StudyInstanceUID)
 	q := index.Query{Level: index.Image, StudyInstanceUID: c.study.StudyInstanceUID, IncludeAll: true}
+	if c.long {
+		q.SeriesInstanceUID = own
+	}
 	for ds, err := range p.o.Search.Find(ctx, q) {
 		if err != nil {
 			return err
@@ -164,7 +187,7 @@ func (p *Publisher) list(ctx context.Context, c *content, digests map[string]sto
 			}
 			continue
 		}
-		if _, known := digests[sop]; !known {
+		if !held[sop] {
 			return fmt.Errorf("%w: the study changes while it is looked at", storage.ErrUnavailable)
 		}
 		last := len(c.study.Series) - 1
@@ -181,7 +204,7 @@ func (p *Publisher) list(ctx context.Context, c *content, digests map[string]sto
 			SOPClassUID: ds.String(tagSOPClassUID), SOPInstanceUID: sop, Number: ds.String(tagInstanceNumber), Frames: frames,
 		})
 	}
-	if int(c.instances()) != len(digests) {
+	if !c.long && c.study.Instances() != len(held) {
 		return fmt.Errorf("%w: the study changes while it is looked at", storage.ErrUnavailable)
 	}
 	return nil
@@ -214,18 +237,11 @@ func (c *content) describe(of dicom.DataSet) {
 
 // sum is the digest of the content. Whose it is is a part of it: a number that
 // is linked, or no more, makes a version.
-func (c *content) sum(digests map[string]storage.Digest) storage.Digest {
+func (c *content) sum(lines []string) storage.Digest {
 	h := sha256.New()
 	fmt.Fprintf(h, "study %s\n", c.study.StudyInstanceUID)
 	if c.link != nil {
 		fmt.Fprintf(h, "patient %q %q %q %q\n", c.link.Authority.Key(), c.link.Number, c.link.Traits, c.differ)
-	}
-	var lines []string
-	for i := range c.study.Series {
-		s := &c.study.Series[i]
-		for _, in := range s.Instances {
-			lines = append(lines, fmt.Sprintf("%s %s %s\n", s.SeriesInstanceUID, in.SOPInstanceUID, digests[in.SOPInstanceUID]))
-		}
 	}
 	slices.Sort(lines)
 	for _, l := range lines {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 
 	"github.com/esante-alsace/cigogne/gateway/dmp/manifest"
@@ -121,12 +122,40 @@ func (p *Publisher) complete(ctx context.Context, life *index.StudyLife, cause, 
 	}
 	d := index.Completion{
 		StudyInstanceUID: life.StudyInstanceUID, Revision: life.Revision, Version: life.Version,
-		Content: c.digest, Instances: c.instances(), Cause: cause, By: by,
+		Content: c.digest, Instances: c.instances, Cause: cause, By: by,
 	}
 	if d.Manifest, err = p.next(ctx, life, c, &d); err != nil {
 		return err
 	}
+	if d.Manifest == nil && d.Version > life.Version {
+		d.Lack = string(c.lack())
+		p.lacking(ctx, &d)
+	}
 	return p.o.Proposer.Propose(ctx, index.Batch{Life: &index.Life{Completions: []index.Completion{d}}})
+}
+
+// Lack is why a version of a study has no manifest.
+type Lack string
+
+// The reasons.
+const (
+	LackInstances Lack = "deleted"   // nothing is left of it
+	LackIdentity  Lack = "identity"  // its patient has no qualified national identity
+	LackAgreement Lack = "traits"    // it shows other traits than that identity's
+	LackStructure Lack = "structure" // nobody who is known speaks for its site
+	LackRoom      Lack = "too large" // it has more instances than a manifest may list
+)
+
+// lacking says that a version has no manifest. What waits for an identity is
+// what is usual, and not logged.
+func (p *Publisher) lacking(ctx context.Context, d *index.Completion) {
+	if p.o.Lacking != nil {
+		p.o.Lacking(Lack(d.Lack))
+	}
+	if l := Lack(d.Lack); l == LackStructure || l == LackRoom {
+		p.o.Logger.LogAttrs(ctx, slog.LevelWarn, "a study is complete and gets no manifest",
+			slog.String("study", d.StudyInstanceUID), slog.String("lacks", d.Lack), slog.Int64("instances", d.Instances))
+	}
 }
 
 // next settles which version the completion is of, and returns the manifest
@@ -135,7 +164,7 @@ func (p *Publisher) next(ctx context.Context, life *index.StudyLife, c *content,
 	if life.Content == c.digest && life.Version >= c.latest && stands(life, c) {
 		return life.Manifest, nil // as it was
 	}
-	if c.instances() == 0 && life.Version == 0 {
+	if c.instances == 0 && life.Version == 0 {
 		return nil, nil //nolint:nilnil // there never was anything
 	}
 	if c.latest > life.Version && c.manifested() { // the index was made anew

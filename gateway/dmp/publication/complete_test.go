@@ -17,7 +17,7 @@ func TestNextVersion(t *testing.T) {
 		c := &content{digest: digest, latest: latest, structure: manifest.Structure{ID: "1670000025"}}
 		c.study.StudyInstanceUID = study
 		if digest != (storage.Digest{}) {
-			c.study.Series = []manifest.Series{{SeriesInstanceUID: "1.2.3.4", Instances: make([]manifest.Instance, 1)}}
+			c.instances = 1
 		}
 		if linked {
 			c.link = link
@@ -40,6 +40,8 @@ func TestNextVersion(t *testing.T) {
 	unqualified.link = &bad
 	doubted := of(some, 0, true)
 	doubted.differ = []string{"sex"}
+	long := of(some, 0, true)
+	long.long = true
 	mute := of(some, 0, true)
 	mute.structure = manifest.Structure{}
 	for _, c := range []struct {
@@ -64,6 +66,8 @@ func TestNextVersion(t *testing.T) {
 		{"not qualified", at(0, storage.Digest{}, false), unqualified, 1, false},
 		{"other traits", at(0, storage.Digest{}, false), doubted, 1, false},
 		{"nobody speaks", at(0, storage.Digest{}, false), mute, 1, false},
+		{"too many instances", at(0, storage.Digest{}, false), long, 1, false},
+		{"too many by now", at(2, other, true), long, 3, false},
 	} {
 		d := index.Completion{StudyInstanceUID: study, Version: c.life.Version}
 		m, err := (&Publisher{}).next(t.Context(), &c.life, c.content, &d)

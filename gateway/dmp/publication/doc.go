@@ -55,6 +55,11 @@ type Options struct {
 	Location string
 	// Structure is who speaks for studies whose site has no identifier.
 	Structure manifest.Structure
+	// Most is how many instances a manifest may list, at most MostInManifest,
+	// which is also the default.
+	Most int
+	// Lacking is told of each version that has no manifest; nil for nobody.
+	Lacking func(Lack)
 	// SpoolDir is where manifests of others lie while they come; "" is the
 	// system's folder for such files.
 	SpoolDir string
@@ -62,6 +67,10 @@ type Options struct {
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
+
+// MostInManifest bounds the instances of a manifest, and with them the memory
+// that making it in all its forms takes, some 3 KB for each.
+const MostInManifest = 50_000
 
 // Publisher is the use case.
 type Publisher struct {
@@ -71,6 +80,9 @@ type Publisher struct {
 // New returns a Publisher. Its Run is for one node of a cluster at a time; all
 // else may be called on any.
 func New(o Options) *Publisher {
+	if o.Most <= 0 || o.Most > MostInManifest {
+		o.Most = MostInManifest
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}

@@ -1304,7 +1304,12 @@ type Life struct {
 	// without a qualified national identity.
 	ManifestSopInstanceUid string `protobuf:"bytes,8,opt,name=manifest_sop_instance_uid,json=manifestSopInstanceUid,proto3" json:"manifest_sop_instance_uid,omitempty"`
 	// The manifest is stored, and can be retrieved.
-	ManifestMade  bool `protobuf:"varint,9,opt,name=manifest_made,json=manifestMade,proto3" json:"manifest_made,omitempty"`
+	ManifestMade bool `protobuf:"varint,9,opt,name=manifest_made,json=manifestMade,proto3" json:"manifest_made,omitempty"`
+	// Why the version has no manifest: "identity" for a patient without a
+	// qualified national one, "traits" when it shows others than that identity's,
+	// "structure" when nobody who is known speaks for its site, "too large" when it
+	// has more instances than a manifest may list, "deleted" when it has none.
+	Lacks         string `protobuf:"bytes,10,opt,name=lacks,proto3" json:"lacks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1400,6 +1405,13 @@ func (x *Life) GetManifestMade() bool {
 		return x.ManifestMade
 	}
 	return false
+}
+
+func (x *Life) GetLacks() string {
+	if x != nil {
+		return x.Lacks
+	}
+	return ""
 }
 
 // SeriesTimeline is what happened to a series.
@@ -2184,7 +2196,7 @@ const file_cigogne_v1_studies_proto_rawDesc = "" +
 	"\x12study_instance_uid\x18\x01 \x01(\tR\x10studyInstanceUid\x12\x0e\n" +
 	"\x02by\x18\x02 \x01(\tR\x02by\"?\n" +
 	"\x17StudiesCompleteResponse\x12$\n" +
-	"\x04life\x18\x01 \x01(\v2\x10.cigogne.v1.LifeR\x04life\"\xc0\x02\n" +
+	"\x04life\x18\x01 \x01(\v2\x10.cigogne.v1.LifeR\x04life\"\xd6\x02\n" +
 	"\x04Life\x12,\n" +
 	"\x12study_instance_uid\x18\x01 \x01(\tR\x10studyInstanceUid\x12\x12\n" +
 	"\x04open\x18\x02 \x01(\bR\x04open\x12\x18\n" +
@@ -2194,7 +2206,9 @@ const file_cigogne_v1_studies_proto_rawDesc = "" +
 	"\x05cause\x18\x06 \x01(\tR\x05cause\x12\x0e\n" +
 	"\x02by\x18\a \x01(\tR\x02by\x129\n" +
 	"\x19manifest_sop_instance_uid\x18\b \x01(\tR\x16manifestSopInstanceUid\x12#\n" +
-	"\rmanifest_made\x18\t \x01(\bR\fmanifestMade\"h\n" +
+	"\rmanifest_made\x18\t \x01(\bR\fmanifestMade\x12\x14\n" +
+	"\x05lacks\x18\n" +
+	" \x01(\tR\x05lacks\"h\n" +
 	"\x0eSeriesTimeline\x12.\n" +
 	"\x13series_instance_uid\x18\x01 \x01(\tR\x11seriesInstanceUid\x12&\n" +
 	"\x05steps\x18\x02 \x03(\v2\x10.cigogne.v1.StepR\x05steps\"\x92\x03\n" +
