@@ -98,3 +98,21 @@ func TestSearchIsBoundedInTime(t *testing.T) {
 		}
 	}
 }
+
+// TestAnImageThatIsNowhere: one whose study is not known is looked for in every
+// series, which is bounded in time together with finding them.
+func TestAnImageThatIsNowhere(t *testing.T) {
+	x, err := index.Open(t.Context(), index.Options{Path: filepath.Join(t.TempDir(), "index.db"), MaxSearch: 60 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	batches(indextest.Population{Seed: 6, MaxSeries: 1, MaxInstances: 1}, 3000, 3000, func(b index.Batch) { apply(t, x, b) })
+	var last error
+	for _, err := range x.Images(t.Context(), index.Query{Level: index.Image, Match: []index.Condition{{Path: []dicom.Tag{0x00080018}, Value: "9.9"}}}) {
+		last = err
+	}
+	if !errors.Is(last, storage.ErrTooLarge) {
+		t.Errorf("%v", last)
+	}
+}

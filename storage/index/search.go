@@ -102,6 +102,10 @@ func (x *Index) candidates(ctx context.Context, m *Matcher, l Level, few, skip i
 	}
 }
 
+func (x *Index) tooLong() error {
+	return fmt.Errorf("%w: the search took longer than %v: ask for fewer studies, by patient or date", storage.ErrTooLarge, x.o.MaxSearch)
+}
+
 const (
 	studyColumns = `s.date, s.uid, s.modalities, s.classes, s.series, s.instances, s.attributes,
 		coalesce(l.authority, ''), coalesce(l.number, ''), coalesce(l.name, '')`
@@ -120,7 +124,7 @@ func (x *Index) chunkWithin(ctx context.Context, left time.Duration, n *narrow, 
 	}
 	if err != nil && bounded.Err() != nil {
 		if err = ctx.Err(); err == nil { // SQLite's own word for it is 'interrupted'
-			err = fmt.Errorf("%w: the search took longer than %v: ask for fewer studies, by patient or date", storage.ErrTooLarge, x.o.MaxSearch)
+			err = x.tooLong()
 		}
 	}
 	return chunk, err
@@ -211,14 +215,18 @@ func (x *Index) Images(ctx context.Context, q Query) iter.Seq2[ImageSeries, erro
 			yield(ImageSeries{}, err)
 			return
 		}
-		sops := m.sops()
+		sops, left := m.sops(), x.o.MaxSearch // for looking where they lie
 		for f, err := range x.candidates(ctx, m, Image, firstChunk, 0) {
 			if err == nil && !m.matchesLevel(f.attributes, Series) {
 				continue
 			}
 			s := ImageSeries{StudyInstanceUID: f.study, SeriesInstanceUID: f.series, Attributes: f.attributes, Instances: f.instances}
 			if err == nil {
+				began := time.Now()
 				err = x.locate(ctx, &s, sops)
+				if left -= time.Since(began); err == nil && left < 0 {
+					err = x.tooLong()
+				}
 			}
 			if err != nil {
 				yield(ImageSeries{}, err)
