@@ -47,8 +47,14 @@ func (x *Indexer) replay(ctx context.Context, from journal.Position) error {
 	until := x.durable // what lies behind may not have its copies yet
 	x.mu.Unlock()
 	var batch []index.Instance
+	var unread []journal.Position
 	var through journal.Position
 	bytes := 0
+	propose := func() error {
+		err := x.propose(ctx, index.Batch{Received: batch, Journals: passedOver(x.id, unread)}, through, 0)
+		batch, unread, bytes = nil, nil, 0
+		return err
+	}
 	err := x.journal.Replay(ctx, from, func(e journal.Entry) error {
 		if e.Position.Compare(until) > 0 {
 			return errBehind
@@ -57,18 +63,17 @@ func (x *Indexer) replay(ctx context.Context, from journal.Position) error {
 		r, err := readRecord(ctx, x.journal, e)
 		switch {
 		case errors.Is(err, storage.ErrCorrupt): // fsck tells of it, too; it must not keep back what follows
-			x.log.Error("an acknowledged instance is damaged in the journal and cannot be indexed", "position", e.Position.String(), "error", err)
+			x.log.Error("an acknowledged instance is damaged in the journal and cannot be indexed: its segment is kept", "position", e.Position.String(), "error", err)
+			unread = append(unread, e.Position)
 		case err != nil:
 			return fmt.Errorf("journal %s at %v: %w", x.id, e.Position, err)
 		default:
 			batch = append(batch, r.indexed(x.id, e.Position))
 		}
-		if bytes += len(e.Header); len(batch) < batchRows && bytes < queueBytes {
+		if bytes += len(e.Header); max(len(batch), len(unread)) < batchRows && bytes < queueBytes {
 			return nil
 		}
-		err = x.propose(ctx, batch, through, 0)
-		batch, bytes = nil, 0
-		return err
+		return propose()
 	})
 	if errors.Is(err, errBehind) {
 		err = nil
@@ -76,5 +81,5 @@ func (x *Indexer) replay(ctx context.Context, from journal.Position) error {
 	if err != nil || through == (journal.Position{}) {
 		return err
 	}
-	return x.propose(ctx, batch, through, 0)
+	return propose()
 }

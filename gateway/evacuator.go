@@ -25,11 +25,12 @@ type Held interface {
 
 // EvacuatorOptions are the parts an Evacuator works with.
 type EvacuatorOptions struct {
-	Index   *index.Index
-	Journal *journal.Journal
-	Indexer *Indexer
-	Copies  Copies
-	Held    Held
+	Index    *index.Index
+	Proposer Proposer
+	Journal  *journal.Journal
+	Indexer  *Indexer
+	Copies   Copies
+	Held     Held
 	// Gone tells of a node that it belongs to the cluster no more: its journal
 	// will be retired. Nil: no such thing is known.
 	Gone   func(node string) bool
@@ -40,6 +41,7 @@ type EvacuatorOptions struct {
 // them, or was never indexed, is received again into this node's own journal,
 // byte for byte, with all that follows. It is the same whoever does it, how
 // often, and whether another does it, too: the index moves each instance once.
+// Of journals that are in use it receives again what is damaged there.
 type Evacuator struct {
 	o EvacuatorOptions
 
@@ -111,26 +113,38 @@ func (e *Evacuator) Pass(ctx context.Context) error {
 	var failed []error
 	for _, s := range states {
 		c := e.o.Held.Copy(string(s.Journal))
-		if !s.Retired || c == nil {
+		if c == nil {
 			continue
 		}
-		if e.o.Copies != nil {
-			if err := e.o.Copies.Failing(); err != nil {
-				return err // it would lie in one place alone
-			}
-		}
-		if err := e.empty(ctx, s, c); err != nil {
+		if err := e.see(ctx, s, c); err != nil {
 			failed = append(failed, fmt.Errorf("journal %s: %w", s.Journal, err))
 		}
 	}
 	return errors.Join(failed...)
 }
 
+// see does what there is to do with one copy.
+func (e *Evacuator) see(ctx context.Context, s index.JournalState, c *journal.Copy) error {
+	unread, err := e.o.Index.Unread(ctx, s.Journal)
+	if err != nil || !s.Retired && len(unread) == 0 {
+		return err
+	}
+	if e.o.Copies != nil {
+		if err := e.o.Copies.Failing(); err != nil {
+			return err // it would lie in one place alone
+		}
+	}
+	if s.Retired {
+		return e.empty(ctx, s, unread, c)
+	}
+	return e.recover(ctx, s.Journal, unread, c)
+}
+
 // empty moves what it can, and removes the copy when nothing of it is needed.
-func (e *Evacuator) empty(ctx context.Context, s index.JournalState, c *journal.Copy) error {
+func (e *Evacuator) empty(ctx context.Context, s index.JournalState, unread []index.Position, c *journal.Copy) error {
 	c.Retire() // from here on all that was ever acknowledged by this copy is in it
 	m := &move{Evacuator: e, from: c}
-	err := m.all(ctx, s)
+	err := m.all(ctx, s, unread)
 	if serr := m.settle(ctx); err == nil {
 		err = serr
 	}
@@ -138,8 +152,8 @@ func (e *Evacuator) empty(ctx context.Context, s index.JournalState, c *journal.
 	if err != nil || m.moved > 0 { // look again when they are in the index
 		return errors.Join(err, e.o.Indexer.Await(ctx))
 	}
-	used, err := e.o.Index.SegmentsInUse(ctx, s.Journal)
-	if err != nil || len(used) > 0 || m.unsound > 0 {
+	lies, err := e.o.Index.Lies(ctx, s.Journal)
+	if err != nil || lies || m.unsound > 0 {
 		return err // it lies elsewhere, or may be put back by a person
 	}
 	if err := e.o.Index.Sync(ctx); err != nil {
@@ -190,7 +204,7 @@ type move struct {
 
 // all receives again what lies in the journal by the index, and what is past
 // what the index has of it.
-func (m *move) all(ctx context.Context, s index.JournalState) error {
+func (m *move) all(ctx context.Context, s index.JournalState, unread []index.Position) error {
 	for in, err := range m.o.Index.Lying(ctx, s.Journal) {
 		if err != nil {
 			return err
@@ -207,28 +221,36 @@ func (m *move) all(ctx context.Context, s index.JournalState) error {
 			return err
 		}
 	}
-	// What the index has not from up to the watermark was archived, or deleted.
+	// What the index has not from up to the watermark was archived, deleted, or
+	// passed over.
+	for _, at := range unread {
+		if _, err := m.reread(ctx, at); err != nil {
+			return err
+		}
+	}
 	return m.from.Replay(ctx, journalPosition(s.Applied), func(e journal.Entry) error {
-		return m.passOver(e, m.unknown(ctx, e))
+		_, err := m.unknown(ctx, e)
+		return m.passOver(e, err)
 	})
 }
 
-// unknown receives again an entry that the index has nowhere.
-func (m *move) unknown(ctx context.Context, e journal.Entry) error {
+// unknown receives again an entry that the index has nowhere; known tells that
+// it has, or had until it was deleted.
+func (m *move) unknown(ctx context.Context, e journal.Entry) (known bool, err error) {
 	r, err := readRecord(ctx, m.from, e)
 	if err != nil {
-		return err
+		return false, err
 	}
 	key := r.Instance.Key
 	gone, err := m.o.Index.DeletedAt(ctx, key.StudyInstanceUID, key.SeriesInstanceUID, indexPosition(index.JournalID(m.from.ID()), e.Position))
 	if err != nil || gone {
-		return err
+		return gone, err
 	}
 	has, err := m.o.Index.Has(ctx, r.indexed("", journal.Position{}))
 	if err != nil || has == index.StandingDuplicate {
-		return err
+		return err == nil, err
 	}
-	return m.receive(ctx, e)
+	return false, m.receive(ctx, e)
 }
 
 // passOver leaves out what is damaged: another copy may have it.
@@ -282,10 +304,10 @@ func (m *move) settle(ctx context.Context) error {
 	var failed error
 	for _, a := range m.waiting {
 		e, err := a.pending.Wait(ctx)
-		m.again[a.from] = err == nil
 		if err == nil && m.o.Copies != nil {
 			err = m.o.Copies.Await(ctx, e.Position)
 		}
+		m.again[a.from] = err == nil // what lacks its copies is received again, and the index moves one of them
 		if failed == nil {
 			failed = err
 		}

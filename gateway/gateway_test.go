@@ -81,6 +81,7 @@ func open(t testing.TB, dir string, a archive.Archive) *node {
 	n.proposer = &proposer{index: n.index}
 	n.indexer = gateway.NewIndexer(n.proposer, log)
 	n.indexer.Confirm(n.index.Applied)
+	n.indexer.Reread(n.index)
 	n.journal, err = journal.Open(ctx, journal.Options{Dir: filepath.Join(dir, "journal"), Durable: n.indexer.Durable, Logger: log})
 	if err != nil {
 		t.Fatal(err)

@@ -26,6 +26,7 @@ type Proposer interface {
 type Journal interface {
 	ID() string
 	Replay(ctx context.Context, after journal.Position, fn func(journal.Entry) error) error
+	Header(ctx context.Context, at journal.Position) (journal.Entry, error)
 	Read(ctx context.Context, at journal.Position, part storage.Range) (io.ReadCloser, error)
 }
 
@@ -53,6 +54,7 @@ type Indexer struct {
 	proposer Proposer
 	fresh    func(context.Context) error // see ReadThrough
 	applied  func(context.Context, index.JournalID) (index.Position, error)
+	known    *index.Index // see Reread
 	clock    Clock
 	trails   *Trails
 	copies   Copies // nil for none
@@ -154,6 +156,9 @@ func signal(c chan struct{}) {
 
 // Run indexes until ctx ends.
 func (x *Indexer) Run(ctx context.Context) error {
+	if err := x.reread(ctx); err != nil && ctx.Err() == nil {
+		x.log.Error("what was passed over in the journal is not looked at again", "error", err)
+	}
 	for {
 		if err := x.drain(ctx); err != nil {
 			return ctx.Err()
@@ -184,7 +189,7 @@ func (x *Indexer) drain(ctx context.Context) error {
 		batch, durable, behind := x.take()
 		switch {
 		case len(batch) > 0:
-			if err := x.propose(ctx, batch, journalPosition(batch[len(batch)-1].At), durable); err != nil {
+			if err := x.propose(ctx, index.Batch{Received: batch}, journalPosition(batch[len(batch)-1].At), durable); err != nil {
 				return err
 			}
 			x.proposed()
@@ -265,11 +270,11 @@ func (x *Indexer) Tell(c Clock, t *Trails) { x.clock, x.trails = orNoClock(c), t
 
 // propose brings the batch into the index, however often that takes. It says
 // since when it is durable, or 0 where that is not known any more.
-func (x *Indexer) propose(ctx context.Context, batch []index.Instance, through journal.Position, durable int64) error {
+func (x *Indexer) propose(ctx context.Context, batch index.Batch, through journal.Position, durable int64) error {
+	batch.Through = indexPosition(x.id, through)
 	for wait := retryLeast; ; wait = min(2*wait, retryMost) {
-		err := x.proposer.Propose(ctx, index.Batch{
-			Through: indexPosition(x.id, through), Received: batch, Stamp: &index.Stamp{Durable: durable, Holders: x.holders(through)},
-		})
+		batch.Stamp = &index.Stamp{Durable: durable, Holders: x.holders(through)}
+		err := x.proposer.Propose(ctx, batch)
 		if err == nil {
 			err = x.confirm(ctx, through)
 		}

@@ -225,11 +225,12 @@ func (b *rebuild) read(ctx context.Context, a archive.Archive, st archive.Stat) 
 func (b *rebuild) journal(ctx context.Context) error {
 	id := index.JournalID(b.Journal.ID())
 	var batch []index.Instance
+	var unread []journal.Position
 	var through index.Position
 	apply := func() error {
-		_, err := b.Index.Apply(ctx, index.Batch{Through: through, Received: batch})
+		_, err := b.Index.Apply(ctx, index.Batch{Through: through, Received: batch, Journals: passedOver(id, unread)})
 		b.done.Journaled += len(batch)
-		batch = batch[:0]
+		batch, unread = batch[:0], unread[:0]
 		b.progress()
 		return err
 	}
@@ -238,7 +239,10 @@ func (b *rebuild) journal(ctx context.Context) error {
 		r, err := readRecord(ctx, b.Journal, e)
 		if err != nil {
 			b.problem("journal at %v: %v", e.Position, err)
-			return nil
+			if unread = append(unread, e.Position); len(unread) < batchRows {
+				return nil
+			}
+			return apply()
 		}
 		in := r.indexed(id, e.Position)
 		if b.covers(&in) != nil {

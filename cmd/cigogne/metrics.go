@@ -99,6 +99,15 @@ func (m *metrics) stores(n *node) {
 	gauge("cigogne_journal_bytes", "Bytes of the journal on disk.", func() float64 { return float64(n.journal.Stats().Bytes) })
 	gauge("cigogne_journal_limit_bytes", "Most bytes that the journal may take; 0 leaves it to the disk.", func() float64 { return float64(n.config.JournalMax) })
 	gauge("cigogne_journal_segments", "Segments of the journal.", func() float64 { return float64(n.journal.Stats().Segments) })
+	gauge("cigogne_journal_unread", "Acknowledged instances that are damaged in the journal and lie nowhere else that is known; should be 0.", func() float64 {
+		ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
+		defer cancel()
+		unread, err := n.index.Unread(ctx, index.JournalID(n.journal.ID()))
+		if err != nil {
+			return math.NaN()
+		}
+		return float64(len(unread))
+	})
 	if n.cluster != nil {
 		m.registry.MustRegister(m.applies)
 		m.cluster(n.cluster, gauge)

@@ -183,6 +183,7 @@ func (n *node) openStores(ctx context.Context) error {
 	}
 	n.indexer = gateway.NewIndexer(n.proposer, n.log)
 	n.indexer.Tell(n.metrics, n.trails)
+	n.indexer.Reread(n.index)
 	if n.cluster != nil {
 		n.indexer.ReadThrough(n.fresh)
 		n.indexer.Confirm(n.index.Applied)
@@ -267,7 +268,7 @@ func (n *node) wireUseCases() {
 	if n.copying != nil {
 		held, journals = n.copying.keeper, n.copying.reader
 		n.copying.evacuator = gateway.NewEvacuator(gateway.EvacuatorOptions{
-			Index: n.index, Journal: n.journal, Indexer: n.indexer, Copies: held, Held: n.copying.holder, Gone: n.isGone, Logger: n.log,
+			Index: n.index, Proposer: n.proposer, Journal: n.journal, Indexer: n.indexer, Copies: held, Held: n.copying.holder, Gone: n.isGone, Logger: n.log,
 		})
 	}
 	n.indexer.Copied(held)

@@ -51,6 +51,9 @@ func TestTend(t *testing.T) {
 	last := segments[low+1]
 	apply(index.Batch{Received: []index.Instance{used}, Through: index.Position{Journal: id, Segment: last.Segment, Offset: last.Offset}})
 	held := c.all["n2"].holder
+	// What its journal could not read of the segment after it may be sound here.
+	unread := index.Position{Journal: id, Segment: low + 1, Offset: segments[low+1].Offset}
+	apply(index.Batch{Journals: []index.JournalChange{{Journal: id, Unread: []index.Position{unread}}}})
 	has := func() map[uint64]bool {
 		all := map[uint64]bool{}
 		for _, e := range held.Copy(string(id)).Extents() {
@@ -66,6 +69,13 @@ func TestTend(t *testing.T) {
 		}
 		return true
 	})
+	if err := held.Release(t.Context(), x, string(id)); err != nil {
+		t.Fatal(err)
+	}
+	if got := has(); !got[low+1] {
+		t.Errorf("there are %v, and the journal could not read %v", got, unread)
+	}
+	apply(index.Batch{Journals: []index.JournalChange{{Journal: id, Settled: []index.Position{unread}}}})
 	if err := held.Release(t.Context(), x, string(id)); err != nil {
 		t.Fatal(err)
 	}

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/esante-alsace/cigogne/storage"
 )
 
-// JournalChange tells whose a journal is, or that it is retired.
+// JournalChange tells whose a journal is, that it is retired, or what of it
+// could not be read.
 type JournalChange struct {
 	Journal JournalID `cbor:"1,keyasint"`
 	// Node is whose the journal is; the earlier ones of that node are retired
@@ -19,11 +21,27 @@ type JournalChange struct {
 	// Retired: the journal takes nothing any more, for ever. What lies in it
 	// moves to where it is received again, bit for bit.
 	Retired bool `cbor:"3,keyasint,omitempty"`
+	// Unread are entries that were passed over because they are damaged where
+	// they were to be read: their segments stay in use until they are Settled.
+	// With either of them nothing else is changed.
+	Unread  []Position `cbor:"4,keyasint,omitempty"`
+	Settled []Position `cbor:"5,keyasint,omitempty"`
 }
 
 func (j JournalChange) validate() error {
 	if !validName(string(j.Journal)) || len(j.Node) > nameBytes {
 		return fmt.Errorf("%w: a journal's name", storage.ErrInvalid)
+	}
+	if len(j.Unread) > BatchRows || len(j.Settled) > BatchRows {
+		return fmt.Errorf("%w: more than %d entries of a journal", storage.ErrInvalid, BatchRows)
+	}
+	for _, p := range slices.Concat(j.Unread, j.Settled) {
+		if p.Journal != j.Journal {
+			return fmt.Errorf("%w: an entry of another journal", storage.ErrInvalid)
+		}
+		if err := p.validate(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -39,6 +57,9 @@ type JournalState struct {
 
 // changeJournal enters a JournalChange.
 func (c *change) changeJournal(ctx context.Context, j JournalChange) error {
+	if len(j.Unread)+len(j.Settled) > 0 {
+		return c.passOver(ctx, j)
+	}
 	if j.Node != "" {
 		if _, err := c.retireOthers.ExecContext(ctx, j.Node, string(j.Journal)); err != nil {
 			return err

@@ -107,6 +107,15 @@ CREATE TABLE owner (
   retired INTEGER NOT NULL
 ) WITHOUT ROWID;
 
+-- Entries of journals that were acknowledged, and passed over because they are
+-- damaged: what they hold may be read from a copy, or by a person.
+CREATE TABLE unread (
+  journal  TEXT NOT NULL,
+  segment  INTEGER NOT NULL,
+  position INTEGER NOT NULL,
+  PRIMARY KEY (journal, segment, position)
+) WITHOUT ROWID;
+
 -- How far the log of a cluster is applied: one row, in a cluster only.
 CREATE TABLE raft (
   id      INTEGER PRIMARY KEY CHECK (id = 1),

@@ -85,19 +85,32 @@ func (x *Index) PlannedIn(ctx context.Context, in JournalID) ([]Plan, error) {
 }
 
 // SegmentsInUse is the set of a journal's segments in which instances lie that
-// are in no archived pack, those that are marked as deleted included. A segment that is not in it, and not past Applied,
-// may be removed after Sync.
+// are in no archived pack, those that are marked as deleted included, or which
+// have entries that are Unread. A segment that is not in it, and not past
+// Applied, may be removed after Sync.
 func (x *Index) SegmentsInUse(ctx context.Context, id JournalID) (map[uint64]bool, error) {
 	used := make(map[uint64]bool)
 	err := each(ctx, x.read, `SELECT DISTINCT segment FROM instance WHERE journal = ?1
 		UNION SELECT DISTINCT segment FROM conflict WHERE journal = ?1 AND live = 1
-		UNION SELECT DISTINCT segment FROM deleted_instance WHERE journal = ?1`, []any{string(id)}, func(rows *sql.Rows) error {
+		UNION SELECT DISTINCT segment FROM deleted_instance WHERE journal = ?1
+		UNION SELECT DISTINCT segment FROM unread WHERE journal = ?1`, []any{string(id)}, func(rows *sql.Rows) error {
 		var segment int64
 		err := rows.Scan(&segment)
 		used[uint64(segment)] = true
 		return err
 	})
 	return used, err
+}
+
+// Lies tells whether an instance lies in a journal and in no archived pack, one
+// that is marked as deleted included.
+func (x *Index) Lies(ctx context.Context, id JournalID) (lies bool, err error) {
+	err = each(ctx, x.read, `SELECT EXISTS (SELECT 1 FROM instance WHERE journal = ?1)
+		OR EXISTS (SELECT 1 FROM conflict WHERE journal = ?1 AND live = 1)
+		OR EXISTS (SELECT 1 FROM deleted_instance WHERE journal = ?1)`, []any{string(id)}, func(rows *sql.Rows) error {
+		return rows.Scan(&lies)
+	})
+	return lies, err
 }
 
 // Counts counts what the index holds. It reads a row per study and per live

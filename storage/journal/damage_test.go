@@ -169,3 +169,44 @@ func TestTornTailIsReportedByReadOnlyAndCutByOpen(t *testing.T) {
 	j = openMem(t, disk)
 	expectAll(t, j, want)
 }
+
+// TestDamageIsNoTornTail: where a segment ends is known although the one after
+// it, which told it, was removed: what is damaged in it is not cut.
+func TestDamageIsNoTornTail(t *testing.T) {
+	disk := newMemFS(1)
+	j := openMem(t, disk)
+	var last journal.Entry
+	for range 2 {
+		last = put(t, j, "", "h", random(t, 300))
+		if err := j.Seal(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.Remove(t.Context(), last.Position.Segment); err != nil {
+		t.Fatal(err)
+	}
+	first := j.Segments()[0]
+	j.Close()
+	name := fmt.Sprintf("j/%016x.segment", first.Number)
+	disk.flip(name, first.First.Offset+100)
+	for range 2 {
+		j = openMem(t, disk)
+		if got := replay(t, j, journal.Position{}); len(got) != 1 {
+			t.Fatalf("%d entries, not the one that was acknowledged", len(got))
+		}
+		j.Close()
+	}
+	j = openMem(t, disk)
+	if err := j.Remove(t.Context(), first.Number); err != nil {
+		t.Fatal(err)
+	}
+	files, err := disk.ReadDir("j")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for f := range files {
+		if strings.HasSuffix(f, ".end") {
+			t.Errorf("%s is left over", f)
+		}
+	}
+}

@@ -207,6 +207,10 @@ func (j *Journal) segmentPath(number uint64) string {
 	return filepath.Join(j.o.Dir, fmt.Sprintf("%016x.segment", number))
 }
 
+func (j *Journal) endPath(s *segment) string {
+	return filepath.Join(j.o.Dir, fmt.Sprintf("%016x-%016x.end", s.number, s.end))
+}
+
 // diskError wraps an error of the file system with the sentinel that says
 // what it means to the sender.
 func diskError(doing string, err error) error {

@@ -50,6 +50,7 @@ func (j *Journal) recover(ctx context.Context) error {
 			_, j.segments[len(j.segments)-1].whole = files[filepath.Base(j.wholePath(n))]
 		}
 	}
+	r.keptEnds(files)
 	for _, s := range j.segments {
 		if err := r.scan(ctx, s); err != nil {
 			return fmt.Errorf("segment %d: %w", s.number, err)
@@ -57,6 +58,19 @@ func (j *Journal) recover(ctx context.Context) error {
 		r.damage = append(r.damage, s.damage...)
 	}
 	return r.finish()
+}
+
+// keptEnds reads where segments end whose successors were removed.
+func (r *recovery) keptEnds(files map[string]int64) {
+	for name := range files {
+		of, found := strings.CutSuffix(name, ".end")
+		number, end, both := strings.Cut(of, "-")
+		n, err1 := strconv.ParseUint(number, 16, 64)
+		at, err2 := strconv.ParseInt(end, 16, 64)
+		if found && both && err1 == nil && err2 == nil {
+			r.ends[n] = at
+		}
+	}
 }
 
 // finish decides what the damage means and deletes unneeded large files.

@@ -48,7 +48,13 @@ func (j *Journal) Remove(ctx context.Context, number uint64) error {
 	}
 	// The segment first: large files without it are deleted by Open, while
 	// a segment without them would be damaged.
+	if err := j.keepEnd(number); err != nil {
+		return err
+	}
 	if err := j.unlink(j.segmentPath(number)); err != nil {
+		return err
+	}
+	if err := j.unlink(j.endPath(s)); err != nil {
 		return err
 	}
 	if err := j.fs.SyncDir(j.o.Dir); err != nil {
@@ -98,6 +104,34 @@ func (j *Journal) keepNumber() error {
 		j.kept = j.highest
 	}
 	return diskError("keeping the journal's segment number", err)
+}
+
+// keepEnd writes down, as a file's name, where the segment before one that is
+// being removed ends: only the header of that told it, and damage would look
+// like a torn tail.
+func (j *Journal) keepEnd(number uint64) error {
+	if j.copied {
+		return nil // it is told by the file that says it came whole
+	}
+	j.mu.Lock()
+	name := ""
+	for _, s := range j.segments {
+		if s.number < number && !s.empty() {
+			name = j.endPath(s)
+		}
+	}
+	j.mu.Unlock()
+	if name == "" {
+		return nil
+	}
+	f, err := j.fs.Create(name)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err == nil {
+		err = closeAfter(f, j.fs.SyncDir(j.o.Dir))
+	}
+	return diskError("keeping the end of a journal segment", err)
 }
 
 func (j *Journal) unlink(name string) error {

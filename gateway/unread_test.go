@@ -1,0 +1,167 @@
+package gateway_test
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/archive"
+	"github.com/esante-alsace/cigogne/storage/archive/mem"
+	"github.com/esante-alsace/cigogne/storage/dicom/dicomtest"
+	"github.com/esante-alsace/cigogne/storage/index"
+	"github.com/esante-alsace/cigogne/storage/journal"
+)
+
+// unindexed stores instances in a segment of their own while the index is away,
+// and stops the node.
+func unindexed(t *testing.T, n *node, instances ...dicomtest.Instance) (segment string) {
+	t.Helper()
+	n.proposer.fail(func(index.Batch) error { return storage.ErrUnavailable }, nil)
+	n.mustStore(instances...)
+	if err := n.journal.Seal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n.stop()
+	return filepath.Join(n.dir, "journal", "0000000000000001.segment")
+}
+
+// flip changes a bit of the payload of a segment's last entry.
+func flip(t *testing.T, segment string) {
+	t.Helper()
+	b, err := os.ReadFile(segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)-40] ^= 1
+	if err := os.WriteFile(segment, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDamagedBeforeIndexed: what is damaged before it was indexed keeps nothing
+// back, and its segment is left to a person, also over restarts and by an index
+// that is made anew; when the bytes are back it is indexed.
+func TestDamagedBeforeIndexed(t *testing.T) {
+	study := tiny(1, 2)
+	lost, sound := study.Instances[0], study.Instances[1]
+	n := open(t, t.TempDir(), mem.New())
+	segment := unindexed(t, n, lost)
+	flip(t, segment)
+	kept := func(when string) {
+		t.Helper()
+		n.pass()
+		if _, err := os.Stat(segment); err != nil {
+			t.Errorf("%s: the segment of an acknowledged instance: %v", when, err)
+		}
+		unread, err := n.index.Unread(t.Context(), index.JournalID(n.journal.ID()))
+		if err != nil || len(unread) != 1 || unread[0].Segment != 1 {
+			t.Errorf("%s: unread are %v, %v", when, unread, err)
+		}
+	}
+	n = open(t, n.dir, n.archive)
+	n.mustStore(sound)
+	kept("when it is found")
+	n.expect(study.StudyInstanceUID, sound)
+	n = n.again()
+	kept("after a restart")
+
+	n.stop()
+	if err := os.Remove(filepath.Join(n.dir, "index.db")); err != nil {
+		t.Fatal(err)
+	}
+	rebuilt(t, n.dir, n.archive)
+	n = open(t, n.dir, n.archive)
+	kept("after a rebuild")
+
+	n.stop()
+	flip(t, segment)
+	n = open(t, n.dir, n.archive)
+	n.mustStore(tiny(2, 1).Instances...) // Run is past its first look when this is indexed
+	n.pass()
+	n.expect(study.StudyInstanceUID, study.Instances...)
+	if unread, err := n.index.Unread(t.Context(), ""); err != nil || len(unread) > 0 {
+		t.Errorf("what is indexed is unread: %v, %v", unread, err)
+	}
+	if _, err := os.Stat(segment); err == nil {
+		t.Error("the segment is archived, and stays")
+	}
+}
+
+// rebuilt makes the index of a node's folder anew.
+func rebuilt(t *testing.T, dir string, a archive.Archive) {
+	t.Helper()
+	x, err := index.Open(t.Context(), index.Options{Path: filepath.Join(dir, "index.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	j, err := journal.Open(t.Context(), journal.Options{Dir: filepath.Join(dir, "journal"), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if _, err := gateway.Rebuild(t.Context(), gateway.RebuildOptions{Index: x, Archives: []archive.Archive{a}, Journal: j}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDamagedHereSoundInCopy: what is damaged in the journal before it was
+// indexed is received again by the node that holds a sound copy; then both give
+// the segment back.
+func TestDamagedHereSoundInCopy(t *testing.T) {
+	in := tiny(1, 1).Instances[0]
+	a := mem.New()
+	owner, holder := open(t, t.TempDir(), a), open(t, t.TempDir(), a)
+	owner.proposer.fail(func(index.Batch) error { return storage.ErrUnavailable }, nil)
+	owner.mustStore(in)
+	held := copied(t, owner.journal)
+	owner.stop()
+	segment := filepath.Join(owner.dir, "journal", "0000000000000001.segment")
+	flip(t, segment)
+	shared := holder.proposer
+	owner = open(t, owner.dir, a)
+	owner.proposer.fail(nil, func(b index.Batch) error { return shared.Propose(t.Context(), b) })
+	id := index.JournalID(owner.journal.ID())
+	claim := index.Batch{Journals: []index.JournalChange{{Journal: id, Node: "a"}}}
+	if err := shared.Propose(t.Context(), claim); err != nil {
+		t.Fatal(err)
+	}
+	owner.pass()
+	if err := shared.Propose(t.Context(), index.Batch{Journals: []index.JournalChange{{Journal: id, Unread: unread(t, owner.index)}}}); err != nil {
+		t.Fatal(err) // in case the owner was faster than fail
+	}
+	evacuator := gateway.NewEvacuator(gateway.EvacuatorOptions{
+		Index: holder.index, Proposer: holder.proposer, Journal: holder.journal, Indexer: holder.indexer, Held: held, Logger: slog.New(slog.DiscardHandler),
+	})
+	for range 2 {
+		if err := evacuator.Pass(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if held.removed {
+		t.Error("the copy of a journal in use is removed")
+	}
+	if left := unread(t, holder.index); len(left) > 0 {
+		t.Errorf("what was received again is unread: %v", left)
+	}
+	holder.expect(in.StudyInstanceUID, in)
+	n := 0
+	for range holder.index.Lying(t.Context(), index.JournalID(holder.journal.ID())) {
+		n++
+	}
+	if n != 1 {
+		t.Errorf("%d instances were received again, want 1", n)
+	}
+}
+
+func unread(t *testing.T, x *index.Index) []index.Position {
+	t.Helper()
+	all, err := x.Unread(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
