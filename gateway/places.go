@@ -19,9 +19,9 @@ const (
 	placesOfOne = placesMost / 4
 )
 
-// places remembers where the instances of the series lie that were asked for
-// last: viewers fetch a series instance by instance. What it remembers holds
-// as long as index.Version is the same.
+// places remembers where the instances of the series and studies lie that were
+// asked for last: viewers fetch their metadata, and then a series instance by
+// instance. What it remembers holds as long as index.Version is the same.
 type places struct {
 	index *index.Index
 
@@ -30,13 +30,15 @@ type places struct {
 	lru  *simplelru.LRU[seriesID, *place]
 }
 
+// seriesID names a series, or without one all of a study.
 type seriesID struct{ study, series string }
 
 // place is where the instances of a series lie, as of a version of its study.
 type place struct {
 	version uint64
-	known   bool                          // otherwise it was only asked for
-	live    map[string]index.LiveInstance // by SOPInstanceUID, without Attributes
+	known   bool                 // otherwise it was only asked for
+	live    []index.LiveInstance // without Attributes, in their order
+	by      map[string]int       // where in live, by SOPInstanceUID
 	packs   []index.Pack
 	// size is how many instances they are, or were when that was last known,
 	// and asked how often one was asked for since.
@@ -62,13 +64,17 @@ func (p *places) read(ctx context.Context, sel index.Selector) (live []index.Liv
 	return live, packs, err
 }
 
-// find is read, for an instance of a series that was asked for before out of
-// memory.
+// find is read, or out of memory: for what was asked for before as it is now,
+// and for an instance of a series that others were asked for of. What it
+// returns is not to be changed.
 func (p *places) find(ctx context.Context, sel index.Selector) ([]index.LiveInstance, []index.Pack, error) {
 	id := seriesID{sel.StudyInstanceUID, sel.SeriesInstanceUID}
 	version, counted := p.index.Version(id.study)
-	if !counted || sel.Conflicts || id.study == "" || id.series == "" || sel.SOPInstanceUID == "" {
+	switch {
+	case !counted || sel.Conflicts || id.study == "" || id.series == "" && sel.SOPInstanceUID != "":
 		return p.read(ctx, sel)
+	case sel.SOPInstanceUID == "":
+		return p.all(ctx, id, version)
 	}
 	known, due := p.get(id, version)
 	if due {
@@ -84,6 +90,21 @@ func (p *places) find(ctx context.Context, sel index.Selector) ([]index.LiveInst
 	}
 	live, packs := known.of(sel.SOPInstanceUID)
 	return live, packs, nil
+}
+
+// all is where all instances of a series or a study lie.
+func (p *places) all(ctx context.Context, id seriesID, version uint64) ([]index.LiveInstance, []index.Pack, error) {
+	p.mu.Lock()
+	last, ok := p.lru.Get(id)
+	p.mu.Unlock()
+	if ok && last.known && last.version == version {
+		return last.live, last.packs, nil
+	}
+	live, packs, err := p.read(ctx, index.Selector{StudyInstanceUID: id.study, SeriesInstanceUID: id.series})
+	if err == nil {
+		p.put(id, newPlace(version, live, packs))
+	}
+	return live, packs, err
 }
 
 // get returns what is known of a series as of a version, or nil, and then
@@ -135,10 +156,9 @@ func (p *places) add(id seriesID, found *place) {
 }
 
 func newPlace(version uint64, live []index.LiveInstance, packs []index.Pack) *place {
-	found := &place{version: version, known: true, packs: packs, size: len(live), live: make(map[string]index.LiveInstance, len(live))}
-	for _, in := range live {
-		in.Attributes = nil
-		found.live[in.Key.SOPInstanceUID] = in
+	found := &place{version: version, known: true, live: live, packs: packs, size: len(live), by: make(map[string]int, len(live))}
+	for i, in := range live {
+		found.by[in.Key.SOPInstanceUID] = i
 	}
 	for _, pack := range packs {
 		found.size += pack.Members.Len()
@@ -148,8 +168,8 @@ func newPlace(version uint64, live []index.LiveInstance, packs []index.Pack) *pl
 
 // of is where one instance lies.
 func (p *place) of(sop string) (live []index.LiveInstance, packs []index.Pack) {
-	if in, ok := p.live[sop]; ok {
-		live = []index.LiveInstance{in}
+	if i, ok := p.by[sop]; ok {
+		live = p.live[i : i+1 : i+1]
 	}
 	packs = slices.Clone(p.packs)
 	return live, slices.DeleteFunc(packs, func(pack index.Pack) bool { return !pack.Members.Named(sop) })
