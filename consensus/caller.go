@@ -95,6 +95,12 @@ func (c Client) Remove(ctx context.Context, id string) error {
 	return c.do(ctx, http.MethodPost, "remove", joinRequest{ID: id}, nil)
 }
 
+// Revoke takes a node out, if it is not out yet, and from then on no node lets
+// in those of its certificates that were made before.
+func (c Client) Revoke(ctx context.Context, id string) error {
+	return c.do(ctx, http.MethodPost, "remove", joinRequest{ID: id, Revoke: true}, nil)
+}
+
 // Transfer makes another node lead: the one named, or any.
 func (c Client) Transfer(ctx context.Context, id string) error {
 	return c.do(ctx, http.MethodPost, "transfer", joinRequest{ID: id}, nil)

@@ -57,7 +57,7 @@ func (n *Node) Handler() http.Handler {
 	handle(http.MethodGet, "index", n.sendIndex)
 	handle(http.MethodPost, "join", n.atLeader("join", (*Node).admit))
 	handle(http.MethodPost, "add", n.atLeader("add", (*Node).add))
-	handle(http.MethodPost, "remove", n.atLeader("remove", func(n *Node, r joinRequest) error { return n.remove(r.ID) }))
+	handle(http.MethodPost, "remove", n.atLeader("remove", (*Node).remove))
 	handle(http.MethodPost, "transfer", n.atLeader("transfer", func(n *Node, r joinRequest) error { return n.handOver(r.ID) }))
 	handle(http.MethodPost, "drain", n.atNode("drain", func(n *Node) error { return n.Drain(true) }))
 	handle(http.MethodPost, "undrain", n.atNode("undrain", func(n *Node) error { return n.Drain(false) }))

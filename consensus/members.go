@@ -11,6 +11,7 @@ import (
 
 	"github.com/esante-alsace/cigogne/consensus/peer"
 	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/index"
 )
 
 // Member is a node that belongs to the cluster.
@@ -68,6 +69,9 @@ type joinRequest struct {
 	// New: it has no log. A member with a vote that has lost its log must not
 	// come back under its name: it would have forgotten what it voted for.
 	New bool `json:"new"`
+	// Revoke: the certificates that a node has until it is removed are refused
+	// from then on.
+	Revoke bool `json:"revoke,omitempty"`
 }
 
 func (r joinRequest) validate() error {
@@ -103,19 +107,40 @@ func (n *Node) admit(r joinRequest) error {
 }
 
 // add lets a node in that an operator names, whether it has a log or not.
+// Its certificates are good again, whenever they were made.
 func (n *Node) add(r joinRequest) error {
+	if err := r.validate(); err != nil {
+		return err
+	}
 	if _, known := n.member(r.ID); known {
 		return fmt.Errorf("%w: node %s is a member already", storage.ErrConflict, r.ID)
+	}
+	if err := n.Propose(n.ctx, index.Batch{Refusals: []index.Refusal{{Node: r.ID}}}); err != nil {
+		return err
 	}
 	r.New = true
 	return n.admit(r)
 }
 
-// remove takes a node out, as the leader.
-func (n *Node) remove(id string) error {
-	if _, known := n.member(id); !known {
-		return fmt.Errorf("%w: no node %s", storage.ErrNotFound, id)
+// remove takes a node out, as the leader. The certificates of one that is out
+// already can be revoked, too.
+func (n *Node) remove(r joinRequest) error {
+	_, known := n.member(r.ID)
+	if !known && !(r.Revoke && peer.ValidName(r.ID)) {
+		return fmt.Errorf("%w: no node %s", storage.ErrNotFound, r.ID)
 	}
+	if known {
+		if err := n.takeOut(r.ID); err != nil {
+			return err
+		}
+	}
+	if !r.Revoke {
+		return nil
+	}
+	return n.Propose(n.ctx, index.Batch{Refusals: []index.Refusal{{Node: r.ID, Before: n.o.Now().Unix()}}})
+}
+
+func (n *Node) takeOut(id string) error {
 	voters := 0
 	for _, m := range n.Members() {
 		if m.Voter && m.ID != id {

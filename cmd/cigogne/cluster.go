@@ -104,7 +104,9 @@ func (n *node) openCluster(ctx context.Context) error {
 		return fmt.Errorf("%w: --peer-certs %s is node %s's certificate", storage.ErrConflict, c.PeerCerts, credentials.Identity.Name)
 	}
 	n.cluster = &cluster{dialer: peer.NewDialer(credentials, nil), calls: http.NewServeMux(), expiry: credentials.Expiry(), authority: credentials.AuthorityExpiry(), stop: func() {}}
-	if n.cluster.port, err = peer.Listen(ctx, peer.PortOptions{Addr: c.Peer, Credentials: credentials, Logger: n.log}); err != nil {
+	if n.cluster.port, err = peer.Listen(ctx, peer.PortOptions{
+		Addr: c.Peer, Credentials: credentials, Refuses: (&refusing{index: n.index}).check, Logger: n.log,
+	}); err != nil {
 		return fmt.Errorf("--peer: %w", err)
 	}
 	n.cluster.Node, err = consensus.Open(ctx, consensus.Options{

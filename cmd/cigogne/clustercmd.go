@@ -105,13 +105,18 @@ func (a *clusterAdd) Run(ctx context.Context, to console) error {
 
 type clusterRemove struct {
 	contact
-	ID string `arg:"" help:"The node's id."`
+	ID     string `arg:"" help:"The node's id."`
+	Revoke bool   `help:"Let in none of the certificates that were made for it until now: it was stolen, or may come back by itself."`
 }
 
 // Run takes the node out.
 func (r *clusterRemove) Run(ctx context.Context, to console) error {
 	return r.call(ctx, func(ctx context.Context, c consensus.Client) error {
-		if err := c.Remove(ctx, r.ID); err != nil {
+		out := c.Remove
+		if r.Revoke {
+			out = c.Revoke
+		}
+		if err := out(ctx, r.ID); err != nil {
 			return err
 		}
 		fmt.Fprintf(to.out, "%s belongs to the cluster no more\n", r.ID)

@@ -98,6 +98,8 @@ func identityOf(c *x509.Certificate) (Identity, error) {
 type Conn struct {
 	*tls.Conn
 	Peer Identity
+	// Made is the latest that the other end's certificate may have been made.
+	Made time.Time
 }
 
 // newConn takes a connection after its handshake.
@@ -110,13 +112,16 @@ func newConn(c *tls.Conn) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{Conn: c, Peer: id}, nil
+	return &Conn{Conn: c, Peer: id, Made: certs[0].NotBefore.Add(backdated)}, nil
 }
 
-type identityKey struct{}
+type connKey struct{}
 
 // From is who calls, in the context of a request that came over the port.
 func From(ctx context.Context) (Identity, bool) {
-	id, ok := ctx.Value(identityKey{}).(Identity)
-	return id, ok
+	c, ok := ctx.Value(connKey{}).(*Conn)
+	if !ok {
+		return Identity{}, false
+	}
+	return c.Peer, true
 }

@@ -3,6 +3,7 @@ package peer_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -153,6 +154,49 @@ func TestAStrangerIsRefusedByThePort(t *testing.T) {
 	if err == nil {
 		r.Body.Close()
 		t.Fatal("its call was answered")
+	}
+}
+
+// TestARevokedCertificate: it may speak nothing, and calls are told why; one
+// that is newer may, and an operator.
+func TestARevokedCertificate(t *testing.T) {
+	dir := t.TempDir()
+	moment := time.Now()
+	n1 := listen(t, peer.PortOptions{
+		Credentials: credentials(t, dir, node("n1")),
+		Refuses: func(id peer.Identity, made time.Time) error {
+			if d := made.Sub(moment).Abs(); d > time.Minute {
+				t.Errorf("a new certificate seems to be made %v from now", d)
+			}
+			if id == node("n3") {
+				return nil
+			}
+			return fmt.Errorf("%w: revoked", storage.ErrForbidden)
+		},
+	})
+	for id, let := range map[peer.Identity]bool{node("n2"): false, node("n3"): true, {Role: peer.RoleOperator, Name: "odile"}: true} {
+		d := peer.NewDialer(credentials(t, dir, id), nil)
+		t.Cleanup(d.Close)
+		resp, err := d.Client(n1).Get("http://n1/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if want := map[bool]int{true: http.StatusOK, false: http.StatusForbidden}[let]; err != nil || resp.StatusCode != want {
+			t.Errorf("%s calls: %s %s, %v", id, resp.Status, b, err)
+		}
+		if id.Role != peer.RoleNode {
+			continue
+		}
+		c, err := d.Dial(t.Context(), n1, peer.ProtoRaft)
+		if err == nil {
+			_, err = spoken(c) // with TLS 1.3 a refusal may come after the handshake
+			c.Close()
+		}
+		if (err == nil) != let {
+			t.Errorf("%s speaks: %v", id, err)
+		}
 	}
 }
 

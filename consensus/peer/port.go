@@ -36,7 +36,11 @@ type PortOptions struct {
 	Credentials *Credentials
 	// MaxConns bounds the connections; more are closed at once. 0 means 1024.
 	MaxConns int
-	Logger   *slog.Logger
+	// Refuses, when set, tells why a node is not let in whose certificate was
+	// made then, or earlier; nil lets it in. It is asked at each connection, and
+	// at each call.
+	Refuses func(id Identity, made time.Time) error
+	Logger  *slog.Logger
 }
 
 // Port is the node's end of the cluster.
@@ -184,12 +188,41 @@ func (p *Port) greet(ctx context.Context, c *tls.Conn) (*Conn, Handler, error) {
 	if conn.Peer.Role != RoleNode && proto != ProtoHTTP {
 		return nil, nil, fmt.Errorf("%w: %s may not speak %s", storage.ErrForbidden, conn.Peer, proto)
 	}
+	if proto != ProtoHTTP { // calls are told why
+		if err := p.refuses(conn); err != nil {
+			return nil, nil, err
+		}
+	}
 	return conn, h, nil
+}
+
+// refuses tells why the other end is not let in, or nil.
+func (p *Port) refuses(c *Conn) error {
+	if p.o.Refuses == nil || c.Peer.Role != RoleNode {
+		return nil
+	}
+	return p.o.Refuses(c.Peer, c.Made)
+}
+
+// calling lets calls be answered of those who are let in.
+func (p *Port) calling(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, ok := r.Context().Value(connKey{}).(*Conn)
+		if !ok {
+			http.Error(w, "no certificate", http.StatusForbidden)
+			return
+		}
+		if err := p.refuses(c); err != nil {
+			http.Error(w, err.Error(), http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (p *Port) serveHTTP(ctx context.Context) {
 	server := &http.Server{
-		Handler:           p.http,
+		Handler:           p.calling(p.http),
 		ReadHeaderTimeout: headerTime,
 		IdleTimeout:       2 * idleTime, // longer than who calls keeps it
 		MaxHeaderBytes:    headerBytes,
@@ -197,7 +230,7 @@ func (p *Port) serveHTTP(ctx context.Context) {
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			if conn, ok := c.(*callConn); ok {
-				return context.WithValue(ctx, identityKey{}, conn.Peer)
+				return context.WithValue(ctx, connKey{}, conn.Conn)
 			}
 			return ctx
 		},

@@ -164,7 +164,7 @@ func (c *change) apply(ctx context.Context, b Batch) (Applied, error) {
 	if err := c.applyDeletions(ctx, b); err != nil {
 		return a, err
 	}
-	if err := errors.Join(c.life(ctx, b.Life, b.Stamp), c.outbox(ctx, b.Outbox, b.Stamp), c.commitments(ctx, b.Commitments, b.Stamp)); err != nil {
+	if err := errors.Join(c.life(ctx, b.Life, b.Stamp), c.outbox(ctx, b.Outbox, b.Stamp), c.commitments(ctx, b.Commitments, b.Stamp), c.refusals(ctx, b.Refusals)); err != nil {
 		return a, err
 	}
 	return a, c.record(ctx, b)

@@ -56,6 +56,8 @@ type wireBatch struct {
 
 	Stamp *Stamp  `cbor:"13,keyasint,omitempty"`
 	Notes []Event `cbor:"14,keyasint,omitempty"`
+
+	Refusals []Refusal `cbor:"15,keyasint,omitempty"`
 }
 
 type wireDeletion struct {
@@ -76,7 +78,7 @@ func EncodeBatch(b Batch) ([]byte, error) {
 	}
 	w := wireBatch{Through: b.Through, Planned: b.Planned, Archived: b.Archived, Received: toWireInstances(b.Received), Journals: b.Journals, Protections: b.Protections}
 	w.Identities, w.Life, w.Outbox, w.Stamp, w.Notes = b.Identities, b.Life, b.Outbox, b.Stamp, b.Notes
-	w.Commitments = b.Commitments
+	w.Commitments, w.Refusals = b.Commitments, b.Refusals
 	for _, d := range b.Deletions {
 		w.Deletions = append(w.Deletions, wireDeletion{d, toWireInstances(d.Aside)})
 	}
@@ -116,7 +118,7 @@ func DecodeBatch(p []byte) (Batch, error) {
 	}
 	b := Batch{Through: w.Through, Planned: w.Planned, Archived: w.Archived, Received: fromWireInstances(w.Received), Journals: w.Journals, Protections: w.Protections}
 	b.Identities, b.Life, b.Outbox, b.Stamp, b.Notes = w.Identities, w.Life, w.Outbox, w.Stamp, w.Notes
-	b.Commitments = w.Commitments
+	b.Commitments, b.Refusals = w.Commitments, w.Refusals
 	for _, d := range w.Deletions {
 		d.Deletion.Aside = fromWireInstances(d.Aside)
 		b.Deletions = append(b.Deletions, d.Deletion)
@@ -146,7 +148,7 @@ func fromWireInstances(in []wireInstance) []Instance {
 // Validate returns nil, or an error that wraps storage.ErrInvalid and says
 // what no node may apply.
 func (b Batch) Validate() error {
-	if max(len(b.Received), len(b.Planned), len(b.Archived), len(b.Adopted), len(b.Journals), len(b.Deletions), len(b.Protections), len(b.Outbox), len(b.Commitments)) > BatchRows {
+	if max(len(b.Received), len(b.Planned), len(b.Archived), len(b.Adopted), len(b.Journals), len(b.Deletions), len(b.Protections), len(b.Outbox), len(b.Commitments), len(b.Refusals)) > BatchRows {
 		return fmt.Errorf("%w: a batch of more than %d entries", storage.ErrInvalid, BatchRows)
 	}
 	if err := errors.Join(b.Through.validate(), b.Identities.validate(), b.Life.validate()); err != nil {
@@ -161,7 +163,7 @@ func (b Batch) Validate() error {
 		}
 	}
 	return cmp.Or(validateAll(b.Planned), validateAll(b.Archived), validateAll(b.Adopted), validateAll(b.Journals),
-		validateAll(b.Deletions), validateAll(b.Protections), validateAll(b.Outbox), validateAll(b.Commitments))
+		validateAll(b.Deletions), validateAll(b.Protections), validateAll(b.Outbox), validateAll(b.Commitments), validateAll(b.Refusals))
 }
 
 // validateAll returns the first error.

@@ -116,6 +116,12 @@ CREATE TABLE unread (
   PRIMARY KEY (journal, segment, position)
 ) WITHOUT ROWID;
 
+-- Of which nodes certificates are refused that were made before a moment.
+CREATE TABLE refusal (
+  node   TEXT PRIMARY KEY,
+  before INTEGER NOT NULL -- Unix time
+) WITHOUT ROWID;
+
 -- How far the log of a cluster is applied: one row, in a cluster only.
 CREATE TABLE raft (
   id      INTEGER PRIMARY KEY CHECK (id = 1),

@@ -63,6 +63,8 @@ type Batch struct {
 	Stamp *Stamp `cbor:"13,keyasint,omitempty"`
 	// Notes are things that happened and change nothing: EventRetrieved.
 	Notes []Event `cbor:"14,keyasint,omitempty"`
+	// Refusals tells which certificates of nodes are not let in.
+	Refusals []Refusal `cbor:"15,keyasint,omitempty"`
 }
 
 // Plan fixes which instances a pack will hold, before it is written: a crash
