@@ -2,6 +2,8 @@ package main
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -123,6 +125,45 @@ func TestPublication(t *testing.T) {
 			t.Errorf("%v is not complete", l)
 		}
 	}
+	record.blameless()
+}
+
+// TestPublicationOutlivesTheIndex: an index that was made anew leaves nothing in
+// the shared record that does not stand: what it finds is published again, and
+// is one there; what a study has become otherwise takes its place.
+func TestPublicationOutlivesTheIndex(t *testing.T) {
+	t.Parallel()
+	record := newSharedRecord(t, odiles)
+	dir := t.TempDir()
+	flags := []string{"--sites", region(t), "--settle", "20ms", "--log-level", "error", "--dmp-endpoint", record.server.URL + "/fhir", "--dmp-timeout", "2s", "--manifest-url", "https://images.example/by-manifest"}
+	node := serve(t, dir, append(flags, "--complete-after", "300ms")...)
+	same, grown := patientOf(9511, "4711", 1), patientOf(9512, "4711", 2)
+	late := grown
+	grown.Instances, late.Instances = grown.Instances[:1], grown.Instances[1:]
+	node.identities(http.MethodPut, "/local/1.2.250.1.999.1/4711", asserted(nir, "MULLER"), http.StatusOK)
+	sendAs(t, node, "HTP_PACS", same, "F")
+	sendAs(t, node, "HTP_PACS", grown, "F")
+	first := settled(t, node, record, same.StudyInstanceUID, "*")
+	settled(t, node, record, grown.StudyInstanceUID, "*")
+	node.archived()
+	node.stop()
+	if err := os.RemoveAll(filepath.Join(dir, "index")); err != nil {
+		t.Fatal(err)
+	}
+	if code, said := told(t, dir, "archive rebuild-index"); code != exitOK {
+		t.Fatal(said)
+	}
+
+	node = serve(t, dir, append(flags, "--complete-after", "1h")...)
+	sendAs(t, node, "HTP_PACS", late, "F")
+	c := pb.NewStudiesClient(dial(t, node))
+	for _, uid := range []string{same.StudyInstanceUID, grown.StudyInstanceUID} {
+		if _, err := c.Complete(t.Context(), &pb.StudiesCompleteRequest{StudyInstanceUid: uid, By: "a test"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settled(t, node, record, same.StudyInstanceUID, first)
+	settled(t, node, record, grown.StudyInstanceUID, lifeOf(t, node, grown.StudyInstanceUID).ManifestSopInstanceUid)
 	record.blameless()
 }
 

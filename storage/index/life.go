@@ -34,6 +34,10 @@ type Completion struct {
 	Manifest *Manifest `cbor:"8,keyasint,omitempty"`
 	// Lack is why there is none: a word.
 	Lack string `cbor:"9,keyasint,omitempty"`
+	// Found is the latest manifest that is stored, when the index was made anew
+	// and knows nothing of what became of it: the shared record may have it. Its
+	// Number is the zero one when it does not say what stands.
+	Found *Manifest `cbor:"10,keyasint,omitempty"`
 }
 
 // Manifest is the document that says what a version of a study consists of.
@@ -114,10 +118,18 @@ func (c *Completion) validate() error {
 		len(c.Cause) > nameBytes || len(c.By) > nameBytes || len(c.Lack) > nameBytes || c.Lack != "" && c.Manifest != nil {
 		return fmt.Errorf("%w: the completion of a study", storage.ErrInvalid)
 	}
-	if c.Manifest == nil {
-		return nil
+	if err := c.Found.validateFound(); err != nil || c.Manifest == nil {
+		return err
 	}
 	return c.Manifest.validate(c.Version)
+}
+
+// validateFound checks one of which little more than the name is known.
+func (m *Manifest) validateFound() error {
+	if m != nil && (!storage.ValidUID(m.SOPInstanceUID) || m.Version < 1) {
+		return fmt.Errorf("%w: the manifest that was found of a study", storage.ErrInvalid)
+	}
+	return nil
 }
 
 func (m *Manifest) validate(version int64) error {

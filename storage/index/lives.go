@@ -108,8 +108,21 @@ func (c *change) completed(ctx context.Context, d *Completion, at int64) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.complete.ExecContext(ctx, d.StudyInstanceUID, owed, record)
-	return err
+	if _, err = c.complete.ExecContext(ctx, d.StudyInstanceUID, owed, record); err != nil || d.Found == nil {
+		return err
+	}
+	life.LifeRecord = r
+	return c.found(ctx, life, d.Found)
+}
+
+// found notes that the shared record may have a manifest, unless more is known.
+func (c *change) found(ctx context.Context, life *StudyLife, m *Manifest) error {
+	p := &life.Publication
+	if p.Published != nil || p.inDoubt() != nil || p.Withdrawn != "" {
+		return nil
+	}
+	p.Uncertain = m
+	return c.writePublication(ctx, life, 0)
 }
 
 const lifeColumns = `study, open, since, revision, owed, due, record`

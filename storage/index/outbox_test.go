@@ -189,3 +189,45 @@ func TestOppositionByNumber(t *testing.T) {
 		t.Errorf("%t, %v", is, err)
 	}
 }
+
+// TestFoundManifest: of a manifest that an index which was made anew finds, the
+// shared record may have it: what stands is published as if it had not, what
+// does not stand is withdrawn first, and what is known is not doubted.
+func TestFoundManifest(t *testing.T) {
+	sop := func(v int) string { return "2.25." + strings.Repeat("7", v) }
+	number := index.PatientKey{Issuer: "1.2.3", PatientID: somebody}
+	// found completes the study as a version, of which nothing was known.
+	found := func(o *outbox, v int64, number index.PatientKey, of int) {
+		o.t.Helper()
+		o.apply(index.Batch{Life: &index.Life{Completions: []index.Completion{{
+			StudyInstanceUID: o.uid, Revision: lifeOf(o.t, o.x, o.uid).Revision, Version: v, Content: storage.Digest{byte(v)}, Instances: 1,
+			Manifest: &index.Manifest{SOPInstanceUID: sop(int(v)), Version: v, Number: index.PatientKey{Issuer: "1.2.3", PatientID: somebody}},
+			Found:    &index.Manifest{SOPInstanceUID: sop(of), Version: int64(of), Number: number},
+		}}, Made: []index.MadeManifest{{StudyInstanceUID: o.uid, SOPInstanceUID: sop(int(v))}}}})
+	}
+	fresh := func() *outbox {
+		o := newOutbox(t)
+		o.reopen()
+		return o
+	}
+
+	o := fresh()
+	found(o, 3, number, 3)
+	o.wants(index.Publish, sop(3))
+	o.identity("opposes", index.IdentityOpposed)
+	o.wants(index.Withdraw, sop(3)) // it was being withdrawn when the index was lost, perhaps
+
+	o = fresh()
+	found(o, 3, index.PatientKey{}, 2)
+	o.wants(index.Withdraw, sop(2))
+	o.begin("one", "", index.Withdraw, sop(2))
+	o.end("one", index.Delivered)
+	o.wants(index.Publish, sop(3))
+
+	o = newOutbox(t)
+	o.begin("one", "", index.Publish, sop(1))
+	o.end("one", index.Delivered)
+	o.reopen()
+	found(o, 3, index.PatientKey{}, 2)
+	o.wants(index.Replace, sop(3))
+}

@@ -131,6 +131,12 @@ func (p *Publisher) complete(ctx context.Context, life *index.StudyLife, cause, 
 		d.Lack = string(c.lack())
 		p.lacking(ctx, &d)
 	}
+	if c.latest > life.Version { // the index was made anew
+		d.Found = &index.Manifest{SOPInstanceUID: manifestUID(d.StudyInstanceUID, c.latest), Version: c.latest}
+		if m := d.Manifest; m != nil && m.SOPInstanceUID == d.Found.SOPInstanceUID {
+			d.Found.Number = m.Number
+		}
+	}
 	return p.o.Proposer.Propose(ctx, index.Batch{Life: &index.Life{Completions: []index.Completion{d}}})
 }
 
