@@ -35,8 +35,10 @@ type Sites struct {
 	refuseUnknown bool
 }
 
-// maxIssuer is the most characters of an LO and of what names an issuer.
-const maxIssuer = 64
+const (
+	maxIssuer = 64 // characters of an LO and of what names an issuer
+	maxTitle  = 16 // and of an AE
+)
 
 // NewSites returns the sites of a configuration. With refuseUnknown, instances
 // from others are refused with storage.ErrForbidden; otherwise each of them has
@@ -110,8 +112,13 @@ func (s Site) check() error {
 			return fmt.Errorf("%w: the AE title %q of the site %q", storage.ErrInvalid, title, s.Name)
 		}
 	}
+	return s.checkAddresses()
+}
+
+func (s Site) checkAddresses() error {
 	for title, address := range s.Addresses {
-		if host, _, err := net.SplitHostPort(address); err != nil || host == "" || title == "" || len(title) > 16 || strings.TrimSpace(title) != title {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil || host == "" || title == "" || len(title) > maxTitle || strings.TrimSpace(title) != title {
 			return fmt.Errorf("%w: the address %q of the AE title %q of the site %q: write HOST:PORT", storage.ErrInvalid, address, title, s.Name)
 		}
 	}

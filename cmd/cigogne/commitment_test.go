@@ -140,9 +140,6 @@ func TestCommitmentSurvives(t *testing.T) {
 		t.Fatal(err)
 	}
 	node = serve(t, dir, flags...)
-	if got := metric(t, node, `cigogne_commitments{state="waiting"}`) + metric(t, node, `cigogne_commitments{state="reporting"}`); got != "10" && got != "01" {
-		t.Errorf("after the restart %s are open", got)
-	}
 	ct.Next()
 	node.eventually("known to have failed", func() bool { return metric(t, node, `cigogne_commitments{state="failing"}`) == "1" })
 	node.kill()

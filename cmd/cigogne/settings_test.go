@@ -24,6 +24,8 @@ func TestUsage(t *testing.T) {
 		{name: "bad duration", args: []string{"serve", "--settle", "soon"}, want: "settle"},
 		{name: "negative settle", args: []string{"serve", "--settle=-1s"}, want: "--settle -1s"},
 		{name: "complete at once", args: []string{"serve", "--complete-after", "0s"}, want: "--complete-after"},
+		{name: "a commitment that is never late", args: []string{"serve", "--commitment-wait", "0s"}, want: "--commitment-wait"},
+		{name: "unknown after it has failed", args: []string{"serve", "--commitment-wait", "1h", "--commitment-settle", "2h"}, want: "--commitment-settle"},
 		{name: "a root that is none", args: []string{"serve", "--manifest-url", "images.example"}, want: "--manifest-url"},
 		{name: "a record without TLS", args: []string{"serve", "--dmp-endpoint", "http://dmp.example/fhir"}, want: "--dmp-endpoint"},
 		{name: "a certificate without its key", args: []string{"serve", "--dmp-endpoint", "https://dmp.example/fhir", "--dmp-cert", "x"}, want: "--dmp-key"},

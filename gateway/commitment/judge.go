@@ -133,6 +133,7 @@ func (c *Committer) judgeStudy(ctx context.Context, j *judgement, by storage.Sen
 	if err != nil {
 		return err
 	}
+	packs = slices.DeleteFunc(packs, func(p index.Pack) bool { return c.copies(&p) < c.o.Copies })
 	total, found := 0, make(map[string]storage.Instance, len(all))
 	for _, in := range all {
 		about := in.About()
@@ -148,7 +149,7 @@ func (c *Committer) judgeStudy(ctx context.Context, j *judgement, by storage.Sen
 		case !ok || !c.theirs(by, about.Origin):
 		case about.SOPClassUID != references[i].SOPClassUID:
 			j.of[i] = conflicting
-		case !c.archived(packs, &about):
+		case !slices.ContainsFunc(packs, func(p index.Pack) bool { return p.Members.Holds(about.Key.SOPInstanceUID, about.Digest) }):
 			j.of[i] = waiting
 		default:
 			j.of[i] = committed
@@ -173,11 +174,4 @@ func (j *judgement) add(series map[string]*index.CommittedSeries) {
 	for _, s := range series {
 		j.committed = append(j.committed, *s)
 	}
-}
-
-// archived tells whether an instance lies on enough archives.
-func (c *Committer) archived(packs []index.Pack, about *storage.Instance) bool {
-	return slices.ContainsFunc(packs, func(p index.Pack) bool {
-		return p.Members.Holds(about.Key.SOPInstanceUID, about.Digest) && c.copies(&p) >= c.o.Copies
-	})
 }

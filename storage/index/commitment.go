@@ -131,17 +131,25 @@ func AskedDigest(asked []ClassInstances) (d storage.Digest) {
 }
 
 func (c Commitment) validate() error {
-	o := &c.Origin
 	switch {
 	case !storage.ValidUID(c.ID.TransactionUID), c.ID.CallingAETitle == "" || len(c.ID.CallingAETitle) > titleBytes,
 		c.Step < AskCommitment || c.Step > EndCommitment, c.Due < 0, len(c.Why) > actBytes,
-		(c.Step == AskCommitment) != (len(c.Asked) > 0), c.Step != SettleCommitment && len(c.Failed)+len(c.Committed) > 0,
-		len(o.Transport) > noteTextBytes || len(o.CallingAETitle) > noteTextBytes || len(o.CalledAETitle) > noteTextBytes ||
-			len(o.RemoteAddr) > noteTextBytes || len(o.ID) > noteTextBytes:
+		(c.Step == AskCommitment) != (len(c.Asked) > 0), c.Step != SettleCommitment && len(c.Failed)+len(c.Committed) > 0:
 		return fmt.Errorf("%w: a commitment", storage.ErrInvalid)
 	}
-	if n, ok := countAsked(c.Asked); !ok || n > CommitmentReferences || len(c.Failed) > CommitmentReferences || len(c.Committed) > CommitmentReferences {
-		return fmt.Errorf("%w: what a commitment names", storage.ErrInvalid)
+	if n, ok := countAsked(c.Asked); !ok || n > CommitmentReferences {
+		return fmt.Errorf("%w: what a commitment asks for", storage.ErrInvalid)
+	}
+	if !shortTexts(&c.Origin) {
+		return fmt.Errorf("%w: who asks for a commitment", storage.ErrInvalid)
+	}
+	return c.validateDecision()
+}
+
+// validateDecision holds what was decided to its bounds.
+func (c *Commitment) validateDecision() error {
+	if max(len(c.Failed), len(c.Committed)) > CommitmentReferences {
+		return fmt.Errorf("%w: a commitment of more than %d instances", storage.ErrInvalid, CommitmentReferences)
 	}
 	for i, f := range c.Failed {
 		if f.Reference < 0 || f.Reference >= CommitmentReferences || i > 0 && c.Failed[i-1].Reference >= f.Reference {

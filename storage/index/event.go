@@ -138,17 +138,20 @@ func validHolders(nodes []string) bool {
 	return len(nodes) <= holdersMost
 }
 
+// shortTexts tells whether each text of an Origin is within its bound.
+func shortTexts(o *storage.Origin) bool {
+	return max(len(o.Transport), len(o.CallingAETitle), len(o.CalledAETitle), len(o.RemoteAddr), len(o.ID)) <= noteTextBytes
+}
+
 // validate holds a note to what may be noted from outside: what follows from
 // mutations is not.
 func (e *Event) validate() error {
-	texts := len(e.Origin.Transport) > noteTextBytes || len(e.Origin.CallingAETitle) > noteTextBytes ||
-		len(e.Origin.CalledAETitle) > noteTextBytes || len(e.Origin.RemoteAddr) > noteTextBytes || len(e.Origin.ID) > noteTextBytes
 	switch {
 	case e.Kind != EventRetrieved && e.Kind != EventCut:
 		return fmt.Errorf("%w: a note of kind %d", storage.ErrInvalid, e.Kind)
 	case !storage.ValidUID(e.StudyInstanceUID), e.SeriesInstanceUID != "" && !storage.ValidUID(e.SeriesInstanceUID):
 		return fmt.Errorf("%w: a note names no study", storage.ErrInvalid)
-	case texts, e.Instances < 0, e.Bytes < 0, e.First < 0, e.Last < e.First, e.Took < 0, len(e.Nodes) > 0, len(e.Archive) > nameBytes, len(e.PackID) > nameBytes, e.DeletionID != "", e.Version != 0, e.IdentityChange != "":
+	case !shortTexts(&e.Origin), e.Instances < 0, e.Bytes < 0, e.First < 0, e.Last < e.First, e.Took < 0, len(e.Nodes) > 0, len(e.Archive) > nameBytes, len(e.PackID) > nameBytes, e.DeletionID != "", e.Version != 0, e.IdentityChange != "":
 		return fmt.Errorf("%w: a note", storage.ErrInvalid)
 	}
 	return nil

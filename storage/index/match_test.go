@@ -211,7 +211,10 @@ func FuzzDecodeBatch(f *testing.F) {
 	}}, Received: []Instance{{
 		Instance:   storage.Instance{Key: storage.InstanceKey{StudyInstanceUID: "1", SeriesInstanceUID: "2", SOPInstanceUID: "3"}, Size: 9},
 		Attributes: dicom.DataSet{element(tagPatientName, "PN", "x")},
-	}}})
+	}}, Commitments: []Commitment{
+		{ID: CommitmentID{"CT1", "1.2"}, Step: AskCommitment, Asked: []ClassInstances{{SOPClassUID: "1", SOPs: []string{"3"}}}},
+		{ID: CommitmentID{"CT1", "1.2"}, Step: SettleCommitment, Failed: []FailedReference{{Reference: 0, Reason: 0x0112}}},
+	}})
 	if err != nil {
 		f.Fatal(err)
 	}

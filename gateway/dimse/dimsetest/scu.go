@@ -52,7 +52,7 @@ type Report struct {
 // NewSCU listens until the test ends.
 func NewSCU(t testing.TB, title string) *SCU {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func (s *SCU) Ask(addr, called, transaction string, of ...commitment.Reference) 
 }
 
 func (s *SCU) ask(addr, called, transaction string, of []commitment.Reference) (dimse.Status, error) {
-	c, err := net.Dial("tcp", addr)
+	c, err := (&net.Dialer{}).DialContext(s.t.Context(), "tcp", addr)
 	if err != nil {
 		return 0, err
 	}
@@ -159,8 +159,7 @@ func (s *SCU) ask(addr, called, transaction string, of []commitment.Reference) (
 	if err != nil || len(answer) < 6 {
 		return 0, fmt.Errorf("no answer to the N-ACTION: %w", err)
 	}
-	status, _ := valueOf(answer[6:], 0x0900)
-	return dimse.Status(status), exchange(c, pdu.AppendReleaseRQ(nil), pdu.TypeReleaseRP)
+	return dimse.Status(valueOf(answer[6:], 0x0900)), exchange(c, pdu.AppendReleaseRQ(nil), pdu.TypeReleaseRP)
 }
 
 // exchange sends a PDU and takes the answer, which must be of that type.
@@ -278,21 +277,19 @@ func (s *SCU) message(c net.Conn, r *Report) (id uint16, released bool, err erro
 	if err != nil {
 		return 0, false, err
 	}
-	id, _ = valueOf(command, 0x0110)
-	r.EventTypeID, _ = valueOf(command, 0x1002)
-	r.DataSet = found.DataSet
-	return id, false, nil
+	r.EventTypeID, r.DataSet = valueOf(command, 0x1002), found.DataSet
+	return valueOf(command, 0x0110), false, nil
 }
 
-// valueOf is a US of a command set.
-func valueOf(b []byte, element uint16) (uint16, bool) {
+// valueOf is a US of a command set, 0 for none.
+func valueOf(b []byte, element uint16) uint16 {
 	for len(b) >= 10 {
 		if binary.LittleEndian.Uint16(b[2:]) == element {
-			return binary.LittleEndian.Uint16(b[8:]), true
+			return binary.LittleEndian.Uint16(b[8:])
 		}
 		b = b[min(len(b), 8+int(binary.LittleEndian.Uint32(b[4:]))):]
 	}
-	return 0, false
+	return 0
 }
 
 // Named are the SOPInstanceUIDs in one of the sequences of a report, with their
