@@ -290,3 +290,47 @@ func damagedCopy(t *testing.T, n *node, dir string, at index.Position) {
 	}
 	t.Fatal(storage.ErrNotFound)
 }
+
+// TestTakeOverUncopied: what was received again and lies on too few nodes yet is
+// no reason to give up the copy that it came from.
+func TestTakeOverUncopied(t *testing.T) {
+	in := tiny(1, 1).Instances[0]
+	dead, lives := open(t, t.TempDir(), mem.New()), open(t, t.TempDir(), mem.New())
+	away := func(index.Batch) error { return storage.ErrUnavailable }
+	dead.proposer.fail(away, nil)
+	dead.mustStore(in)
+	held := copied(t, dead.journal)
+	if _, err := lives.index.Apply(t.Context(), index.Batch{Journals: []index.JournalChange{
+		{Journal: index.JournalID(dead.journal.ID()), Retired: true},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	// As in a cluster, nothing is indexed before it has its copies.
+	lives.proposer.fail(away, nil)
+	evacuator := func(to gateway.Copies) *gateway.Evacuator {
+		return gateway.NewEvacuator(gateway.EvacuatorOptions{
+			Index: lives.index, Proposer: lives.proposer, Journal: lives.journal, Indexer: lives.indexer, Copies: to, Held: held, Logger: slog.New(slog.DiscardHandler),
+		})
+	}
+	e := evacuator(lacking{})
+	for range 2 {
+		if err := e.Pass(t.Context()); !errors.Is(err, storage.ErrUnavailable) || held.removed {
+			t.Fatalf("while it lacks its copies: %v; the copy is removed: %v", err, held.removed)
+		}
+	}
+	lives = lives.again()
+	if err := lives.indexer.Await(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := evacuator(nil).Pass(t.Context()); err != nil || !held.removed {
+		t.Errorf("when it is in the index: %v; the copy is removed: %v", err, held.removed)
+	}
+	lives.expect(in.StudyInstanceUID, in)
+}
+
+// lacking are Copies to which nothing comes.
+type lacking struct{}
+
+func (lacking) Await(context.Context, journal.Position) error { return storage.ErrUnavailable }
+func (lacking) Failing() error                                { return nil }
+func (lacking) Holders(journal.Position) []string             { return nil }
