@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -230,7 +231,7 @@ func (n *node) ready(ctx context.Context) []rpc.Check {
 }
 
 func (n *node) indexReady(ctx context.Context) error {
-	if err := n.indexer.Failing(); err != nil {
+	if err := cmp.Or(n.indexer.Failing(), n.index.Failing()); err != nil {
 		return err
 	}
 	return n.indexer.AwaitOwn(ctx)

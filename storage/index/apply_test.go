@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 
 	"github.com/esante-alsace/cigogne/storage"
@@ -373,6 +374,44 @@ func TestReopen(t *testing.T) {
 	}
 	if _, err := os.Stat(path); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestFailedSync: what the disk lost is told once, and not believed afterwards:
+// nothing is durable until the index is opened again.
+func TestFailedSync(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index.db")
+	x, err := index.Open(t.Context(), index.Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { x.Close() }()
+	in := indextest.Population{Journal: "node-1"}.Study(1)
+	apply(t, x, index.Batch{Received: in})
+	fails := true
+	x.Fsync(func(*os.File) error {
+		if fails {
+			fails = false
+			return syscall.EIO
+		}
+		return nil
+	})
+	for range 2 {
+		if err := x.Sync(t.Context()); !errors.Is(err, storage.ErrUnavailable) || x.Failing() == nil {
+			t.Errorf("Sync says %v, and Failing %v", err, x.Failing())
+		}
+	}
+	if err := x.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if x, err = index.Open(t.Context(), index.Options{Path: path}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(x.Sync(t.Context()), x.Failing()); err != nil {
+		t.Error(err)
+	}
+	if s, err := x.Counts(t.Context()); err != nil || s.Instances != int64(len(in)) {
+		t.Errorf("%+v, %v; want %d instances", s, err, len(in))
 	}
 }
 

@@ -1,5 +1,7 @@
 package index
 
+import "os"
+
 // RenewFilterAfter makes the filter of live names anew after so many.
 func (x *Index) RenewFilterAfter(names int) {
 	x.filterMost = names
@@ -11,3 +13,6 @@ func (x *Index) Remembers(in Instance) bool {
 	_, ok := x.fromMemory(&in)
 	return ok
 }
+
+// Fsync lets a function take the place of fsync.
+func (x *Index) Fsync(fsync func(*os.File) error) { x.disk.fsync = fsync }

@@ -77,6 +77,7 @@ type Index struct {
 	conn   *sql.Conn // the connection of write, with its statements
 	stmts  *statements
 	log    raftLog
+	disk   syncer
 
 	versions versions
 	known    *known
@@ -124,6 +125,7 @@ func Open(ctx context.Context, o Options) (*Index, error) {
 }
 
 func (x *Index) open(ctx context.Context) (err error) {
+	x.disk.begin()
 	if x.write, err = openPool(x.o.Path, 1, "journal_mode(WAL)", "synchronous(NORMAL)",
 		"wal_autocheckpoint(4000)", "cache_size(-16000)"); err != nil {
 		return err
@@ -132,6 +134,9 @@ func (x *Index) open(ctx context.Context) (err error) {
 		return failed(err)
 	}
 	if err := x.prepareSchema(ctx); err != nil {
+		return err
+	}
+	if err := x.settle(ctx); err != nil {
 		return err
 	}
 	if x.log, err = readLog(ctx, x.conn); err != nil {
@@ -273,37 +278,10 @@ func (x *Index) closeFile() error {
 	if x.write != nil {
 		errs = append(errs, x.write.Close())
 	}
+	errs = append(errs, x.disk.close())
 	x.stmts, x.conn, x.write = nil, nil, nil
 	x.live.Store(nil)
 	return errors.Join(errs...)
-}
-
-// Sync returns when all that was applied before is durable: it will be there
-// after the power fails. Journal space may be released only afterwards.
-func (x *Index) Sync(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	// What is not in the -wal any more was brought into the file by a
-	// checkpoint, which syncs it. The folder holds the names of both.
-	for _, name := range []string{x.o.Path + "-wal", filepath.Dir(x.o.Path)} {
-		if err := syncFile(name); err != nil {
-			return fmt.Errorf("sync the index: %w", failed(err))
-		}
-	}
-	return nil
-}
-
-func syncFile(name string) error {
-	f, err := os.Open(name)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil // no -wal: all is in the database
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }
 
 // failed wraps an error of SQLite with the sentinel that says what to do.

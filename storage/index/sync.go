@@ -1,0 +1,133 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/esante-alsace/cigogne/storage"
+)
+
+// syncer makes the -wal and the folder durable. Linux tells each descriptor once
+// of what did not reach the disk, and drops it: so these are open from before
+// it was written, nobody else uses them, and after a failure nothing more is
+// believed.
+type syncer struct {
+	mu       sync.Mutex
+	wal, dir *os.File
+	failed   error
+	// fsync takes the place of File.Sync in tests.
+	fsync func(*os.File) error
+}
+
+// begin forgets earlier failures; the index is being opened.
+func (d *syncer) begin() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failed = nil
+}
+
+// open takes the descriptors.
+func (d *syncer) open(path string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.take(path)
+}
+
+func (d *syncer) take(path string) (err error) {
+	if d.wal == nil {
+		d.wal, err = os.Open(path + "-wal")
+		if errors.Is(err, os.ErrNotExist) {
+			err = nil // all is in the database
+		}
+	}
+	if err == nil && d.dir == nil {
+		d.dir, err = os.Open(filepath.Dir(path))
+	}
+	return err
+}
+
+// sync makes durable what was written before.
+func (d *syncer) sync(path string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.failed != nil {
+		return d.failed
+	}
+	if err := d.take(path); err != nil {
+		return fmt.Errorf("%w: sync the index: %w", storage.ErrUnavailable, err)
+	}
+	for _, f := range []*os.File{d.wal, d.dir} {
+		if f == nil {
+			continue
+		}
+		if err := d.one(f); err != nil {
+			d.failed = fmt.Errorf("%w: the disk may have lost some of the index: look at the disk, then start the node again: %w", storage.ErrUnavailable, err)
+			return d.failed
+		}
+	}
+	return nil
+}
+
+func (d *syncer) one(f *os.File) error {
+	if d.fsync != nil {
+		return d.fsync(f)
+	}
+	return f.Sync()
+}
+
+func (d *syncer) failing() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failed
+}
+
+func (d *syncer) close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var errs []error
+	for _, f := range []*os.File{d.wal, d.dir} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	d.wal, d.dir, d.failed = nil, nil, errClosed
+	return errors.Join(errs...)
+}
+
+// Sync returns when all that was applied before is durable: it will be there
+// after the power fails. Journal space may be released only afterwards. When
+// the disk lost some of it, that is storage.ErrUnavailable from then on, until
+// the index is opened again.
+func (x *Index) Sync(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// What is not in the -wal any more was brought into the file by a
+	// checkpoint, which syncs it. The folder holds the names of both.
+	return x.disk.sync(x.o.Path)
+}
+
+// Failing tells why Sync would fail, or nil.
+func (x *Index) Failing() error { return x.disk.failing() }
+
+// settle brings what a process that ended left in the -wal into the database,
+// which syncs that: some of it may be in memory alone, after a failed Sync.
+func (x *Index) settle(ctx context.Context) error {
+	if _, err := x.conn.ExecContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)"); err != nil {
+		return failed(err)
+	}
+	return x.disk.open(x.o.Path)
+}
+
+func syncFile(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
