@@ -51,7 +51,8 @@ func (n *node) wireCommitment() {
 			_, err := n.publication.CompleteBy(ctx, study, publication.Commitment, by)
 			return err
 		},
-		Count: n.metrics.committed, Logger: n.log,
+		Indexed: n.indexer.AwaitOwn,
+		Count:   n.metrics.committed, Logger: n.log,
 	}
 	for _, a := range n.archives.each {
 		o.Archives = append(o.Archives, a.String())

@@ -60,6 +60,9 @@ type Options struct {
 	// is not there may still come. Tell is how long a peer may take to be
 	// reachable.
 	Wait, Unknown, Tell time.Duration
+	// Indexed, when set, returns when the index has all that this node
+	// acknowledged before: what an asker sent last may be kept aside.
+	Indexed func(ctx context.Context) error
 	// Complete, when set, is told of a study all of whose instances were
 	// committed for one request, and for whom.
 	Complete func(ctx context.Context, study, by string) error
@@ -97,7 +100,8 @@ func New(o Options) *Committer {
 // same request again is no failure; another one of an open TransactionUID is
 // storage.ErrConflict. storage.ErrForbidden: the asker is of no site.
 // storage.ErrUnsupported: nobody knows where its AE title listens.
-// storage.ErrFull: too many requests are open.
+// storage.ErrFull: too many requests are open. storage.ErrUnavailable: the index
+// is behind what its asker may have sent just now.
 func (c *Committer) Ask(ctx context.Context, rq Request) (err error) {
 	if rq.Origin.Sender, err = c.o.Sites.SenderOf(rq.Origin); err != nil {
 		return err
@@ -105,6 +109,9 @@ func (c *Committer) Ask(ctx context.Context, rq Request) (err error) {
 	id := index.CommitmentID{CallingAETitle: rq.Origin.CallingAETitle, TransactionUID: rq.TransactionUID}
 	if c.o.Sites.Address(id.CallingAETitle) == "" {
 		return fmt.Errorf("%w: no address of AE title %q", storage.ErrUnsupported, id.CallingAETitle)
+	}
+	if err := c.indexed(ctx); err != nil {
+		return err
 	}
 	asked := byClass(rq.References)
 	b := index.Batch{Commitments: []index.Commitment{{ID: id, Step: index.AskCommitment, Origin: rq.Origin, Asked: asked}}}
@@ -121,13 +128,23 @@ func (c *Committer) Ask(ctx context.Context, rq Request) (err error) {
 	switch {
 	case err != nil:
 		return err
-	case e == nil:
+	case e == nil, e.State == index.CommitmentEnded:
 		return fmt.Errorf("%w: requests for storage commitment", storage.ErrFull)
 	case e.Digest != index.AskedDigest(asked):
 		return fmt.Errorf("%w: transaction %s", storage.ErrConflict, id.TransactionUID)
 	}
 	c.o.Count(Asked)
 	return nil
+}
+
+// indexed waits for the index, for some time.
+func (c *Committer) indexed(ctx context.Context) error {
+	if c.o.Indexed == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, indexedTime)
+	defer cancel()
+	return c.o.Indexed(ctx)
 }
 
 // byClass are references as the index keeps them, none twice.

@@ -1,6 +1,7 @@
 package commitment_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -176,6 +177,16 @@ func TestAsk(t *testing.T) {
 	if !errors.Is(err, storage.ErrUnsupported) {
 		t.Errorf("without an address: %v", err)
 	}
+	o = r.o
+	o.Indexed = func(context.Context) error { return storage.ErrUnavailable }
+	err = commitment.New(o).Ask(t.Context(), commitment.Request{TransactionUID: "1.2.9", Origin: originOf("CT1"), References: references(of...)})
+	if e, ierr := r.x.Commitment(t.Context(), index.CommitmentID{CallingAETitle: "CT1", TransactionUID: "1.2.9"}); !errors.Is(err, storage.ErrUnavailable) || e != nil || ierr != nil {
+		t.Errorf("while what it sent is not indexed: %v, %+v, %v", err, e, ierr)
+	}
+	r.mustAsk("1.4", "CT1", absent)
+	ended := index.CommitmentID{CallingAETitle: "CT1", TransactionUID: "1.4"}
+	r.mustPropose(index.Batch{Commitments: []index.Commitment{{ID: ended, Step: index.SettleCommitment, Failed: []index.FailedReference{{Reason: uint16(commitment.NoSuchInstance)}}}}})
+	r.mustPropose(index.Batch{Commitments: []index.Commitment{{ID: ended, Step: index.EndCommitment}}})
 	var b index.Batch
 	for i := range index.CommitmentsOfOne {
 		b.Commitments = append(b.Commitments, index.Commitment{
@@ -186,6 +197,9 @@ func TestAsk(t *testing.T) {
 	r.mustPropose(b)
 	if err := r.ask("1.6", "CT1", absent); !errors.Is(err, storage.ErrFull) {
 		t.Errorf("too many: %v", err)
+	}
+	if err := r.ask("1.4", "CT1", absent); !errors.Is(err, storage.ErrFull) {
+		t.Errorf("too many, with one that has ended: %v", err)
 	}
 }
 

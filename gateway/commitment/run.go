@@ -26,6 +26,7 @@ const (
 	tellAtOnce  = 4 // each holds its report in memory
 	tellTime    = 2 * time.Minute
 	endTime     = 10 * time.Second
+	indexedTime = 10 * time.Second
 	whyMost     = 500 // bytes
 )
 
@@ -34,6 +35,7 @@ const (
 type look struct {
 	next    time.Time
 	studies []string
+	unknown bool // of some is not known where they are
 }
 
 // Run settles what is asked for, and tells the askers, until ctx ends. It
@@ -138,6 +140,9 @@ func (c *Committer) consider(ctx context.Context, e *index.CommitmentEntry, deep
 		return nil
 	}
 	age := now.Sub(time.Unix(0, e.At))
+	if known.unknown && age >= c.o.Unknown && !*deep {
+		return nil // it is its turn in another pass
+	}
 	known.next = now.Add(c.again(age))
 	asked, _, err := c.o.Index.CommitmentLists(ctx, e.CommitmentID)
 	if err != nil {
@@ -148,7 +153,7 @@ func (c *Committer) consider(ctx context.Context, e *index.CommitmentEntry, deep
 	if err != nil {
 		return err
 	}
-	if j.count(unknown) > 0 && age >= c.o.Unknown {
+	if known.unknown = j.count(unknown) > 0; known.unknown && age >= c.o.Unknown {
 		if !*deep {
 			known.next = now
 			return nil
