@@ -65,6 +65,8 @@ const (
 	evacuateBeat = time.Second
 	// evacuateWindow is how many instances become durable at the same time.
 	evacuateWindow = 32
+	// fromMost is how many of its earlier places go along with an instance.
+	fromMost = 16
 )
 
 // NewEvacuator returns an Evacuator; Run sets it to work.
@@ -273,6 +275,11 @@ func (m *move) receive(ctx context.Context, e journal.Entry) error {
 	if err != nil {
 		return err
 	}
+	r.From = append(r.From[max(0, len(r.From)-fromMost):], from)
+	header, err := r.encode()
+	if err != nil {
+		return err
+	}
 	r.Metadata, r.Layout = nil, nil // the header has them
 	body, err := m.from.Read(ctx, e.Position, storage.Range{Length: e.Size})
 	if err != nil {
@@ -288,7 +295,7 @@ func (m *move) receive(ctx context.Context, e journal.Entry) error {
 	if sum.Sum32() != r.Instance.CRC32 || e.Size != r.Instance.Size {
 		return fmt.Errorf("%w: the bytes of instance %s are not those that were acknowledged", storage.ErrCorrupt, r.Instance.Key.SOPInstanceUID)
 	}
-	p, err := a.Commit(nil, e.Header, r)
+	p, err := a.Commit(nil, header, r)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/esante-alsace/cigogne/gateway"
@@ -289,6 +290,41 @@ func damagedCopy(t *testing.T, n *node, dir string, at index.Position) {
 		}
 	}
 	t.Fatal(storage.ErrNotFound)
+}
+
+// TestTakeOverDeleted: what is deleted while it is received again stays deleted.
+func TestTakeOverDeleted(t *testing.T) {
+	study := tiny(1, 4)
+	x := takeOver(t, study, tiny(2, 1), tiny(3, 1))
+	x.retire(t)
+	deletion := index.Batch{Deletions: []index.Deletion{{
+		ID: "D", Step: index.MarkDeletion, StudyInstanceUID: study.StudyInstanceUID, Act: index.Act{At: 1, By: "test"}, Due: 1,
+	}}}
+	retention := index.Batch{Protections: []index.Protection{{Step: index.SetRetention, Act: index.Act{At: 1, By: "test"}}}}
+	if _, err := x.lives.index.Apply(t.Context(), retention); err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	x.lives.proposer.fail(func(b index.Batch) (err error) { // it is durable, and not indexed yet
+		if len(b.Received) > 0 {
+			once.Do(func() { _, err = x.lives.index.Apply(context.WithoutCancel(t.Context()), deletion) })
+		}
+		return err
+	}, nil)
+	for range 3 {
+		if err := x.evacuator.Pass(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d, err := x.lives.index.Deletion(t.Context(), "D"); err != nil || d.State != index.DeletionMarked {
+		t.Fatalf("the deletion: %+v, %v", d, err)
+	}
+	if found, err := x.lives.reader.Instances(t.Context(), gateway.Selector{StudyInstanceUID: study.StudyInstanceUID}); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("%d instances of a deleted study are given (%v)", len(found), err)
+	}
+	if !x.shelf.removed {
+		t.Error("the copy stays")
+	}
 }
 
 // TestTakeOverUncopied: what was received again and lies on too few nodes yet is

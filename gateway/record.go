@@ -32,6 +32,9 @@ type record struct {
 	// attributes were too many to hold while it was received: then it is
 	// read from the Data Set when it is asked for.
 	Metadata []byte `cbor:"5,keyasint,omitempty"`
+	// From is where it lay in journals out of whose copies it was received
+	// again.
+	From []index.Position `cbor:"6,keyasint,omitempty"`
 
 	bytes int           // of Attributes in JSON; not known when it was read back
 	over  dicom.DataSet // overlay of Attributes; nil when it was read back
@@ -217,7 +220,7 @@ func (r *record) indexed(id index.JournalID, at journal.Position) index.Instance
 	if over == nil {
 		over = overlay(r.Attributes, r.Instance.Origin.Sender)
 	}
-	return index.Instance{Instance: r.await(), At: indexPosition(id, at), Attributes: over, Took: int64(r.took)}
+	return index.Instance{Instance: r.await(), At: indexPosition(id, at), Attributes: over, Took: int64(r.took), From: r.From}
 }
 
 func indexPosition(id index.JournalID, p journal.Position) index.Position {

@@ -140,8 +140,10 @@ func (b *rebuild) restoreProtections(ctx context.Context) error {
 // covers finds the deletion that took an instance at its place in the journal.
 func (b *rebuild) covers(in *index.Instance) *deletedBefore {
 	for _, d := range b.told.byStudy[in.Key.StudyInstanceUID] {
-		if d.Covers(in.Key.StudyInstanceUID, in.Key.SeriesInstanceUID, in.At) {
-			return d
+		for _, at := range append([]index.Position{in.At}, in.From...) {
+			if d.Covers(in.Key.StudyInstanceUID, in.Key.SeriesInstanceUID, at) {
+				return d
+			}
 		}
 	}
 	return nil

@@ -31,6 +31,7 @@ type wireInstance struct {
 	At         Position         `cbor:"2,keyasint"`
 	Attributes wireSet          `cbor:"3,keyasint"`
 	Took       int64            `cbor:"4,keyasint,omitempty"`
+	From       []Position       `cbor:"5,keyasint,omitempty"`
 }
 
 type wireAdopted struct {
@@ -132,7 +133,7 @@ func DecodeBatch(p []byte) (Batch, error) {
 func toWireInstances(in []Instance) []wireInstance {
 	var out []wireInstance
 	for _, i := range in {
-		out = append(out, wireInstance{i.Instance, i.At, toWire(bound(i.Attributes)), i.Took})
+		out = append(out, wireInstance{i.Instance, i.At, toWire(bound(i.Attributes)), i.Took, i.From})
 	}
 	return out
 }
@@ -140,7 +141,7 @@ func toWireInstances(in []Instance) []wireInstance {
 func fromWireInstances(in []wireInstance) []Instance {
 	var out []Instance
 	for _, i := range in {
-		out = append(out, Instance{i.Instance, i.At, fromWire(i.Attributes), i.Took})
+		out = append(out, Instance{i.Instance, i.At, fromWire(i.Attributes), i.Took, i.From})
 	}
 	return out
 }
@@ -188,12 +189,20 @@ func (p Position) after(q Position) bool {
 	return p.Segment > q.Segment || p.Segment == q.Segment && p.Offset > q.Offset
 }
 
+// fromMost is in how many journals an instance may have lain.
+const fromMost = 64
+
 func (i *Instance) validate() error {
 	if err := i.Key.Validate(); err != nil {
 		return err
 	}
-	if err := i.At.validate(); err != nil {
-		return err
+	if len(i.From) > fromMost {
+		return fmt.Errorf("%w: %s lay in %d places", storage.ErrInvalid, i.Key, len(i.From))
+	}
+	for _, p := range append([]Position{i.At}, i.From...) {
+		if err := p.validate(); err != nil {
+			return err
+		}
 	}
 	if i.Prefix < 0 || i.Size < i.Prefix || i.Took < 0 {
 		return fmt.Errorf("%w: %s has size %d with a prefix of %d, received in %d", storage.ErrInvalid, i.Key, i.Size, i.Prefix, i.Took)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -328,4 +329,44 @@ func TestRestore(t *testing.T) {
 		t.Errorf("live after the undo: %v, %v", live, err)
 	}
 	sound(t, y)
+}
+
+// TestDeletedOnItsWay: what is received again out of a retired journal is not
+// put back when it was deleted meanwhile, and moves while that can be undone.
+func TestDeletedOnItsWay(t *testing.T) {
+	for _, last := range []index.DeletionStep{index.UndoDeletion, index.DecideDeletion} {
+		x := open(t)
+		apply(t, x, noRetention())
+		in := oneSeries()
+		study, old := in[0].Key.StudyInstanceUID, in[0].At.Journal
+		apply(t, x, index.Batch{Through: in[4].At, Received: in})
+		apply(t, x, index.Batch{Journals: []index.JournalChange{{Journal: old, Retired: true}}})
+		apply(t, x, mark("D1", study, 1))
+		again := slices.Clone(in)
+		for i := range again {
+			again[i].From = []index.Position{in[i].At}
+			again[i].At = index.Position{Journal: "node-9", Segment: 1, Offset: int64(i+1) * 64}
+		}
+		if last == index.DecideDeletion {
+			apply(t, x, step(last, "D1", 2))
+		}
+		apply(t, x, index.Batch{Through: again[4].At, Received: again})
+		if found, err := x.Where(t.Context(), index.Selector{StudyInstanceUID: study}); err != nil || len(found) > 0 {
+			t.Fatalf("%d instances of a deleted study are there (%v)", len(found), err)
+		}
+		if lies, err := x.Lies(t.Context(), old); err != nil || lies {
+			t.Errorf("some of it lies in the retired journal (%v)", err)
+		}
+		if last == index.UndoDeletion {
+			apply(t, x, step(last, "D1", 2))
+			if found, err := x.Where(t.Context(), index.Selector{StudyInstanceUID: study}); err != nil || len(found) != len(in) {
+				t.Errorf("%d instances are put back, want %d (%v)", len(found), len(in), err)
+			}
+		}
+		used, err := x.SegmentsInUse(t.Context(), "node-9")
+		if want := last == index.UndoDeletion; err != nil || used[1] != want {
+			t.Errorf("segments in use: %v, %v; want it to be %v", used, err, want)
+		}
+		sound(t, x)
+	}
 }

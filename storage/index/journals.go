@@ -100,9 +100,7 @@ func (c *change) move(ctx context.Context, in *Instance) (moved bool, err error)
 		if err := c.codec.decodeRow(record, &r); err != nil {
 			return false, err
 		}
-		// The same Data Set in another file is a duplicate, but no substitute:
-		// a pack that is planned would be another.
-		if r.Instance.Size != in.Size || r.Instance.Prefix != in.Prefix || r.Instance.CRC32 != in.CRC32 {
+		if !sameFile(&r, in) {
 			return false, nil
 		}
 		r.At = in.At

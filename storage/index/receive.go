@@ -69,13 +69,16 @@ func (c *change) passes(ctx context.Context, in *Instance) (bool, error) {
 	return err == nil && s.instances == 0, err
 }
 
-// moves tells whether an instance that is known has moved here, or is kept
-// aside already.
+// moves tells whether an instance that is known has moved here, is kept aside
+// already, or was deleted where it lay before.
 func (c *change) moves(ctx context.Context, in *Instance) (known bool, err error) {
 	if moved, err := c.move(ctx, in); err != nil || moved {
 		return true, err
 	}
-	return c.isAside(ctx, in)
+	if aside, err := c.isAside(ctx, in); err != nil || aside {
+		return aside, err
+	}
+	return c.wasDeleted(ctx, in)
 }
 
 // isAside tells whether the very instance is kept aside already.

@@ -29,6 +29,9 @@ type Instance struct {
 	// Took is how long it took to be received, in nanoseconds; 0 where that is
 	// not known. It is told of, and not kept.
 	Took int64 `cbor:"4,keyasint,omitempty"`
+	// From is where it lay before, in journals out of whose copies it was
+	// received again: a deletion that took it there takes it here.
+	From []Position `cbor:"5,keyasint,omitempty"`
 }
 
 // Batch is what is applied at once, in one transaction: all of it or nothing.
