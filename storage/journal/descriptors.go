@@ -118,14 +118,13 @@ func (f *lentFile) discard() error {
 
 // openSegment opens a segment for reading, or a file of it that is open.
 func (j *Journal) openSegment(number uint64) (File, error) {
-	path := j.segmentPath(number)
 	if j.copied { // what is cut or removed there may come again
-		return j.fs.Open(path)
+		return j.fs.Open(j.segmentPath(number))
 	}
 	f := j.descriptors.lend(number)
 	if f == nil {
 		var err error
-		if f, err = j.fs.Open(path); err != nil {
+		if f, err = j.fs.Open(j.segmentPath(number)); err != nil {
 			return nil, errors.Join(err, j.descriptors.give(number, nil))
 		}
 	}
