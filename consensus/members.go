@@ -126,7 +126,7 @@ func (n *Node) add(r joinRequest) error {
 // already can be revoked, too.
 func (n *Node) remove(r joinRequest) error {
 	_, known := n.member(r.ID)
-	if !known && !(r.Revoke && peer.ValidName(r.ID)) {
+	if !known && (!r.Revoke || !peer.ValidName(r.ID)) {
 		return fmt.Errorf("%w: no node %s", storage.ErrNotFound, r.ID)
 	}
 	if known {

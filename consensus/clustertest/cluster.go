@@ -32,6 +32,7 @@ type Cluster struct {
 	Staleness time.Duration
 
 	skews map[string]*atomic.Int64 // how far each node's clock has jumped
+	disks map[string]*atomic.Int64 // how much longer each node's disk takes
 	ca    *peer.Authority
 	addrs map[string]string
 
@@ -54,7 +55,7 @@ type Node struct {
 func New(t testing.TB) *Cluster {
 	t.Helper()
 	c := &Cluster{
-		t: t, dir: t.TempDir(), Net: NewNetwork(), addrs: map[string]string{}, skews: map[string]*atomic.Int64{}, nodes: map[string]*Node{},
+		t: t, dir: t.TempDir(), Net: NewNetwork(), addrs: map[string]string{}, skews: map[string]*atomic.Int64{}, disks: map[string]*atomic.Int64{}, nodes: map[string]*Node{},
 		Timing: consensus.Timing{Election: 250 * time.Millisecond, Look: 50 * time.Millisecond},
 	}
 	var err error
@@ -101,6 +102,32 @@ func (c *Cluster) Start(id string) *Node {
 // Jump sets how far the clock of a node that was started is ahead.
 func (c *Cluster) Jump(id string, by time.Duration) { c.skews[id].Store(int64(by)) }
 
+// Slow lets all that a node's index writes take longer, until it is 0 again.
+// What raft itself writes takes as long as ever.
+func (c *Cluster) Slow(id string, by time.Duration) { c.disks[id].Store(int64(by)) }
+
+// slowIndex is an index on a disk that may be slow.
+type slowIndex struct {
+	*index.Index
+	by *atomic.Int64
+}
+
+// ApplyAt implements consensus.Index.
+func (s slowIndex) ApplyAt(ctx context.Context, at uint64, b index.Batch) (index.Applied, error) {
+	if err := wait(ctx, time.Duration(s.by.Load())); err != nil {
+		return index.Applied{}, err
+	}
+	return s.Index.ApplyAt(ctx, at, b)
+}
+
+// Sync implements consensus.Index.
+func (s slowIndex) Sync(ctx context.Context) error {
+	if err := wait(ctx, time.Duration(s.by.Load())); err != nil {
+		return err
+	}
+	return s.Index.Sync(ctx)
+}
+
 // TryStart starts a node, or says why it does not.
 func (c *Cluster) TryStart(id string) (*Node, error) {
 	credentials, err := c.credentials(id)
@@ -130,7 +157,7 @@ func (c *Cluster) TryStart(id string) (*Node, error) {
 	skew := c.skews[id]
 	if skew == nil {
 		skew = new(atomic.Int64)
-		c.skews[id] = skew
+		c.skews[id], c.disks[id] = skew, new(atomic.Int64)
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level()})).With("node", id)
 	if n.Index, err = c.openIndex(id); err != nil {
@@ -143,7 +170,7 @@ func (c *Cluster) TryStart(id string) (*Node, error) {
 	}
 	n.dialer = peer.NewDialer(credentials, c.Net.Dial(id))
 	n.Node, err = consensus.Open(context.Background(), consensus.Options{
-		ID: id, Advertise: addr, Dir: filepath.Join(c.Dir(id), "raft"), Index: n.Index, Port: n.port, Dialer: n.dialer,
+		ID: id, Advertise: addr, Dir: filepath.Join(c.Dir(id), "raft"), Index: slowIndex{n.Index, c.disks[id]}, Port: n.port, Dialer: n.dialer,
 		Bootstrap: first, Join: join, Timing: c.Timing, MaxStaleness: c.Staleness, Logger: log,
 		Now: func() time.Time { return time.Now().Add(time.Duration(skew.Load())) },
 	})

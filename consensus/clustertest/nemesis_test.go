@@ -45,8 +45,9 @@ func (r *record) some(rng *rand.Rand) []index.Batch {
 }
 
 // TestUnderRandomFaults: while nodes are cut off, made deaf or mute, slowed,
-// killed one at a time and all together, nothing that was acknowledged is
-// missing from a later read at any node, and no session goes back in time.
+// killed one at a time and all together, and their disks are slow, nothing that
+// was acknowledged is missing from a later read at any node, and no session
+// goes back in time.
 func TestUnderRandomFaults(t *testing.T) {
 	if *seed == 0 {
 		*seed = rand.Uint64()
@@ -72,7 +73,7 @@ func TestUnderRandomFaults(t *testing.T) {
 	cancel()
 	clients.Wait()
 
-	c.Net.Heal()
+	heal(c, ids)
 	c.Leader()
 	for _, id := range ids {
 		n := c.Node(id)
@@ -149,7 +150,7 @@ func plague(c *clustertest.Cluster, ids []string, rng *rand.Rand, until time.Dur
 	end := time.After(until)
 	for {
 		a, b := ids[rng.IntN(3)], ids[rng.IntN(3)]
-		switch rng.IntN(9) {
+		switch rng.IntN(10) {
 		case 0, 1:
 			c.Net.Isolate(a)
 		case 2:
@@ -170,6 +171,8 @@ func plague(c *clustertest.Cluster, ids []string, rng *rand.Rand, until time.Dur
 			}
 		case 8:
 			c.Jump(a, time.Duration(rng.IntN(100)-50)*time.Hour)
+		case 9:
+			c.Slow(a, time.Duration(rng.IntN(500))*time.Millisecond)
 		}
 		t := time.NewTimer(time.Duration(200+rng.IntN(1000)) * time.Millisecond)
 		select {
@@ -179,7 +182,15 @@ func plague(c *clustertest.Cluster, ids []string, rng *rand.Rand, until time.Dur
 		case <-t.C:
 		}
 		if rng.IntN(4) > 0 {
-			c.Net.Heal()
+			heal(c, ids)
 		}
+	}
+}
+
+// heal ends what is wrong with network and disks.
+func heal(c *clustertest.Cluster, ids []string) {
+	c.Net.Heal()
+	for _, id := range ids {
+		c.Slow(id, 0)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"time"
 )
 
 // Relay carries a connection that a node has opened on to the address at which
@@ -28,17 +27,36 @@ func (n *Network) Relay(ctx context.Context, from string, near net.Conn, addr st
 	if !ok {
 		return
 	}
-	never := func() time.Time { return time.Time{} }
 	var ways sync.WaitGroup
 	ways.Go(func() {
 		_, _ = io.Copy(far, near) // the end of it is what counts
-		_ = c.pass(c.from, c.to, never)
+		n.heard(ctx, c, c.from, c.to)
 		far.Close()
 	})
 	ways.Go(func() {
 		_, _ = io.Copy(near, far)
-		_ = c.pass(c.to, c.from, never)
+		n.heard(ctx, c, c.to, c.from)
 		near.Close()
 	})
 	ways.Wait()
+}
+
+// heard waits until one end of a connection can hear of the other's end.
+func (n *Network) heard(ctx context.Context, c *conn, from, to string) {
+	for {
+		ok, _, again := n.open(from, to)
+		n.mu.Lock()
+		ok = ok && !c.dead
+		n.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.closed:
+			return
+		case <-again:
+		}
+	}
 }
