@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,6 +53,9 @@ type ArchiverOptions struct {
 const (
 	defaultPackBytes   = 128 << 20
 	defaultPackMembers = 4096
+	// planBatch is how many packs one batch plans: of 4096 members with the
+	// longest of names they take 7 MB of a log's entry.
+	planBatch = 16
 	// workList is how many series one pass takes up.
 	workList = 100
 	// passLeast and passMost bound the time between two passes, retryPass that
@@ -205,10 +209,12 @@ func (a *Archiver) plan(ctx context.Context, w index.SeriesWork, quiet bool, lul
 	if quiet {
 		flush()
 	}
-	if len(plans) == 0 {
-		return nil
+	for some := range slices.Chunk(plans, planBatch) {
+		if err := a.o.Proposer.Propose(ctx, index.Batch{Planned: some}); err != nil {
+			return err
+		}
 	}
-	return a.o.Proposer.Propose(ctx, index.Batch{Planned: plans})
+	return nil
 }
 
 // newPlan fixes what the pack's bytes follow from: also the compression, which

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -318,4 +319,34 @@ func until(t *testing.T, done func() bool) {
 			t.FailNow()
 		}
 	}
+}
+
+// TestManyPacksOfASeries: a series of any size is planned, in batches that a log
+// takes.
+func TestManyPacksOfASeries(t *testing.T) {
+	n := open(t, t.TempDir(), mem.New())
+	study := tiny(1, 40)
+	n.mustStore(study.Instances...)
+	if err := n.indexer.Await(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	planned := 0
+	n.proposer.fail(func(b index.Batch) error {
+		planned += len(b.Planned)
+		if len(b.Planned) > 16 {
+			return storage.ErrInvalid
+		}
+		return nil
+	}, nil)
+	archiver := gateway.NewArchiver(gateway.ArchiverOptions{
+		Index: n.index, Proposer: n.proposer, Journal: n.journal, Indexer: n.indexer, Archive: n.archive,
+		SpoolDir: t.TempDir(), PackMembers: 1, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err := archiver.Pass(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(n.packs()); planned != 40 || got != 40 {
+		t.Errorf("%d packs are planned, %d archived, want 40", planned, got)
+	}
+	n.expect(study.StudyInstanceUID, study.Instances...)
 }
