@@ -127,7 +127,7 @@ func (s *service) sendAs(w *answer, r *http.Request, l located, mediaType string
 		in := l.instances[0]
 		about := in.About()
 		return s.send(w, r, document{
-			contentType: withSyntax(dicomType, about.TransferSyntaxUID), etag: digestTag(about.Digest, ""), ranges: true,
+			contentType: withSyntax(dicomType, about.TransferSyntaxUID), etag: fileTag(about), ranges: true,
 			segments: one(stored(in, storage.Range{Length: about.Size})),
 		})
 	case zipType:
@@ -161,19 +161,24 @@ func (l located) hasSyntax(asked string) bool {
 
 func anySyntax(asked string) bool { return asked == "" || asked == "*" }
 
-// etag names what was located by the digests of all its instances, in the
-// order in which they are served: a range of a ZIP file must not be continued
-// in one of another order.
+// etag names what was located by the tags of all its instances, in the order in
+// which they are served.
 func (l located) etag() string {
 	if len(l.instances) == 1 {
-		return digestTag(l.instances[0].About().Digest, "")
+		return fileTag(l.instances[0].About())
 	}
 	sum := sha256.New()
 	for _, in := range l.instances {
-		digest := in.About().Digest
-		sum.Write(digest[:])
+		sum.Write([]byte(fileTag(in.About())))
 	}
 	return `"` + hex.EncodeToString(sum.Sum(nil)) + `"`
+}
+
+// fileTag is the strong entity tag of an instance as it is stored. The Digest
+// leaves out the preamble and the File Meta Information, in which the same Data
+// Set may come again after it was deleted.
+func fileTag(about storage.Instance) string {
+	return digestTag(about.Digest, fmt.Sprintf("-%x-%08x", about.Size, about.CRC32))
 }
 
 // digestTag is the strong entity tag of something inside an instance.

@@ -4,7 +4,8 @@ import (
 	"archive/zip"
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
+	"fmt"
+	"hash/crc32"
 	"io"
 	"net/http"
 	"os"
@@ -81,9 +82,9 @@ func TestRetrieveSingle(t *testing.T) {
 		t.Fatalf("%d bytes of %q", len(res.body), res.Header.Get("Content-Type"))
 	}
 	sum := sha256.Sum256(in.DataSet())
-	etag := `"` + hex.EncodeToString(sum[:]) + `"`
+	etag := fmt.Sprintf(`"%x-%x-%08x"`, sum, len(want), crc32.ChecksumIEEE(want))
 	if res.Header.Get("ETag") != etag {
-		t.Fatalf("ETag %s is not the digest of the Data Set", res.Header.Get("ETag"))
+		t.Fatalf("ETag %s does not tell the digest of the Data Set and the file", res.Header.Get("ETag"))
 	}
 	size := len(want)
 	for _, c := range []struct {
@@ -419,5 +420,34 @@ func TestZIPTagTellsTheOrder(t *testing.T) {
 	slices.Reverse(s.instances)
 	if after := tag(); after == before {
 		t.Errorf("%q in both orders", after)
+	}
+}
+
+// TestTagsTellFilesApart: the same Data Set in another file, as it may come
+// again after it was deleted, is no part of the one that was begun.
+func TestTagsTellFilesApart(t *testing.T) {
+	in := dicomtest.NewStudy(dicomtest.Options{Seed: 1, Instances: 1, Modality: "CR"}).Instances[0]
+	other := in.Part10()
+	other[0] = 'x' // of the preamble
+	tags := map[string]bool{}
+	frames := map[string]bool{}
+	for _, file := range [][]byte{in.Part10(), other} {
+		s := newServer(t)
+		contentType, body := stowBody(file)
+		s.post(t, "/studies", contentType, body).wantStatus(t, 200)
+		whole := s.get(t, path(in, "instance"), "Accept", "application/dicom")
+		if !bytes.Equal(whole.body, file) {
+			t.Errorf("another file was sent")
+		}
+		for _, res := range []reply{whole, s.get(t, path(in, "study"), "Accept", "application/zip"), s.get(t, path(in, "study"))} {
+			tags[res.Header.Get("ETag")] = true
+		}
+		frames[s.get(t, path(in, "instance")+"/frames/1", "Accept", "application/octet-stream").Header.Get("ETag")] = true
+	}
+	if len(tags) != 6 || tags[""] {
+		t.Errorf("the tags of two files, two ZIP files and two of parts are %v", tags)
+	}
+	if len(frames) != 1 || frames[""] {
+		t.Errorf("the tags of the same frame are %v", frames)
 	}
 }

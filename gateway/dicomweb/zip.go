@@ -1,7 +1,10 @@
 package dicomweb
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
+	"fmt"
 	"math"
 	"time"
 
@@ -33,7 +36,7 @@ const (
 // order of byZip.
 func zipDocument(l located) document {
 	return document{
-		contentType: zipType, etag: zipTag(l.etag()), ranges: true, filename: l.StudyInstanceUID + ".zip",
+		contentType: zipType, etag: zipTag(l), ranges: true, filename: l.StudyInstanceUID + ".zip",
 		segments: func(yield func(segment) bool) {
 			var b []byte
 			for _, in := range l.instances {
@@ -57,7 +60,18 @@ func zipDocument(l located) document {
 	}
 }
 
-func zipTag(etag string) string { return etag[:len(etag)-1] + `.zip"` }
+// zipTag names the files and when they came, which the ZIP file tells, too, in
+// the order in which they are served: a range must not be continued in one of
+// another order.
+func zipTag(l located) string {
+	sum := sha256.New()
+	for _, in := range l.instances {
+		about := in.About()
+		e := newZipEntry(about, l.Conflicts)
+		fmt.Fprintf(sum, "%s %d %d\n", fileTag(about), e.date, e.hour)
+	}
+	return `"` + hex.EncodeToString(sum.Sum(nil)) + `.zip"`
+}
 
 // zipEntry is one file in the ZIP.
 type zipEntry struct {
