@@ -52,14 +52,11 @@ func TestClusterUnderFaults(t *testing.T) {
 		clients.Go(func() { h.store(ctx, rand.New(rand.NewPCG(*clusterSeed, 100+i))) })
 		clients.Go(func() { h.ask(ctx, rand.New(rand.NewPCG(*clusterSeed, 200+i))) })
 	}
-	<-h.first
+	h.begun()
 	d.trouble(trouble)
 	stop()
 	clients.Wait()
 	t.Logf("%d instances acknowledged, %d answers checked, %d of them bounded, %d instances read", len(h.acknowledged), h.answers, h.bounded, h.reads)
-	if len(h.acknowledged) == 0 || h.answers == 0 || h.reads == 0 {
-		t.Error("nothing was done")
-	}
 	r.gives(d.ids[0], h.acknowledged)
 	r.settled()
 	for _, id := range d.ids {

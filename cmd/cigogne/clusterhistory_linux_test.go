@@ -212,24 +212,39 @@ func (h *history) read(ctx context.Context, node *process, study, uid string) {
 	}
 }
 
+// begun waits until something was acknowledged, found and read.
+func (h *history) begun() {
+	h.t.Helper()
+	h.fleet.at(0).eventually("something was stored and read", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.reads > 0
+	})
+}
+
 // complete holds what a node lists to what was sent and acknowledged.
 func (h *history) complete(node *process) {
 	h.t.Helper()
+	acknowledged := studiesOf(h.acknowledged)
 	for study, uids := range studiesOf(h.sent) {
-		got, err := listStudy(h.t.Context(), node, study, 0)
-		if err != nil {
-			h.t.Error(err)
-			continue
-		}
-		h.check(study, slices.Collect(maps.Keys(studiesOf(h.acknowledged)[study])), nil, 0, got)
+		var got listed
+		var found []dicom.DataSet
+		node.eventually("study "+study+" is listed", func() bool { // there may be an election
+			var err error
+			if got, err = listStudy(h.t.Context(), node, study, 0); err != nil || !got.strong {
+				return false
+			}
+			found, err = search(h.t.Context(), node.web, "studies", url.Values{"StudyInstanceUID": {study}, "includefield": {"NumberOfStudyRelatedInstances"}})
+			return err == nil || errors.Is(err, storage.ErrNotFound)
+		})
+		h.check(study, slices.Collect(maps.Keys(acknowledged[study])), nil, 0, got)
 		for _, uid := range got.instances {
 			if !uids[uid] {
 				h.t.Errorf("instance %s is listed, and was never sent", uid)
 			}
 		}
-		found, err := search(h.t.Context(), node.web, "studies", url.Values{"StudyInstanceUID": {study}, "includefield": {"NumberOfStudyRelatedInstances"}})
-		if err != nil && !errors.Is(err, storage.ErrNotFound) || len(found) > 1 {
-			h.t.Errorf("study %s is there %d times, %v", study, len(found), err)
+		if len(found) != min(len(got.instances), 1) {
+			h.t.Errorf("study %s, of %d instances, is there %d times", study, len(got.instances), len(found))
 		}
 		if len(found) == 1 && found[0].String(0x00201208) != strconv.Itoa(len(got.instances)) {
 			h.t.Errorf("study %s counts %s instances, and lists %d", study, found[0].String(0x00201208), len(got.instances))
