@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/journal"
 )
@@ -62,7 +61,7 @@ func (x *Indexer) replay(ctx context.Context, from journal.Position) error {
 		through = e.Position
 		r, err := readRecord(ctx, x.journal, e)
 		switch {
-		case errors.Is(err, storage.ErrCorrupt): // fsck tells of it, too; it must not keep back what follows
+		case damaged(err): // fsck tells of it, too; it must not keep back what follows
 			x.log.Error("an acknowledged instance is damaged in the journal and cannot be indexed: its segment is kept", "position", e.Position.String(), "error", err)
 			unread = append(unread, e.Position)
 		case err != nil:

@@ -257,7 +257,7 @@ func (m *move) unknown(ctx context.Context, e journal.Entry) (known bool, err er
 
 // passOver leaves out what is damaged: another copy may have it.
 func (m *move) passOver(e journal.Entry, err error) error {
-	if !errors.Is(err, storage.ErrCorrupt) {
+	if !damaged(err) {
 		return err
 	}
 	m.unsound++

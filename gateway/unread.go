@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"syscall"
 
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/index"
@@ -35,7 +36,7 @@ func (x *Indexer) reread(ctx context.Context) error {
 	}
 	for _, at := range unread {
 		err := x.rereadOne(ctx, at)
-		if errors.Is(err, storage.ErrCorrupt) || errors.Is(err, storage.ErrNotFound) {
+		if damaged(err) || errors.Is(err, storage.ErrNotFound) {
 			x.log.Error("an acknowledged instance is still damaged in the journal: its segment is kept",
 				"position", journalPosition(at).String(), "error", err)
 			err = nil
@@ -56,16 +57,15 @@ func (x *Indexer) rereadOne(ctx context.Context, at index.Position) error {
 	if err != nil {
 		return err
 	}
-	b := index.Batch{Journals: settled(at)}
-	key := r.Instance.Key
-	gone, err := x.known.DeletedAt(ctx, key.StudyInstanceUID, key.SeriesInstanceUID, at)
-	if err != nil {
-		return err
-	}
-	if !gone {
-		b.Received = []index.Instance{r.indexed(x.id, e.Position)}
-	}
-	return x.proposer.Propose(ctx, b)
+	in := r.indexed(x.id, e.Position)
+	in.From = append(in.From, at) // it may have been deleted since
+	return x.proposer.Propose(ctx, index.Batch{Received: []index.Instance{in}, Journals: settled(at)})
+}
+
+// damaged tells that what was acknowledged is not what is read, or that the disk
+// does not read it: another copy may have it.
+func damaged(err error) bool {
+	return errors.Is(err, storage.ErrCorrupt) || errors.Is(err, syscall.EIO)
 }
 
 // settled tells the index that an entry was read after all, or is not needed.

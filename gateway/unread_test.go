@@ -1,10 +1,15 @@
 package gateway_test
 
 import (
+	"context"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
+	"syscall"
 	"testing"
+	"testing/iotest"
 
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/storage"
@@ -88,6 +93,47 @@ func TestDamagedBeforeIndexed(t *testing.T) {
 	if _, err := os.Stat(segment); err == nil {
 		t.Error("the segment is archived, and stays")
 	}
+}
+
+// TestUnreadableBeforeIndexed: a disk that does not read an instance back keeps
+// none that follows from being indexed.
+func TestUnreadableBeforeIndexed(t *testing.T) {
+	n := open(t, t.TempDir(), mem.New())
+	n.proposer.fail(func(index.Batch) error { return storage.ErrUnavailable }, nil)
+	study := tiny(1, 2)
+	n.mustStore(study.Instances...)
+	last := n.journal.Segments()[0]
+	x := gateway.NewIndexer(&proposer{index: n.index}, slog.New(slog.DiscardHandler))
+	x.Attach(badSector{n.journal, last.First}, journal.Position{}, last.Last)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { x.Run(ctx) })
+	err := x.AwaitOwn(t.Context())
+	cancel()
+	running.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	live, err := n.index.Where(t.Context(), index.Selector{StudyInstanceUID: study.StudyInstanceUID})
+	if err != nil || len(live) != 1 {
+		t.Errorf("%d instances are indexed, want 1 (%v)", len(live), err)
+	}
+	if all := unread(t, n.index); len(all) != 1 || all[0].Offset != last.First.Offset {
+		t.Errorf("unread are %v, want the one at %v", all, last.First)
+	}
+}
+
+// badSector is a journal on a disk that does not read one of its entries.
+type badSector struct {
+	gateway.Journal
+	at journal.Position
+}
+
+func (b badSector) Read(ctx context.Context, at journal.Position, part storage.Range) (io.ReadCloser, error) {
+	if at == b.at {
+		return io.NopCloser(iotest.ErrReader(syscall.EIO)), nil
+	}
+	return b.Journal.Read(ctx, at, part)
 }
 
 // rebuilt makes the index of a node's folder anew.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/esante-alsace/cigogne/storage"
 )
@@ -16,19 +17,15 @@ import (
 // it was written, nobody else uses them, and after a failure nothing more is
 // believed.
 type syncer struct {
-	mu       sync.Mutex
+	mu       sync.Mutex // held while it syncs
 	wal, dir *os.File
-	failed   error
+	failed   atomic.Pointer[error]
 	// fsync takes the place of File.Sync in tests.
 	fsync func(*os.File) error
 }
 
 // begin forgets earlier failures; the index is being opened.
-func (d *syncer) begin() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.failed = nil
-}
+func (d *syncer) begin() { d.failed.Store(nil) }
 
 // open takes the descriptors.
 func (d *syncer) open(path string) error {
@@ -54,8 +51,8 @@ func (d *syncer) take(path string) (err error) {
 func (d *syncer) sync(path string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.failed != nil {
-		return d.failed
+	if err := d.failing(); err != nil {
+		return err
 	}
 	if err := d.take(path); err != nil {
 		return fmt.Errorf("%w: sync the index: %w", storage.ErrUnavailable, err)
@@ -65,8 +62,9 @@ func (d *syncer) sync(path string) error {
 			continue
 		}
 		if err := d.one(f); err != nil {
-			d.failed = fmt.Errorf("%w: the disk may have lost some of the index: look at the disk, then start the node again: %w", storage.ErrUnavailable, err)
-			return d.failed
+			err = fmt.Errorf("%w: the disk may have lost some of the index: look at the disk, then start the node again: %w", storage.ErrUnavailable, err)
+			d.failed.Store(&err)
+			return err
 		}
 	}
 	return nil
@@ -80,9 +78,10 @@ func (d *syncer) one(f *os.File) error {
 }
 
 func (d *syncer) failing() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.failed
+	if err := d.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 func (d *syncer) close() error {
@@ -94,7 +93,9 @@ func (d *syncer) close() error {
 			errs = append(errs, f.Close())
 		}
 	}
-	d.wal, d.dir, d.failed = nil, nil, errClosed
+	d.wal, d.dir = nil, nil
+	closed := errClosed
+	d.failed.Store(&closed)
 	return errors.Join(errs...)
 }
 
