@@ -25,7 +25,7 @@ type serveCommand struct {
 	diagnostics
 	tracing
 	scrubbing
-	Settle          time.Duration    `default:"30s" help:"How long a series must be quiet before it is packed (${default})."`
+	Settle          time.Duration    `default:"30s" help:"How long a series must be quiet before it is packed; what fills a pack waits a quarter of that (${default})."`
 	PackCompression pack.Compression `enum:"none,deflate,zstd" default:"none" help:"How native pixel data is compressed in packs that are written from now on: none, deflate or zstd (${default})."`
 	LogLevel        slog.Level       `default:"INFO" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn, error (${default})."`
 }
