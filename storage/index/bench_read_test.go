@@ -44,7 +44,7 @@ func BenchmarkLocate(b *testing.B) {
 	sel := index.Selector{StudyInstanceUID: key.StudyInstanceUID, SeriesInstanceUID: key.SeriesInstanceUID, SOPInstanceUID: key.SOPInstanceUID}
 	b.ReportAllocs()
 	for b.Loop() {
-		live, err := x.Live(b.Context(), sel)
+		live, err := x.Where(b.Context(), sel)
 		if err != nil || len(live) != 1 {
 			b.Fatal(len(live), err)
 		}
