@@ -23,7 +23,7 @@ func passedOver(id index.JournalID, unread []journal.Position) []index.JournalCh
 }
 
 // Reread has Run look once at what was passed over in the journal: a person may
-// have put it back. It must be called before Run.
+// have put it back, or have taken it away. It must be called before Run.
 func (x *Indexer) Reread(known *index.Index) { x.known = known }
 
 func (x *Indexer) reread(ctx context.Context) error {
@@ -36,6 +36,10 @@ func (x *Indexer) reread(ctx context.Context) error {
 	}
 	for _, at := range unread {
 		err := x.rereadOne(ctx, at)
+		if errors.Is(err, storage.ErrNotFound) && x.copies == nil { // a person gave it up; a copy may be sound
+			x.log.Warn("the segment of a damaged instance was taken away", "position", journalPosition(at).String())
+			err = x.proposer.Propose(ctx, index.Batch{Journals: settled(at)})
+		}
 		if damaged(err) || errors.Is(err, storage.ErrNotFound) {
 			x.log.Error("an acknowledged instance is still damaged in the journal: its segment is kept",
 				"position", journalPosition(at).String(), "error", err)

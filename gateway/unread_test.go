@@ -95,6 +95,28 @@ func TestDamagedBeforeIndexed(t *testing.T) {
 	}
 }
 
+// TestDamagedIsGivenUp: when a person takes a damaged segment away, nothing is
+// said to be unread any more.
+func TestDamagedIsGivenUp(t *testing.T) {
+	n := open(t, t.TempDir(), mem.New())
+	segment := unindexed(t, n, tiny(1, 1).Instances[0])
+	flip(t, segment)
+	n = open(t, n.dir, n.archive)
+	n.pass()
+	n.stop()
+	if err := os.Remove(segment); err != nil {
+		t.Fatal(err)
+	}
+	n = open(t, n.dir, n.archive)
+	other := tiny(2, 1)
+	n.mustStore(other.Instances...)
+	n.pass()
+	if all := unread(t, n.index); len(all) > 0 {
+		t.Errorf("unread are %v", all)
+	}
+	n.expect(other.StudyInstanceUID, other.Instances...)
+}
+
 // TestUnreadableBeforeIndexed: a disk that does not read an instance back keeps
 // none that follows from being indexed.
 func TestUnreadableBeforeIndexed(t *testing.T) {
