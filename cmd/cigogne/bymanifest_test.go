@@ -19,6 +19,7 @@ import (
 
 	"github.com/esante-alsace/cigogne/gateway/dmp/manifest"
 	"github.com/esante-alsace/cigogne/gateway/dmp/publication"
+	pb "github.com/esante-alsace/cigogne/gateway/rpc/cigogne/v1"
 	"github.com/esante-alsace/cigogne/storage/dicom/dicomtest"
 )
 
@@ -258,4 +259,54 @@ func TestByManifestConcurrently(t *testing.T) {
 	all.Wait()
 	slices.Sort(took)
 	t.Logf("%d retrievals of %d bytes at a time: half within %v, 99%% within %v, all within %v", most, len(body), took[most/2], took[most*99/100], took[most-1])
+}
+
+// TestByManifestOfWhoOpposes: who opposes is not shown by a manifest that was
+// brought to the shared record before.
+func TestByManifestOfWhoOpposes(t *testing.T) {
+	t.Parallel()
+	study := dicomtest.NewStudy(dicomtest.Options{Seed: 9501, Modality: "CR", Instances: 1, PatientID: "4711", PatientName: "Muller^Odile"})
+	node, kos := published(t, study)
+	s := shown{"Bearer haguenau's token", kos, drimAccept}
+	for _, c := range []struct {
+		is   string
+		want int
+	}{{"", http.StatusOK}, {"opposed", http.StatusGone}} {
+		if c.is != "" {
+			node.identities(http.MethodPut, "/oppositions/1.2.250.1.999.1/4711?reason=said+so", "", http.StatusOK)
+		}
+		if status, _, _, err := byManifest(t.Context(), node, "/studies/"+study.StudyInstanceUID, s); err != nil || status != c.want {
+			t.Errorf("%s: %d, want %d (%v)", c.is, status, c.want, err)
+		}
+	}
+}
+
+// TestByManifestWhatItLists: what came after a manifest is not given to who
+// shows it: nobody has looked yet whether it is the same person's.
+func TestByManifestWhatItLists(t *testing.T) {
+	t.Parallel()
+	study := dicomtest.NewStudy(dicomtest.Options{Seed: 9502, Modality: "CR", Instances: 2, PatientID: "4711", PatientName: "Muller^Odile"})
+	late := study
+	study.Instances, late.Instances = study.Instances[:1], study.Instances[1:]
+	node := serve(t, t.TempDir(), "--sites", region(t), "--settle", "20ms", "--complete-after", "1h", "--log-level", "warn")
+	node.identities(http.MethodPut, "/local/1.2.250.1.999.1/4711", asserted(nir, "MULLER"), http.StatusOK)
+	sendAs(t, node, "HTP_PACS", study, "F")
+	if _, err := pb.NewStudiesClient(dial(t, node)).Complete(t.Context(), &pb.StudiesCompleteRequest{StudyInstanceUid: study.StudyInstanceUID, By: "a test"}); err != nil {
+		t.Fatal(err)
+	}
+	s := shown{"Bearer haguenau's token", awaitVersion(t, node, study.StudyInstanceUID, 1, true).ManifestSopInstanceUid, drimAccept}
+	sendAs(t, node, "HTP_PACS", late, "F")
+	node.archived()
+	for path, want := range map[string]int{"": http.StatusOK, "/series/" + late.Instances[0].SeriesInstanceUID + "/instances/" + late.Instances[0].SOPInstanceUID: http.StatusNotFound} {
+		status, body, header, err := byManifest(t.Context(), node, "/studies/"+study.StudyInstanceUID+path, s)
+		if err != nil || status != want {
+			t.Errorf("%q: %d, want %d, %v", path, status, want, err)
+		}
+		if status != http.StatusOK {
+			continue
+		}
+		if sums, err := sumsOf(body, header); err != nil || len(sums) != 1 {
+			t.Errorf("%d parts of the 1 that the manifest lists: %v", len(sums), err)
+		}
+	}
 }

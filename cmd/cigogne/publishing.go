@@ -198,7 +198,7 @@ func (n *node) byManifest() http.Handler {
 		known = nil
 	}
 	retrieval := dicomweb.New(dicomweb.Options{
-		Retrieve: publication.Listed{Retriever: n.reader}, Root: manifestRoot,
+		Retrieve: n.publication.Listed(n.reader), Root: manifestRoot,
 		Limits:    dicomweb.Limits{ReadStall: c.Stall, WriteStall: c.Stall},
 		RequestID: requestID, Sent: n.sent, Logger: n.log, Metrics: n.metrics,
 	})

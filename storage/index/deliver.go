@@ -149,6 +149,9 @@ type Outgoing struct {
 	StudyLife
 	// Next is what is to be done, when nothing is under way.
 	Next Underway
+	// Number is the national number under which the study may be in the shared
+	// record now; the zero PatientKey for none.
+	Number PatientKey
 }
 
 // Outgoing lists at most limit studies that are due until a moment, in
@@ -187,7 +190,7 @@ func (x *Index) outgoing(ctx context.Context, rest string, args ...any) ([]Outgo
 		out[i].StudyLife = lives[i]
 		var number PatientKey
 		number, err = entitled(ctx, x.read, lives[i].StudyInstanceUID)
-		out[i].Next = lives[i].wanted(number)
+		out[i].Number, out[i].Next = number, lives[i].wanted(number)
 	}
 	return out, err
 }

@@ -19,18 +19,21 @@ const HeaderKOS = "KOS-SOPInstanceUID"
 const olderMost = 100_000
 
 // Current returns nil when the manifest is that of the study as it is complete
-// now. One that never was the study's is storage.ErrNotFound; one that was
-// replaced or withdrawn, and that of a study that was deleted, is
-// storage.ErrGone.
+// now, and the study its patient's, who does not oppose. One that never was the
+// study's is storage.ErrNotFound; one that was replaced, was or is to be
+// withdrawn, and that of a study that was deleted, is storage.ErrGone.
 func (p *Publisher) Current(ctx context.Context, study, sop string) error {
-	life, err := p.o.Index.StudyLife(ctx, study)
+	life, err := p.o.Index.Publication(ctx, study)
 	if err != nil {
 		return err
 	}
 	if life == nil {
 		return fmt.Errorf("%w: no manifest %s of study %s", storage.ErrNotFound, sop, study)
 	}
-	if life.Manifest != nil && life.Manifest.SOPInstanceUID == sop {
+	if m := life.Manifest; m != nil && m.SOPInstanceUID == sop {
+		if life.Number != m.Number || life.Publication.Withdrawn == sop {
+			return fmt.Errorf("%w: the manifest is of a patient whose the study is no more, or who opposes", storage.ErrGone)
+		}
 		of, err := p.ofStudy(ctx, study)
 		if err == nil && of == nil {
 			err = fmt.Errorf("%w: study %s was deleted", storage.ErrGone, study)
@@ -54,7 +57,8 @@ func (p *Publisher) ByManifest(known func(token string) bool, next http.Handler)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status, text := p.refusal(r, known)
 		if status == 0 {
-			next.ServeHTTP(w, r)
+			shown := context.WithValue(r.Context(), shownKey{}, strings.TrimSpace(r.Header.Get(HeaderKOS)))
+			next.ServeHTTP(w, r.WithContext(shown))
 			return
 		}
 		if status == http.StatusUnauthorized {
@@ -114,24 +118,61 @@ func retrieved(path string) (study string, ok bool) {
 	return parts[1], true
 }
 
-// Listed is a Retriever of what manifests list: of a study without its
-// manifests.
-type Listed struct{ Retriever }
+// shownKey is of the manifest's SOPInstanceUID that who asks has shown.
+type shownKey struct{}
+
+// Listed is a Retriever, for requests that ByManifest has let through, of what
+// the manifest lists that was shown: of a study without its manifests, and
+// without what came after this one. Whose that is, nobody has looked yet.
+func (p *Publisher) Listed(from Retriever) Retriever { return listed{from, p} }
+
+type listed struct {
+	Retriever
+	publisher *Publisher
+}
 
 // Instances implements Retriever.
-func (l Listed) Instances(ctx context.Context, sel gateway.Selector) ([]gateway.Instance, error) {
+func (l listed) Instances(ctx context.Context, sel gateway.Selector) ([]gateway.Instance, error) {
 	all, err := l.Retriever.Instances(ctx, sel)
-	if err != nil || sel.SOPInstanceUID != "" {
+	if err != nil {
 		return all, err
 	}
-	listed := make([]gateway.Instance, 0, len(all))
+	// Asked after the instances: what has come by then has opened the study.
+	only, err := l.publisher.listedOnly(ctx, sel.StudyInstanceUID)
+	if err != nil {
+		return nil, err
+	}
+	kept := make([]gateway.Instance, 0, len(all))
 	for _, in := range all {
-		if in.About().Origin.Transport != storage.TransportManifest {
-			listed = append(listed, in)
+		about := in.About()
+		ours := about.Origin.Transport == storage.TransportManifest
+		if ours && sel.SOPInstanceUID != "" || !ours && (only == nil || only[about.Key.SOPInstanceUID]) {
+			kept = append(kept, in)
 		}
 	}
-	if len(listed) == 0 {
+	if len(kept) == 0 {
 		return nil, fmt.Errorf("%w: %s", storage.ErrNotFound, sel)
 	}
-	return listed, nil
+	return kept, nil
+}
+
+// listedOnly are the instances that the manifest lists that was shown, when the
+// study may have others; else nil.
+func (p *Publisher) listedOnly(ctx context.Context, study string) (map[string]bool, error) {
+	life, err := p.o.Index.StudyLife(ctx, study)
+	shown, _ := ctx.Value(shownKey{}).(string)
+	if err != nil || life != nil && !life.Open && life.Manifest != nil && life.Manifest.SOPInstanceUID == shown {
+		return nil, err
+	}
+	list, err := p.read(ctx, study, shown)
+	if err != nil {
+		return nil, err
+	}
+	only := map[string]bool{}
+	for _, s := range list.Series {
+		for _, sop := range s.SOPs {
+			only[sop] = true
+		}
+	}
+	return only, nil
 }

@@ -73,7 +73,7 @@ func (p *Publisher) Resolve(ctx context.Context, l *manifest.Listing) (*Resolved
 	if err != nil {
 		return nil, err
 	}
-	if life != nil && life.Manifest != nil && len(held) > 0 {
+	if life != nil && life.Manifest != nil && len(held) > 0 && p.Current(ctx, l.StudyInstanceUID, life.Manifest.SOPInstanceUID) == nil {
 		r.Manifest, r.URL = life.Manifest.SOPInstanceUID, p.o.Root()+"/studies/"+l.StudyInstanceUID
 	}
 	for i := range l.Series {
