@@ -61,7 +61,8 @@ type Options struct {
 	// reachable.
 	Wait, Unknown, Tell time.Duration
 	// Indexed, when set, returns when the index has all that this node
-	// acknowledged before: what an asker sent last may be kept aside.
+	// acknowledged before: what an asker sent last may be kept aside. While it
+	// fails, nothing is called unknown.
 	Indexed func(ctx context.Context) error
 	// Complete, when set, is told of a study all of whose instances were
 	// committed for one request, and for whom.

@@ -144,6 +144,25 @@ func TestStillOnItsWay(t *testing.T) {
 	}
 }
 
+// TestIndexIsBehind: what was acknowledged is not called unknown because the
+// index does not have it yet.
+func TestIndexIsBehind(t *testing.T) {
+	r := newRegion(t)
+	r.mustAsk("1.2.1", "CT1", absent)
+	lag := storage.ErrUnavailable
+	r.o.Indexed = func(context.Context) error { return lag }
+	r.c = commitment.New(r.o)
+	r.pass()
+	r.later(time.Hour)
+	r.pass()
+	r.pass()
+	if got := r.report(); got.TransactionUID != "" {
+		t.Fatalf("told %+v", got)
+	}
+	lag = nil
+	r.reports(time.Second, nil, commitment.Failure{Reference: absent, Reason: commitment.NoSuchInstance})
+}
+
 // TestAsk: who may ask, and for what; the same again is no failure.
 func TestAsk(t *testing.T) {
 	r := newRegion(t)

@@ -61,7 +61,12 @@ func (j *judgement) failures() (failed []index.FailedReference) {
 
 // judge looks where the instances of a request are: those that lie in no study
 // in which others do are looked for in as many packs, the newest first.
-func (c *Committer) judge(ctx context.Context, by storage.Sender, references []Reference, studies []string, packs int) (*judgement, error) {
+func (c *Committer) judge(ctx context.Context, e *index.CommitmentEntry, studies []string, packs int) (*judgement, error) {
+	asked, _, err := c.o.Index.CommitmentLists(ctx, e.CommitmentID)
+	if err != nil {
+		return nil, err
+	}
+	by, references := e.Origin.Sender, flat(asked)
 	sops := make([]string, len(references))
 	for i, r := range references {
 		sops[i] = r.SOPInstanceUID

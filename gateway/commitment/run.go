@@ -35,7 +35,7 @@ const (
 type look struct {
 	next    time.Time
 	studies []string
-	unknown bool // of some is not known where they are
+	unknown bool // some of it was not found the last time
 }
 
 // Run settles what is asked for, and tells the askers, until ctx ends. It
@@ -129,46 +129,48 @@ func (c *Committer) begin(ctx context.Context, e *index.CommitmentEntry) {
 }
 
 // consider settles a request when all of it is decided, or its time is over.
+// What is unknown is decided by a look through all packs; who has to wait for
+// that costs nothing meanwhile.
 func (c *Committer) consider(ctx context.Context, e *index.CommitmentEntry, deep *bool) error {
-	now := c.o.Now()
-	known := c.seen[e.CommitmentID]
-	if known == nil {
-		known = &look{}
-		c.seen[e.CommitmentID] = known
-	}
+	now, known := c.o.Now(), c.lastLook(e.CommitmentID)
 	if now.Before(known.next) {
 		return nil
 	}
 	age := now.Sub(time.Unix(0, e.At))
-	if known.unknown && age >= c.o.Unknown && !*deep {
-		return nil // it is its turn in another pass
-	}
-	known.next = now.Add(c.again(age))
-	asked, _, err := c.o.Index.CommitmentLists(ctx, e.CommitmentID)
-	if err != nil {
-		return err
-	}
-	references := flat(asked)
-	j, err := c.judge(ctx, e.Origin.Sender, references, known.studies, recentPacks)
-	if err != nil {
-		return err
-	}
-	if known.unknown = j.count(unknown) > 0; known.unknown && age >= c.o.Unknown {
+	over, late, packs := age >= c.o.Wait, age >= c.o.Unknown, recentPacks
+	if late && known.unknown {
 		if !*deep {
-			known.next = now
 			return nil
 		}
-		*deep = false
-		if j, err = c.judge(ctx, e.Origin.Sender, references, j.studies, allPacks); err != nil {
-			return err
+		if *deep = false; !over && c.indexed(ctx) != nil {
+			return nil
 		}
+		packs = allPacks
 	}
-	known.studies = j.studies
-	over := age >= c.o.Wait
-	if !over && (j.count(waiting) > 0 || j.count(unknown) > 0 && age < c.o.Unknown) {
+	known.next = now.Add(c.again(age))
+	j, err := c.judge(ctx, e, known.studies, packs)
+	if err != nil {
+		return err
+	}
+	known.studies, known.unknown = j.studies, j.count(unknown) > 0
+	switch {
+	case known.unknown && late && packs != allPacks:
+		known.next = now
+		return nil
+	case !over && (j.count(waiting) > 0 || known.unknown && !late):
 		return nil
 	}
 	return c.settle(ctx, e, j)
+}
+
+// lastLook is what is remembered of a request.
+func (c *Committer) lastLook(id index.CommitmentID) *look {
+	known := c.seen[id]
+	if known == nil {
+		known = &look{}
+		c.seen[id] = known
+	}
+	return known
 }
 
 // again is when a request of an age is looked at again: not later than when

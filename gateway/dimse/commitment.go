@@ -42,24 +42,40 @@ func (a *association) action(ctx context.Context, m *message, pc presentation) e
 	ctx, span := a.followed(ctx, "N-ACTION")
 	v := a.checkAction(ctx, m)
 	if v.status == StatusSuccess {
-		rq, err := a.readAction(ctx, m.body, pc.transferSyntax)
-		if drained := m.body.drain(a.server.cfg.DrainTimeout); drained != nil {
-			span.Done(drained)
-			return drained
+		var err error
+		if v, err = a.commit(ctx, m, pc); err != nil {
+			span.Done(err)
+			return err
 		}
-		if err == nil {
-			rq.Origin = storage.Origin{
-				Transport: "dimse", CallingAETitle: a.who.CallingAETitle, CalledAETitle: a.who.CalledAETitle,
-				RemoteAddr: a.who.RemoteAddr, ID: a.id,
-			}
-			err = a.server.cfg.Committer.Ask(ctx, rq)
-		}
-		v = judgeAction(err)
-		a.log.Info("storage commitment is asked for", "transaction", rq.TransactionUID, "instances", len(rq.References),
-			"status", v.status.String(), "reason", err)
 	}
 	ended(span, v)
 	return a.decline(m, v)
+}
+
+// commit reads what is asked for and hands it on. As it lies in memory until it
+// is durable, few do so at a time. An error ends the association.
+func (a *association) commit(ctx context.Context, m *message, pc presentation) (verdict, error) {
+	select {
+	case a.server.actions <- struct{}{}:
+	case <-ctx.Done():
+		return verdict{}, errStopped
+	}
+	defer func() { <-a.server.actions }()
+	rq, err := readRequest(m.body, pc.transferSyntax, deadline(actionTime))
+	if drained := m.body.drain(a.server.cfg.DrainTimeout); drained != nil {
+		return verdict{}, drained
+	}
+	if err == nil {
+		rq.Origin = storage.Origin{
+			Transport: "dimse", CallingAETitle: a.who.CallingAETitle, CalledAETitle: a.who.CalledAETitle,
+			RemoteAddr: a.who.RemoteAddr, ID: a.id,
+		}
+		err = a.server.cfg.Committer.Ask(ctx, rq)
+	}
+	v := judgeAction(err)
+	a.log.Info("storage commitment is asked for", "transaction", rq.TransactionUID, "instances", len(rq.References),
+		"status", v.status.String(), "reason", err)
+	return v, nil
 }
 
 // checkAction looks at the request alone.
@@ -100,17 +116,6 @@ func judgeAction(err error) verdict {
 	default:
 		return verdict{StatusProcessingFailure, "cannot take it now, try again later"}
 	}
-}
-
-// readAction reads what is asked for.
-func (a *association) readAction(ctx context.Context, body *body, transferSyntax string) (commitment.Request, error) {
-	select {
-	case a.server.actions <- struct{}{}:
-	case <-ctx.Done():
-		return commitment.Request{}, errStopped
-	}
-	defer func() { <-a.server.actions }()
-	return readRequest(body, transferSyntax, deadline(actionTime))
 }
 
 // readRequest reads a Data Set of PS3.4 Table J.3-1. One that breaks the

@@ -13,7 +13,7 @@ import (
 // Server is the SCP: it accepts associations and serves C-ECHO and C-STORE.
 type Server struct {
 	cfg     Config
-	actions chan struct{} // holds a token for each N-ACTION that is being read
+	actions chan struct{} // holds a token for each N-ACTION that is read or made durable
 
 	mu          sync.Mutex
 	connections map[*association]struct{} // in whatever state
