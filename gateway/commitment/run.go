@@ -142,7 +142,7 @@ func (c *Committer) consider(ctx context.Context, e *index.CommitmentEntry, deep
 		if !*deep {
 			return nil
 		}
-		if *deep = false; !over && c.indexed(ctx) != nil {
+		if *deep = false; !over && c.behind(ctx) {
 			return nil
 		}
 		packs = allPacks
@@ -172,6 +172,9 @@ func (c *Committer) lastLook(id index.CommitmentID) *look {
 	}
 	return known
 }
+
+// behind tells whether the index lacks what was acknowledged here.
+func (c *Committer) behind(ctx context.Context) bool { return c.indexed(ctx) != nil }
 
 // again is when a request of an age is looked at again: not later than when
 // something of it is decided by its age alone.
