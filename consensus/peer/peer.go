@@ -29,6 +29,8 @@ const (
 const (
 	// handshakeTimeout bounds a handshake, and dialing with it.
 	handshakeTimeout = 5 * time.Second
+	// refusedWithin is how soon who is refused is spoken to no more.
+	refusedWithin = time.Second
 	// nameBytes is the longest name of a node or operator.
 	nameBytes = 64
 )

@@ -165,8 +165,37 @@ func (p *Port) take(ctx context.Context, c *tls.Conn) {
 		}
 		stop := context.AfterFunc(ctx, func() { conn.NetConn().Close() })
 		defer stop()
+		done, watched := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(watched)
+			p.watch(conn, done)
+		}()
 		h(ctx, conn)
+		close(done)
+		<-watched
 	})
+}
+
+// watch closes a connection when its other end is not let in any more, until
+// done.
+func (p *Port) watch(conn *Conn, done <-chan struct{}) {
+	if p.o.Refuses == nil {
+		return
+	}
+	tick := time.NewTicker(refusedWithin)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+			if err := p.refuses(conn); err != nil {
+				p.o.Logger.Warn("peer port closes a connection", "peer", conn.Peer.String(), "error", err)
+				conn.NetConn().Close()
+				return
+			}
+		}
+	}
 }
 
 // greet does the handshake and finds who speaks.
