@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
@@ -301,11 +302,16 @@ func (s *stallWriter) Write(p []byte) (int, error) {
 }
 
 // ReadFrom implements io.ReaderFrom for what the kernel can copy: a file does
-// not stall as a connection does.
+// not stall as a connection does. Unless the disk says so (EIO), a failure is
+// the writer's: a client that takes nothing is no fault of an archive.
 func (s *stallWriter) ReadFrom(from io.Reader) (int64, error) {
 	if w, ok := s.Writer.(io.ReaderFrom); ok && isFile(from) {
 		s.reader.timer.Stop()
-		return w.ReadFrom(from)
+		n, err := w.ReadFrom(from)
+		if !errors.Is(err, syscall.EIO) {
+			s.failed = err
+		}
+		return n, err
 	}
 	return io.Copy(struct{ io.Writer }{s}, struct{ io.Reader }{from})
 }
