@@ -61,9 +61,10 @@ func NewStorer(o StoreOptions) *Storer {
 
 // Receive reads one instance to its end. The error wraps storage.ErrInvalid
 // for a Data Set that is malformed, ErrMismatch for one that is not what was
-// announced, ErrForbidden for a sender of no site where that is refused, ErrTooLarge, ErrFull or ErrUnavailable when it cannot be kept
-// now, or is the error of the body. After an error nothing is kept, and the
-// rest of the body is unread.
+// announced, ErrForbidden for a sender of no site where that is refused,
+// ErrTooLarge, ErrFull or ErrUnavailable when it cannot be kept now, or is the
+// error of the body. After an error nothing is kept, and the rest of the body
+// is unread.
 func (s *Storer) Receive(ctx context.Context, in Incoming) (_ Pending, err error) {
 	began := time.Now()
 	above := trace.Of(ctx)
@@ -94,10 +95,7 @@ func (s *Storer) Receive(ctx context.Context, in Incoming) (_ Pending, err error
 	}
 	a := s.o.Journal.NewAppend(ctx)
 	defer a.Abort() // nothing after Commit
-	spare, ok := s.spare.Get().(*scratch)
-	if !ok {
-		spare = new(scratch)
-	}
+	spare := s.scratch()
 	r, err := s.receive(in, prefix, a, spare)
 	if err != nil {
 		return nil, err
@@ -125,6 +123,14 @@ func (s *Storer) Receive(ctx context.Context, in Incoming) (_ Pending, err error
 	span.Number("bytes", r.Instance.Size)
 	s.o.Clock.Took(StepReceive, received.Sub(began))
 	return &pending{storer: s, record: r, pending: p, received: received}, nil
+}
+
+// scratch is one that nobody uses.
+func (s *Storer) scratch() *scratch {
+	if spare, ok := s.spare.Get().(*scratch); ok {
+		return spare
+	}
+	return new(scratch)
 }
 
 // failing tells why nothing can be acknowledged now, or nil.

@@ -51,7 +51,11 @@ func (n *node) answers(about string) answer.Writer {
 func (n *node) handler(dicomweb http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	handle := func(k kind, pattern string, h http.Handler) {
-		mux.Handle(pattern, n.gates[k].Handler(access.Guard(n.keeper, operation, h)))
+		h = n.gates[k].Handler(access.Guard(n.keeper, operation, h))
+		if k != images { // whose pages those are is said by --cors-origin
+			h = ownPages(h)
+		}
+		mux.Handle(pattern, h)
 	}
 	dicomweb = http.StripPrefix("/dicom-web", n.consistent(n.takeNothingNew(compressJSON(n.boundUploads(dicomweb)))))
 	handle(images, "/dicom-web", dicomweb)
@@ -69,7 +73,7 @@ func (n *node) handler(dicomweb http.Handler) http.Handler {
 	for path, h := range native {
 		handle(manifests, path, h)
 	}
-	api := compressAPI(n.rpc)
+	api := ownPages(compressAPI(n.rpc))
 	return n.paced(identify(textual(n.follow(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if rpc.Handles(r) && native[r.URL.Path] == nil { // it asks the gatekeeper itself, when it has read the request
 			api.ServeHTTP(w, r)
@@ -78,6 +82,11 @@ func (n *node) handler(dicomweb http.Handler) http.Handler {
 		mux.ServeHTTP(w, r)
 	})))))
 }
+
+// ownPages refuses what a browser sends for a page of another origin and would
+// change something: an operator's browser reaches nodes that the page's author
+// does not.
+func ownPages(next http.Handler) http.Handler { return http.NewCrossOriginProtection().Handler(next) }
 
 // textual refuses paths and queries that are no text in UTF-8: reasons and
 // names out of them are told to others.

@@ -95,3 +95,27 @@ func TestTextual(t *testing.T) {
 		}
 	}
 }
+
+// TestOwnPages: a page of another origin changes nothing through the browser of
+// an operator.
+func TestOwnPages(t *testing.T) {
+	h := ownPages(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	for _, c := range []struct {
+		method, name, value string
+		want                int
+	}{
+		{http.MethodPost, "Sec-Fetch-Site", "cross-site", http.StatusForbidden},
+		{http.MethodPut, "Origin", "https://elsewhere.example", http.StatusForbidden},
+		{http.MethodGet, "Sec-Fetch-Site", "cross-site", http.StatusNoContent},
+		{http.MethodPost, "Sec-Fetch-Site", "same-origin", http.StatusNoContent},
+		{http.MethodPost, "User-Agent", "no browser", http.StatusNoContent},
+	} {
+		r := httptest.NewRequest(c.method, "http://node.example/v1/studies/1.2:complete", nil)
+		r.Header.Set(c.name, c.value)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != c.want {
+			t.Errorf("%v: %d", c, w.Code)
+		}
+	}
+}

@@ -1,6 +1,9 @@
 package dicom
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"strings"
+)
 
 // What this implementation calls itself in File Meta Information and in
 // association negotiation (PS3.7 §D.3.3.2).
@@ -22,13 +25,16 @@ type FileMeta struct {
 }
 
 // AppendFileMeta appends a preamble of NULs, "DICM" and File Meta Information.
-// The implementation is this one where m names none; an empty SourceAETitle is
-// left out. UIDs longer than 64 bytes and titles longer than 16 are cut, so
+// The implementation is this one where m names none; a SourceAETitle that is
+// empty, or no AE (PS3.5 §6.2), is left out. UIDs longer than 64 bytes and titles longer than 16 are cut, so
 // that the result always has the form that PS3.10 wants.
 func AppendFileMeta(dst []byte, m FileMeta) []byte {
 	if m.ImplementationClassUID == "" {
 		m.ImplementationClassUID = ImplementationClassUID
 		m.ImplementationVersionName = ImplementationVersionName
+	}
+	if strings.ContainsFunc(m.SourceAETitle, func(r rune) bool { return r < ' ' || r > '~' }) {
+		m.SourceAETitle = ""
 	}
 	dst = append(dst, make([]byte, preambleLength)...)
 	dst = append(dst, magic...)
