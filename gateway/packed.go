@@ -23,6 +23,15 @@ type packBlob struct {
 	key       string
 	size      int64
 	directory *pack.Directory
+	damaged   func(key string) // nil when nobody wants to know
+}
+
+// tell reports an error that says that the pack is damaged, and returns it.
+func (b *packBlob) tell(err error) error {
+	if b.damaged != nil && errors.Is(err, storage.ErrCorrupt) {
+		b.damaged(b.key)
+	}
+	return err
 }
 
 // Size implements pack.Blob.
@@ -48,7 +57,29 @@ func (p *packed) About() storage.Instance { return p.entry().Instance }
 
 // Open implements Instance.
 func (p *packed) Open(ctx context.Context, r storage.Range) (io.ReadCloser, error) {
-	return p.details.directory.Open(ctx, p.details, p.i, r)
+	body, err := p.details.directory.Open(ctx, p.details, p.i, r)
+	if err != nil {
+		return nil, p.details.tell(err)
+	}
+	return &watched{body, p.details.packBlob}, nil
+}
+
+// watched is what is read of a pack, which tells when it is damaged.
+type watched struct {
+	io.ReadCloser
+	blob *packBlob
+}
+
+// Read implements io.Reader.
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.ReadCloser.Read(p)
+	return n, w.blob.tell(err)
+}
+
+// WriteTo implements io.WriterTo.
+func (w *watched) WriteTo(to io.Writer) (int64, error) {
+	n, err := io.Copy(to, w.ReadCloser)
+	return n, w.blob.tell(err)
 }
 
 // WriteMetadata implements Instance.
@@ -76,7 +107,7 @@ func (p *packed) Layout(ctx context.Context) (*dicom.Layout, error) {
 		found, err = p.readLayouts(ctx, from, from+1)
 	}
 	if err != nil {
-		return nil, err
+		return nil, p.details.tell(err)
 	}
 	return found[p.i-from], nil
 }
@@ -135,8 +166,20 @@ func (d *details) Open(ctx context.Context, r storage.Range) (io.ReadCloser, err
 	return d.packBlob.Open(ctx, r)
 }
 
+// OpenSound implements pack.SoundBlob.
+func (d *details) OpenSound(ctx context.Context, r, whole storage.Range, crc32 uint32) (io.ReadCloser, error) {
+	if d.run != nil { // the archive has checksums of its own
+		return d.run.open(ctx, r)
+	}
+	return archive.GetSound(ctx, d.archive, d.key, r, archive.Sum{Range: whole, CRC32: crc32})
+}
+
 // of calls fn with the details of entry i.
 func (d *details) of(ctx context.Context, i int, fn func(*dicom.Layout, io.Reader) error) error {
+	return d.tell(d.find(ctx, i, fn))
+}
+
+func (d *details) find(ctx context.Context, i int, fn func(*dicom.Layout, io.Reader) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if i == d.to && i > 0 && d.to > d.from {
@@ -179,6 +222,7 @@ func (d *details) read(ctx context.Context, from, to int) error {
 type directories struct {
 	archive archive.Archive
 	most    int64
+	damaged func(key string)
 
 	mu    sync.Mutex
 	bytes int64
@@ -208,11 +252,11 @@ const (
 	directoriesMost = 1 << 16
 )
 
-func newDirectories(a archive.Archive, most int64) *directories {
+func newDirectories(a archive.Archive, most int64, damaged func(string)) *directories {
 	if most <= 0 {
 		most = defaultDirectoryBytes
 	}
-	d := &directories{archive: a, most: most}
+	d := &directories{archive: a, most: most, damaged: damaged}
 	d.lru, _ = simplelru.NewLRU(directoriesMost, func(_ string, b *packBlob) { d.bytes -= b.directory.Memory() }) // fails only for a size below 1
 	return d
 }
@@ -233,11 +277,11 @@ func (d *directories) open(ctx context.Context, p index.Pack) (*packBlob, error)
 	if len(p.Copies) == 0 {
 		return nil, fmt.Errorf("%w: pack %s has no copy", storage.ErrCorrupt, p.PackID)
 	}
-	b = &packBlob{archive: d.archive, key: p.Copies[0].Key, size: p.Copies[0].Size}
+	b = &packBlob{archive: d.archive, key: p.Copies[0].Key, size: p.Copies[0].Size, damaged: d.damaged}
 	expect(d.archive, b.key, b.size)
 	directory, err := pack.ReadDirectory(ctx, b)
 	if err != nil {
-		return nil, fmt.Errorf("pack %s: %w", b.key, err)
+		return nil, b.tell(fmt.Errorf("pack %s: %w", b.key, err))
 	}
 	b.directory = directory
 	d.mu.Lock()

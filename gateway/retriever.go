@@ -28,6 +28,9 @@ type RetrieverOptions struct {
 	// Far tells that requests to the archive are dear: instances that are read
 	// one after the other are then asked for together.
 	Far bool
+	// Damaged is told of the key of a pack in which what was read is damaged,
+	// on all archives that could be asked. It must not block; nil is nobody.
+	Damaged func(key string)
 	// DirectoryBytes bounds the pack directories that are kept in memory;
 	// 0 means 16 MiB.
 	DirectoryBytes int64
@@ -48,7 +51,7 @@ type Retriever struct {
 // NewRetriever returns a Retriever.
 func NewRetriever(o RetrieverOptions) *Retriever {
 	o.Journals = orOwn(o.Journals, o.Journal)
-	return &Retriever{o: o, directories: newDirectories(o.Archive, o.DirectoryBytes), places: newPlaces(o.Index), layouts: newLayouts()}
+	return &Retriever{o: o, directories: newDirectories(o.Archive, o.DirectoryBytes, o.Damaged), places: newPlaces(o.Index), layouts: newLayouts()}
 }
 
 // Instances locates what is selected, series by series and in the order of

@@ -264,10 +264,11 @@ func (r *runReader) Close() error {
 	return nil
 }
 
-// chain makes runs of packs that are read one after the other; nil when the
-// archive is near, whose files the kernel can send itself.
+// chain makes runs of packs that are read one after the other; none when the
+// archive is near, whose files the kernel can send itself, or has to be told
+// of each instance what is sound.
 func (r *Retriever) chain(ctx context.Context, packs []*details) {
-	if !r.o.Far {
+	if !r.o.Far || archive.Compares(r.o.Archive) {
 		return
 	}
 	all := newRuns(ctx)

@@ -135,7 +135,7 @@ func (r *archiveReading) run(ctx context.Context, c console, repair bool) error 
 	}
 	defer a.Close()
 	o := gateway.VerifierOptions{Index: x, Instances: true}
-	o.Archives, o.Repair, err = pace(a.each, int64(r.Rate))
+	o.Archives, o.Repair, err = pace(a.each, int64(r.Rate), nil)
 	switch {
 	case err != nil:
 		return err
@@ -148,8 +148,8 @@ func (r *archiveReading) run(ctx context.Context, c console, repair bool) error 
 }
 
 // pace has archives read at a rate, and makes a set of them when they are
-// several.
-func pace(each []archive.Archive, rate int64) (slow []archive.Archive, all gateway.Copier, err error) {
+// several, which tells repaired of what it repaired; nil is nobody.
+func pace(each []archive.Archive, rate int64, repaired func(key string)) (slow []archive.Archive, all gateway.Copier, err error) {
 	limit := paced.NewLimit(rate)
 	for _, one := range each {
 		slow = append(slow, paced.Archive{Archive: one, Limit: limit})
@@ -157,7 +157,7 @@ func pace(each []archive.Archive, rate int64) (slow []archive.Archive, all gatew
 	if len(slow) < 2 {
 		return slow, nil, nil
 	}
-	all, err = set.New(slow, set.Options{})
+	all, err = set.New(slow, set.Options{Repaired: repaired})
 	return slow, all, err
 }
 

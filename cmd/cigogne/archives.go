@@ -28,11 +28,19 @@ type archives struct {
 	suspects chan string
 }
 
-// suspect is the set's Damaged hook.
+// suspect is the set's Damaged hook, and of those who read packs.
 func (a *archives) suspect(key, _ string, _ error) {
+	a.forget(key)
 	select {
 	case a.suspects <- key:
 	default:
+	}
+}
+
+// forget drops what the node's disk keeps of an object, which may be damaged.
+func (a *archives) forget(key string) {
+	if c, ok := a.read.(*cache.Cache); ok {
+		c.Drop(key)
 	}
 }
 
@@ -89,7 +97,7 @@ func (s *stores) openArchives(ctx context.Context, more ...func(*s3.Options)) (*
 		a.each = append(a.each, one)
 	}
 	if a.Archive = a.each[0]; len(a.each) > 1 {
-		if a.Archive, err = set.New(a.each, set.Options{Copies: s.ArchiveCopies, Damaged: a.suspect}); err != nil {
+		if a.Archive, err = set.New(a.each, set.Options{Copies: s.ArchiveCopies, Damaged: a.suspect, Repaired: a.forget}); err != nil {
 			a.Close()
 			return nil, err
 		}

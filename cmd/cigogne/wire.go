@@ -280,6 +280,7 @@ func (n *node) wireUseCases() {
 	})
 	n.reader = gateway.NewRetriever(gateway.RetrieverOptions{
 		Index: n.index, Indexer: n.indexer, Journal: n.journal, Journals: journals, Archive: n.archives.read, Far: n.archives.far,
+		Damaged: func(key string) { n.archives.suspect(key, "", nil) },
 	})
 	n.finder = gateway.NewSearcher(n.index, n.indexer, n.reader, c.realm())
 	n.sent = gateway.NewRetrievals(n.proposer, n.log)
@@ -304,7 +305,7 @@ func (n *node) wireScrubber() error {
 	if c.ScrubRate == 0 {
 		return nil
 	}
-	slow, all, err := pace(n.archives.each, int64(c.ScrubRate))
+	slow, all, err := pace(n.archives.each, int64(c.ScrubRate), n.archives.forget)
 	if err != nil {
 		return err
 	}

@@ -210,3 +210,30 @@ func TestDamageIsNoTornTail(t *testing.T) {
 		}
 	}
 }
+
+// TestRottenPayload: what rotted below an open journal is not read, neither
+// all of it nor a part that is sound itself.
+func TestRottenPayload(t *testing.T) {
+	for name, size := range map[string]int{"in a segment": 300, "in a large file": 5000} {
+		t.Run(name, func(t *testing.T) {
+			disk := newMemFS(1)
+			j := openMem(t, disk)
+			body := random(t, size)
+			e := put(t, j, "", "h", body)
+			expectAll(t, j, map[journal.Position][]byte{e.Position: body})
+			file, at := fmt.Sprintf("j/%016x.segment", e.Position.Segment), e.Position.Offset+200
+			for large := range disk.live {
+				if strings.HasPrefix(large, "j/large/") {
+					file, at = large, 200
+				}
+			}
+			disk.flip(file, at)
+			for _, part := range []storage.Range{{Length: e.Size}, {Offset: e.Size - 10, Length: 10}} {
+				r, err := j.Read(t.Context(), e.Position, part)
+				if !errors.Is(err, storage.ErrCorrupt) {
+					t.Errorf("%+v: %v, %v", part, r, err)
+				}
+			}
+		})
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/sound"
 )
 
 // ErrClosed wraps storage.ErrUnavailable: the journal was closed.
@@ -29,6 +30,7 @@ type Journal struct {
 	// descriptors and guesses serve who reads entries.
 	descriptors descriptors
 	guesses     sync.Pool // *[headerGuess]byte
+	comparer    sound.Comparer
 	// slots holds one token per Pending that is not resolved yet.
 	slots chan struct{}
 	// wake tells the syncer that there is work; stopped is closed after it

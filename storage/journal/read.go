@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/sound"
 )
 
 // headerGuess is read at once in the hope that header and prefix are in it.
@@ -27,10 +28,11 @@ func (j *Journal) Header(ctx context.Context, at Position) (Entry, error) {
 // Read returns a range of the payload of the entry at a position. The reader
 // has a file descriptor of its own, must be closed, and goes on working when
 // the segment is removed. It implements io.WriterTo: io.Copy to a connection
-// or an http.ResponseWriter lets the kernel send the file. Payload checksums
-// are not checked here: see Verify. Errors wrap storage.ErrNotFound when no
-// durable entry lies there, storage.ErrInvalid when the range is not within
-// its Size, and storage.ErrCorrupt.
+// or an http.ResponseWriter lets the kernel send the file. The payload is held
+// against its checksum before its first byte is given away; one of more than
+// sound.AtOnce before its last is, and a part of one not at all. Errors wrap
+// storage.ErrNotFound when no durable entry lies there, storage.ErrInvalid
+// when the range is not within its Size, and storage.ErrCorrupt.
 func (j *Journal) Read(ctx context.Context, at Position, part storage.Range) (io.ReadCloser, error) {
 	f, r, err := j.locate(ctx, at)
 	if err != nil {
@@ -47,7 +49,7 @@ func (j *Journal) Read(ctx context.Context, at Position, part storage.Range) (io
 			return nil, j.lost(at, err)
 		}
 	}
-	return newReader(f, r, part)
+	return j.newReader(ctx, f, at, r, part)
 }
 
 // locate opens the segment and reads the record at a position.
@@ -97,23 +99,29 @@ type reader struct {
 	prefix []byte
 	body   io.Reader
 	left   int64 // of the body
+	gate   *sound.Gate
 	// using and closed keep a file that is read from while it is closed from
 	// being another reader's.
 	using, closed atomic.Bool
 }
 
-func newReader(f File, r *record, part storage.Range) (*reader, error) {
+func (j *Journal) newReader(ctx context.Context, f File, at Position, r *record, part storage.Range) (*reader, error) {
 	prefixLen := int64(r.prefixLen)
 	from, to := min(part.Offset, prefixLen), min(part.End(), prefixLen)
 	body := r.body().Sub(storage.Range{
 		Offset: part.Offset - from,
 		Length: part.Length - (to - from),
 	})
+	file := sound.File{ReaderAt: f, Name: "journal entry " + at.String()}
+	gate, err := j.comparer.Open(ctx, file, body, sound.Sum{Range: r.body(), Table: castagnoli(), CRC: r.bodyCRC})
+	if err != nil {
+		return nil, closeAfter(f, err)
+	}
 	src, err := f.Stream(body)
 	if err != nil {
 		return nil, closeAfter(f, err)
 	}
-	return &reader{file: f, prefix: r.prefix[from:to], body: src, left: body.Length}, nil
+	return &reader{file: f, prefix: r.prefix[from:to], body: src, left: body.Length, gate: gate}, nil
 }
 
 // use begins to use the file, or tells that it is closed.
@@ -138,8 +146,13 @@ func (r *reader) Read(p []byte) (int, error) {
 	if r.left == 0 {
 		return 0, io.EOF
 	}
-	n, err := r.body.Read(p)
+	most, err := r.gate.Next()
+	if err != nil {
+		return 0, err
+	}
+	n, err := r.body.Read(p[:min(int64(len(p)), most)])
 	r.left -= int64(n)
+	r.gate.Gave(int64(n))
 	if errors.Is(err, io.EOF) && r.left > 0 {
 		err = r.short()
 	}
@@ -161,12 +174,34 @@ func (r *reader) WriteTo(w io.Writer) (int64, error) {
 			return total, err
 		}
 	}
-	n, err := io.Copy(w, r.body)
-	r.left -= n
-	if err == nil && r.left > 0 {
-		err = r.short()
+	for r.left > 0 {
+		most, err := r.gate.Next()
+		if err != nil {
+			return total, err
+		}
+		next := r.next(min(most, r.left))
+		want := next.N
+		n, err := io.Copy(w, next)
+		total += n
+		r.left -= n
+		r.gate.Gave(n)
+		if err == nil && n < want {
+			err = r.short()
+		}
+		if err != nil {
+			return total, err
+		}
 	}
-	return total + n, err
+	return total, nil
+}
+
+// next is the next bytes of the body, as the kernel takes them: a file with a
+// limit, not one with two.
+func (r *reader) next(n int64) *io.LimitedReader {
+	if l, ok := r.body.(*io.LimitedReader); ok {
+		return &io.LimitedReader{R: l.R, N: n}
+	}
+	return &io.LimitedReader{R: r.body, N: n}
 }
 
 func (r *reader) short() error {

@@ -56,6 +56,14 @@ type Blob interface {
 	Open(ctx context.Context, r storage.Range) (io.ReadCloser, error)
 }
 
+// SoundBlob is a Blob that compares.
+type SoundBlob interface {
+	Blob
+	// OpenSound reads a range within whole, which has the CRC-32 (IEEE). What
+	// does not match is storage.ErrCorrupt.
+	OpenSound(ctx context.Context, r, whole storage.Range, crc32 uint32) (io.ReadCloser, error)
+}
+
 // Header says what a pack holds. It is the first line of its index.
 type Header struct {
 	Format            string `json:"format"` // "cigogne-pack"

@@ -13,7 +13,8 @@ import (
 
 // Open reads a range of the stored Part 10 form of entry i of a pack whose
 // Directory this is, by one range read. What is not compressed comes from the
-// blob's own reader; what is comes block by block, some decompressed ahead,
+// blob's own reader, which holds it against the entry's CRC-32 when the blob
+// is a SoundBlob; what is comes block by block, some decompressed ahead,
 // each after it was compared with its CRC-32: a block that differs is
 // storage.ErrCorrupt, and none of it is given away. The memory is that of a
 // few blocks, whatever the pack says. The reader must be closed.
@@ -23,6 +24,9 @@ func (d *Directory) Open(ctx context.Context, blob Blob, i int, r storage.Range)
 		return nil, fmt.Errorf("%w: bytes %d-%d of %d", storage.ErrInvalid, r.Offset, r.End(), e.Size)
 	}
 	if e.blocks == nil {
+		if s, ok := blob.(SoundBlob); ok {
+			return s.OpenSound(ctx, e.Stored().Sub(r), e.Stored(), e.CRC32)
+		}
 		return blob.Open(ctx, e.Stored().Sub(r))
 	}
 	if r.Length == 0 {

@@ -3,10 +3,12 @@
 package cache
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"iter"
 	"math"
@@ -189,6 +191,47 @@ func (c *Cache) first(key string) bool {
 	o.streamed = true
 	c.sizes.Add(key, o)
 	return true
+}
+
+// Compares implements archive.Comparer.
+func (c *Cache) Compares() bool { return archive.Compares(c.Archive) }
+
+// soundMost is the longest range that is held in memory to compare it.
+const soundMost = 8 << 20
+
+// GetSound implements archive.Comparer. What does not match is dropped, and
+// read from the archive. A longer range than 8 MiB is read past the cache when
+// all of it is wanted, and a part of one is not compared.
+func (c *Cache) GetSound(ctx context.Context, key string, r storage.Range, sum archive.Sum) (io.ReadCloser, error) {
+	switch {
+	case !c.Compares(), r.Length == 0, sum.Length > soundMost && r != sum.Range:
+		return c.Get(ctx, key, r)
+	case sum.Length > soundMost:
+		return archive.GetSound(ctx, c.Archive, key, r, sum)
+	}
+	held, err := c.hold(ctx, key, sum.Range)
+	if err == nil && crc32.ChecksumIEEE(held) == sum.CRC32 {
+		return io.NopCloser(bytes.NewReader(held[r.Offset-sum.Offset:][:r.Length])), nil
+	}
+	if err != nil && !errors.Is(err, storage.ErrCorrupt) && !errors.Is(err, storage.ErrInvalid) {
+		return nil, err
+	}
+	c.Drop(key)
+	return archive.GetSound(ctx, c.Archive, key, r, sum)
+}
+
+// hold reads a range into memory.
+func (c *Cache) hold(ctx context.Context, key string, r storage.Range) ([]byte, error) {
+	in, err := c.Get(ctx, key, r)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	held := make([]byte, r.Length)
+	if _, err := io.ReadFull(in, held); err != nil {
+		return nil, err
+	}
+	return held, nil
 }
 
 // Expect tells how long an object is, which spares the cache to ask.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"iter"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive"
+	"github.com/esante-alsace/cigogne/storage/sound"
 )
 
 // staging is the folder of objects that are being written. No key can reach
@@ -41,6 +43,8 @@ type Archive struct {
 	folder *os.File // root itself
 	path   string
 	next   atomic.Uint64 // numbers the staged files of this process
+
+	comparer sound.Comparer
 }
 
 // Open opens the archive in the folder at path, which is created when it is
@@ -90,25 +94,44 @@ func (a *Archive) String() string {
 // Get implements archive.Archive. The reader has a file descriptor of its own
 // and hands the file to the kernel when it is copied to a socket or a file.
 func (a *Archive) Get(ctx context.Context, key string, r storage.Range) (io.ReadCloser, error) {
-	f, size, err := a.open(ctx, key)
+	f, info, err := a.open(ctx, key)
 	if err != nil {
 		return nil, err
 	}
-	if !r.Within(size) {
+	if !r.Within(info.Size()) {
 		f.Close()
-		return nil, fmt.Errorf("%w: %d bytes from %d of %q, which has %d", storage.ErrInvalid, r.Length, r.Offset, key, size)
+		return nil, fmt.Errorf("%w: %d bytes from %d of %q, which has %d", storage.ErrInvalid, r.Length, r.Offset, key, info.Size())
 	}
-	if _, err := f.Seek(r.Offset, io.SeekStart); err != nil {
+	return newReader(f, key, r, nil)
+}
+
+// Compares implements archive.Comparer: a folder knows no checksums.
+func (a *Archive) Compares() bool { return true }
+
+// GetSound implements archive.Comparer. A range of more than sound.AtOnce is
+// compared while it is read, and a part of one is not.
+func (a *Archive) GetSound(ctx context.Context, key string, r storage.Range, sum archive.Sum) (io.ReadCloser, error) {
+	f, info, err := a.open(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if !sum.Within(info.Size()) {
+		f.Close()
+		return nil, fmt.Errorf("%w: %q has %d bytes, and %d from %d were put there", storage.ErrCorrupt, key, info.Size(), sum.Length, sum.Offset)
+	}
+	gate, err := a.comparer.Open(ctx, sound.File{ReaderAt: f, Name: key, Modified: info.ModTime()}, r,
+		sound.Sum{Range: sum.Range, Table: crc32.IEEETable, CRC: sum.CRC32})
+	if err != nil {
 		f.Close()
 		return nil, explain("read", key, err)
 	}
-	return &reader{file: f, left: io.LimitedReader{R: f, N: r.Length}, key: key}, nil
+	return newReader(f, key, r, gate)
 }
 
-// open opens the object of a key and tells its size.
-func (a *Archive) open(ctx context.Context, key string) (*os.File, int64, error) {
+// open opens the object of a key, and describes its file.
+func (a *Archive) open(ctx context.Context, key string) (*os.File, fs.FileInfo, error) {
 	if err := errors.Join(ctx.Err(), archive.ValidKey(key)); err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	f, err := openBeneath(a.folder, key)
 	if errors.Is(err, errors.ErrUnsupported) {
@@ -116,7 +139,7 @@ func (a *Archive) open(ctx context.Context, key string) (*os.File, int64, error)
 		f, err = a.root.OpenFile(filepath.FromSlash(key), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	}
 	if err != nil {
-		return nil, 0, explain("open", key, err)
+		return nil, nil, explain("open", key, err)
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
@@ -124,9 +147,9 @@ func (a *Archive) open(ctx context.Context, key string) (*os.File, int64, error)
 	}
 	if err != nil {
 		f.Close()
-		return nil, 0, explain("open", key, err)
+		return nil, nil, explain("open", key, err)
 	}
-	return f, info.Size(), nil
+	return f, info, nil
 }
 
 // Stat implements archive.Archive.

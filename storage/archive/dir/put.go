@@ -48,7 +48,7 @@ func (a *Archive) Put(ctx context.Context, key string, src archive.Source) (uint
 // compare tells whether the object of a key has the very bytes of src, and
 // returns their checksum.
 func (a *Archive) compare(ctx context.Context, key string, src archive.Source) (uint32, error) {
-	f, size, err := a.open(ctx, key)
+	f, info, err := a.open(ctx, key)
 	if errors.Is(err, storage.ErrNotFound) {
 		return 0, fmt.Errorf("%w: %q is the folder of other keys, or was removed while it was put", storage.ErrInvalid, key)
 	}
@@ -57,11 +57,11 @@ func (a *Archive) compare(ctx context.Context, key string, src archive.Source) (
 	}
 	defer f.Close()
 	taken := fmt.Errorf("%w: %q holds other bytes", storage.ErrConflict, key)
-	if size != src.Size() {
+	if info.Size() != src.Size() {
 		return 0, taken
 	}
 	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
-	same := &comparer{with: f, buf: make([]byte, min(size+1, bufferSize))}
+	same := &comparer{with: f, buf: make([]byte, min(info.Size()+1, bufferSize))}
 	if err := copySource(ctx, key, io.MultiWriter(same, sum), src); err != nil {
 		if errors.Is(err, errDiffers) {
 			return 0, taken

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/sound"
 )
 
 // reader reads a range of one file over its own descriptor, which stands at
@@ -15,12 +16,30 @@ type reader struct {
 	file *os.File
 	left io.LimitedReader // of file itself, so that the kernel may copy it
 	key  string
+	gate *sound.Gate // nil when all may go out
 }
+
+// newReader takes f over.
+func newReader(f *os.File, key string, r storage.Range, gate *sound.Gate) (io.ReadCloser, error) {
+	if _, err := f.Seek(r.Offset, io.SeekStart); err != nil {
+		f.Close()
+		return nil, explain("read", key, err)
+	}
+	return &reader{file: f, left: io.LimitedReader{R: f, N: r.Length}, key: key, gate: gate}, nil
+}
+
+// Proven implements archive.Prover.
+func (r *reader) Proven() bool { return r.gate.Proven() }
 
 // Read implements io.Reader. A file that is shorter than it was when it was
 // opened ends with an error that wraps storage.ErrCorrupt.
 func (r *reader) Read(p []byte) (int, error) {
-	n, err := r.left.Read(p)
+	most, err := r.gate.Next()
+	if err != nil {
+		return 0, err
+	}
+	n, err := r.left.Read(p[:min(int64(len(p)), most)])
+	r.gate.Gave(int64(n))
 	if errors.Is(err, io.EOF) {
 		err = r.end()
 	}
@@ -31,18 +50,33 @@ func (r *reader) Read(p []byte) (int, error) {
 // given the file in an io.LimitedReader, which is what net/http and net look
 // for to send it with sendfile, and os to copy it with copy_file_range.
 func (r *reader) WriteTo(w io.Writer) (int64, error) {
-	from, ok := w.(io.ReaderFrom)
-	var n int64
-	var err error
-	if ok {
-		n, err = from.ReadFrom(&r.left)
-	} else {
-		n, err = io.CopyBuffer(w, &r.left, make([]byte, min(r.left.N+1, bufferSize)))
+	var total int64
+	for r.left.N > 0 {
+		most, err := r.gate.Next()
+		if err != nil {
+			return total, err
+		}
+		next := io.LimitedReader{R: r.file, N: min(most, r.left.N)}
+		want := next.N
+		n, err := write(w, &next)
+		total += n
+		r.left.N -= n
+		r.gate.Gave(n)
+		if err == nil && n < want {
+			err = r.short()
+		}
+		if err != nil {
+			return total, err
+		}
 	}
-	if err == nil && r.left.N > 0 {
-		err = r.short()
+	return total, nil
+}
+
+func write(w io.Writer, from *io.LimitedReader) (int64, error) {
+	if f, ok := w.(io.ReaderFrom); ok {
+		return f.ReadFrom(from)
 	}
-	return n, err
+	return io.CopyBuffer(w, from, make([]byte, min(from.N+1, bufferSize)))
 }
 
 func (r *reader) end() error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -19,10 +20,25 @@ import (
 // the next, from the byte that was read last. No archive that failed is asked
 // again.
 func (s *Set) Get(ctx context.Context, key string, r storage.Range) (io.ReadCloser, error) {
+	return s.get(ctx, key, r, nil)
+}
+
+// Compares implements archive.Comparer.
+func (s *Set) Compares() bool {
+	return slices.ContainsFunc(s.members, func(m *member) bool { return archive.Compares(m.Archive) })
+}
+
+// GetSound implements archive.Comparer. An archive whose copy does not match
+// is replaced by the next; once bytes went out that may be damaged, none is.
+func (s *Set) GetSound(ctx context.Context, key string, r storage.Range, sum archive.Sum) (io.ReadCloser, error) {
+	return s.get(ctx, key, r, &sum)
+}
+
+func (s *Set) get(ctx context.Context, key string, r storage.Range, sum *archive.Sum) (io.ReadCloser, error) {
 	if err := accept(ctx, key); err != nil {
 		return nil, err
 	}
-	in := &reader{set: s, ctx: ctx, key: key, at: r.Offset, end: r.End(), asked: make([]bool, len(s.members))}
+	in := &reader{set: s, ctx: ctx, key: key, sum: sum, at: r.Offset, end: r.End(), asked: make([]bool, len(s.members))}
 	if err := in.begin(r); err != nil { //nolint:contextcheck // it is the reader's
 		in.all.Wait()
 		return nil, err
@@ -35,6 +51,7 @@ type reader struct {
 	set      *Set
 	ctx      context.Context //nolint:containedctx // Get's, for the archives that are asked later
 	key      string
+	sum      *archive.Sum // nil when it is not known
 	at, end  int64
 	asked    []bool
 	failures []error
@@ -59,7 +76,11 @@ type source struct {
 
 // ask asks a member and waits for its first bytes.
 func (r *reader) ask(ctx context.Context, s *source, rng storage.Range) *source {
-	s.ReadCloser, s.err = s.Get(ctx, r.key, rng)
+	if r.sum == nil {
+		s.ReadCloser, s.err = s.Get(ctx, r.key, rng)
+	} else {
+		s.ReadCloser, s.err = archive.GetSound(ctx, s.Archive, r.key, rng, *r.sum)
+	}
 	if s.err == nil && rng.Length > 0 {
 		s.head = make([]byte, min(rng.Length, 32<<10))
 		n := 0
@@ -178,6 +199,8 @@ func (r *reader) report(m *member, err error) {
 func (r *reader) replace(err error) {
 	r.timer.Stop()
 	m := r.now.member
+	p, ok := r.now.ReadCloser.(archive.Prover)
+	proven := !ok || p.Proven()
 	r.now.close()
 	r.now = nil
 	if r.ctx.Err() != nil {
@@ -190,6 +213,10 @@ func (r *reader) replace(err error) {
 	r.set.note(r.ctx, m, err)
 	r.report(m, err)
 	r.failures = append(r.failures, err)
+	if !proven { // another copy's bytes would make no whole with those that went out
+		r.failed = verdict("read", r.key, r.failures)
+		return
+	}
 	if err := r.begin(storage.Range{Offset: r.at, Length: r.end - r.at}); err != nil {
 		r.failed = err
 	}

@@ -222,6 +222,7 @@ func (s *Set) bringBack(ctx context.Context, key string, want Want, from, to *me
 	if err == nil && sum != want.CRC32C {
 		err = fmt.Errorf("repair %q: %w: the copy on %s became another", key, storage.ErrCorrupt, to)
 	}
+	s.o.Repaired(key) // also when that failed: the damaged copy is gone
 	return err
 }
 

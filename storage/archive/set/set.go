@@ -34,6 +34,9 @@ type Options struct {
 	// Damaged is told of a copy whose bytes were found damaged, when it was read
 	// or repaired. It is called by many goroutines and must not block.
 	Damaged func(key, archive string, err error)
+	// Repaired is told of an object of which a copy was brought back: what was
+	// read of it before may have been damaged.
+	Repaired func(key string)
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
@@ -63,6 +66,9 @@ func New(archives []archive.Archive, o Options) (*Set, error) {
 	}
 	if o.Damaged == nil {
 		o.Damaged = func(string, string, error) {}
+	}
+	if o.Repaired == nil {
+		o.Repaired = func(string) {}
 	}
 	s := &Set{o: o}
 	seen := map[string]bool{}

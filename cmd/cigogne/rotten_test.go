@@ -1,0 +1,75 @@
+package main
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/dicom/dicomtest"
+)
+
+// TestRottenPack: what rotted in a folder is not given out as the image that
+// was acknowledged. Where another archive has it, it is given out from there, and the damage repaired.
+func TestRottenPack(t *testing.T) {
+	t.Parallel()
+	for name, more := range map[string]int{"one archive": 0, "two archives": 1} {
+		t.Run(name, func(t *testing.T) {
+			folder := t.TempDir()
+			flags := []string{"--archive", "dir://" + folder, "--settle", "20ms", "--scrub-rate", "100MiB", "--log-level", "error"}
+			for range more {
+				flags = append(flags, "--archive", "dir://"+t.TempDir())
+			}
+			node := serve(t, t.TempDir(), flags...)
+			study := dicomtest.NewStudy(dicomtest.Options{Seed: 9601, Modality: "CR", Instances: 1})
+			if !pushSTOW(t.Context(), node, newLedger(), study.Instances) {
+				t.Fatal("push failed")
+			}
+			node.archived()
+			in := study.Instances[0]
+			key := storage.InstanceKey{StudyInstanceUID: in.StudyInstanceUID, SeriesInstanceUID: in.SeriesInstanceUID, SOPInstanceUID: in.SOPInstanceUID}
+			want, err := retrieve(t.Context(), node.web, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rot(t, folder, want[len(want)/2:len(want)/2+64])
+			got, err := retrieve(t.Context(), node.web, key)
+			switch {
+			case err == nil && !bytes.Equal(got, want):
+				t.Error("other bytes were given out than were acknowledged")
+			case err != nil && more > 0:
+				t.Errorf("another archive has it: %v", err)
+			}
+			told := []string{"cigogne_scrub_unrepaired", "cigogne_scrub_repaired_total"}[more]
+			node.eventually(told, func() bool { return metric(t, node, told) > "0" }) // it may be found twice
+		})
+	}
+}
+
+// rot changes a bit of what is given in the packs of a folder.
+func rot(t *testing.T, folder string, what []byte) {
+	t.Helper()
+	rotten := 0
+	err := filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".zip") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		at := bytes.Index(b, what)
+		if at < 0 {
+			return nil
+		}
+		rotten++
+		b[at] ^= 1
+		return os.WriteFile(path, b, 0o600)
+	})
+	if err != nil || rotten == 0 {
+		t.Fatalf("%d packs with these bytes, %v", rotten, err)
+	}
+}

@@ -1,0 +1,102 @@
+package sound_test
+
+import (
+	"bytes"
+	"errors"
+	"hash/crc32"
+	"testing"
+
+	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/sound"
+)
+
+// sum is what all of b but its first and last byte adds up to.
+func sum(b []byte) sound.Sum {
+	r := storage.Range{Offset: 1, Length: int64(len(b)) - 2}
+	return sound.Sum{Range: r, Table: crc32.IEEETable, CRC: crc32.ChecksumIEEE(b[1 : len(b)-1])}
+}
+
+func TestOpen(t *testing.T) {
+	content := bytes.Repeat([]byte("pixels"), 100_000)
+	rotten := bytes.Clone(content)
+	rotten[len(rotten)/2] ^= 1
+	all := sum(content)
+	part := storage.Range{Offset: 10, Length: 20} // which is sound itself
+	for name, c := range map[string]struct {
+		file []byte
+		part storage.Range
+		want error
+	}{
+		"sound":         {content, all.Range, nil},
+		"part":          {content, part, nil},
+		"rotten":        {rotten, all.Range, storage.ErrCorrupt},
+		"part, rotten":  {rotten, part, storage.ErrCorrupt},
+		"short":         {content[:len(content)-10], all.Range, storage.ErrCorrupt},
+		"nothing of it": {rotten, storage.Range{Offset: 10}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var compare sound.Comparer
+			for range 2 {
+				gate, err := compare.Open(t.Context(), sound.File{ReaderAt: bytes.NewReader(c.file), Name: "a"}, c.part, all)
+				if gate != nil || !errors.Is(err, c.want) {
+					t.Fatalf("gate %v, %v", gate, err)
+				}
+			}
+		})
+	}
+}
+
+// TestRemembered: a part is believed that was compared a moment ago, the whole
+// never is.
+func TestRemembered(t *testing.T) {
+	content := bytes.Repeat([]byte("pixels"), 100)
+	all := sum(content)
+	var compare sound.Comparer
+	try := func(part storage.Range) error {
+		_, err := compare.Open(t.Context(), sound.File{ReaderAt: bytes.NewReader(content), Name: "a"}, part, all)
+		return err
+	}
+	part := storage.Range{Offset: 10, Length: 20}
+	if err := try(part); err != nil {
+		t.Fatal(err)
+	}
+	content[100] ^= 1
+	if err := try(part); err != nil {
+		t.Errorf("compared again: %v", err)
+	}
+	if err := try(all.Range); !errors.Is(err, storage.ErrCorrupt) {
+		t.Errorf("the whole: %v", err)
+	}
+}
+
+// TestGate: of a long range that rotted anywhere, all but its last bytes may
+// go out.
+func TestGate(t *testing.T) {
+	content := make([]byte, sound.AtOnce+100)
+	all := sum(content)
+	for name, rot := range map[string]int{"sound": -1, "at its beginning": 5, "at its end": len(content) - 2} {
+		t.Run(name, func(t *testing.T) {
+			file := content
+			if rot >= 0 {
+				file = bytes.Clone(content)
+				file[rot] ^= 1
+			}
+			var compare sound.Comparer
+			gate, err := compare.Open(t.Context(), sound.File{ReaderAt: bytes.NewReader(file)}, all.Range, all)
+			if gate == nil || err != nil {
+				t.Fatalf("gate %v, %v", gate, err)
+			}
+			var out, n int64
+			for n, err = gate.Next(); n > 0 && err == nil; n, err = gate.Next() {
+				out += n
+				gate.Gave(n)
+			}
+			if rot < 0 && (err != nil || out != all.Length || !gate.Proven()) {
+				t.Errorf("%d bytes, %v", out, err)
+			}
+			if rot >= 0 && (!errors.Is(err, storage.ErrCorrupt) || out >= all.Length || gate.Proven()) {
+				t.Errorf("%d bytes, %v", out, err)
+			}
+		})
+	}
+}
