@@ -1,6 +1,7 @@
 package copies
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,15 +84,23 @@ func (r *Reader) Header(ctx context.Context, at index.Position) (e journal.Entry
 
 // Read is journal.Journal's, with the errors of Header. What comes from
 // another node is checked on the way, and goes on from the next when one fails.
+// What is damaged in this node's own journal comes from a copy that is not.
 func (r *Reader) Read(ctx context.Context, at index.Position, part storage.Range) (io.ReadCloser, error) {
+	var damaged error
 	if s := r.here(at.Journal); s != nil {
 		body, err := s.Read(ctx, position(at), part)
-		if err == nil || string(at.Journal) == r.o.Own.ID() || errors.Is(err, storage.ErrInvalid) {
+		own := string(at.Journal) == r.o.Own.ID()
+		if own && errors.Is(err, storage.ErrCorrupt) {
+			damaged = err
+		} else if err == nil || own || errors.Is(err, storage.ErrInvalid) {
 			return body, err
 		}
 	}
 	b := &remote{ctx: ctx, reader: r, at: at, left: part, failed: map[string]bool{}}
-	return b, b.open()
+	if err := b.open(); err != nil {
+		return nil, cmp.Or(damaged, err)
+	}
+	return b, nil
 }
 
 // ask asks the nodes that may have an entry, one after another, until use

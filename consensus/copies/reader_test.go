@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -170,4 +172,49 @@ func TestReadGoesOn(t *testing.T) {
 	if _, err = l.read("n3", pos, storage.Range{Length: 1000}); !errors.Is(err, storage.ErrCorrupt) {
 		t.Errorf("a flipped bit: %v", err)
 	}
+}
+
+// TestReadAround: what rotted in a node's own journal comes from the copy.
+func TestReadAround(t *testing.T) {
+	l := newLibrary(t)
+	n := l.all["n1"]
+	for _, size := range []int{3000, 100_000} { // in a segment, and in a file of its own
+		body := random(size)
+		at, err := n.put(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pos := index.Position{Journal: index.JournalID(n.journal.ID()), Segment: at.Segment, Offset: at.Offset}
+		rotten := 0
+		err = filepath.WalkDir(filepath.Join(n.dir, "journal"), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			if i := bytes.Index(b, body); err == nil && i >= 0 {
+				rotten++
+				err = flip(path, int64(i+size/2))
+			}
+			return err
+		})
+		if err != nil || rotten != 1 {
+			t.Fatalf("it lies in %d files, %v", rotten, err)
+		}
+		got, err := l.read("n1", pos, storage.Range{Offset: 6, Length: int64(size)})
+		if err != nil || !bytes.Equal(got, body) {
+			t.Errorf("%d bytes, of which one rotted: %v", size, err)
+		}
+	}
+}
+
+func flip(path string, at int64) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	b := make([]byte, 1)
+	if _, err = f.ReadAt(b, at); err == nil {
+		_, err = f.WriteAt([]byte{b[0] ^ 1}, at)
+	}
+	return errors.Join(err, f.Close())
 }

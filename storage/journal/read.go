@@ -115,6 +115,9 @@ func (j *Journal) newReader(ctx context.Context, f File, at Position, r *record,
 	file := sound.File{ReaderAt: f, Name: "journal entry " + at.String()}
 	gate, err := j.comparer.Open(ctx, file, body, sound.Sum{Range: r.body(), Table: castagnoli(), CRC: r.bodyCRC})
 	if err != nil {
+		if errors.Is(err, storage.ErrCorrupt) { // whoever reads may have another copy, and say nothing
+			j.o.Logger.Error("the journal is damaged: a payload does not match its checksum", "segment", at.Segment, "offset", at.Offset, "err", err)
+		}
 		return nil, closeAfter(f, err)
 	}
 	src, err := f.Stream(body)
