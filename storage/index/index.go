@@ -72,12 +72,13 @@ type Index struct {
 	read  *reader
 	ask   *reader // of Has alone: slow searches must not delay an acknowledgement
 
-	apply  sync.Mutex // held while a batch is applied
-	closed bool
-	conn   *sql.Conn // the connection of write, with its statements
-	stmts  *statements
-	log    raftLog
-	disk   syncer
+	apply     sync.Mutex // held while a batch is applied
+	closed    bool
+	conn      *sql.Conn // the connection of write, with its statements
+	stmts     *statements
+	log       raftLog
+	disk      syncer
+	unsettled atomic.Bool // what the -wal held when it was opened may not be durable
 
 	versions versions
 	known    *known

@@ -107,6 +107,11 @@ func (x *Index) Sync(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if x.unsettled.Load() {
+		if err := x.settleLate(ctx); err != nil {
+			return err
+		}
+	}
 	// What is not in the -wal any more was brought into the file by a
 	// checkpoint, which syncs it. The folder holds the names of both.
 	return x.disk.sync(x.o.Path)
@@ -116,12 +121,42 @@ func (x *Index) Sync(ctx context.Context) error {
 func (x *Index) Failing() error { return x.disk.failing() }
 
 // settle brings what a process that ended left in the -wal into the database,
-// which syncs that: some of it may be in memory alone, after a failed Sync.
+// which syncs that: some of it may be in memory alone, after a failed Sync. A
+// disk that is full keeps nobody from reading: then Sync sees to it.
 func (x *Index) settle(ctx context.Context) error {
-	if _, err := x.conn.ExecContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)"); err != nil {
+	err := x.checkpoint(ctx)
+	later := errors.Is(err, storage.ErrFull) || errors.Is(err, storage.ErrUnavailable)
+	if x.unsettled.Store(later); later {
+		err = nil
+	}
+	return errors.Join(err, x.disk.open(x.o.Path))
+}
+
+// settleLate is settle once there is space.
+func (x *Index) settleLate(ctx context.Context) error {
+	x.apply.Lock()
+	defer x.apply.Unlock()
+	if x.closed || x.conn == nil {
+		return errClosed
+	}
+	if err := x.checkpoint(ctx); err != nil {
+		return err
+	}
+	x.unsettled.Store(false)
+	return nil
+}
+
+// checkpoint brings all of the -wal into the database; apply is held. While
+// somebody reads what is older it may be storage.ErrUnavailable.
+func (x *Index) checkpoint(ctx context.Context) error {
+	var busy, frames, done int64
+	if err := x.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &frames, &done); err != nil {
 		return failed(err)
 	}
-	return x.disk.open(x.o.Path)
+	if busy != 0 || done < frames {
+		return fmt.Errorf("%w: %d of %d pages of the index were brought into its file", storage.ErrUnavailable, done, frames)
+	}
+	return nil
 }
 
 func syncFile(name string) error {
