@@ -72,20 +72,6 @@ type node struct {
 	http  net.Listener
 }
 
-// alone proposes to the one node there is.
-type alone struct{ *index.Index }
-
-// Propose implements gateway.Proposer.
-func (a alone) Propose(ctx context.Context, b index.Batch) error {
-	_, err := a.Apply(ctx, b)
-	return err
-}
-
-// stamped proposes to p in the name of this node.
-func (n *node) stamped(p gateway.Proposer) gateway.Proposer {
-	return gateway.Stamped{Proposer: p, Node: n.name(), Keep: n.config.FeedEvents}
-}
-
 // name is what the node is called in what it notes: its id in the cluster or,
 // alone, the machine's name.
 func (n *node) name() string {

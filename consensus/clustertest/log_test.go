@@ -16,13 +16,20 @@ func small(c *clustertest.Cluster) {
 	c.Timing.Entries, c.Timing.Trailing, c.Timing.SnapshotEvery = 8, 8, 50*time.Millisecond
 }
 
-func TestTheLogIsBounded(t *testing.T) {
+// three are three nodes with short logs.
+func three(t *testing.T) *clustertest.Cluster {
+	t.Helper()
 	c := clustertest.New(t)
 	small(c)
 	for _, id := range []string{"n1", "n2", "n3"} {
 		c.Start(id)
 	}
 	c.Settled(3)
+	return c
+}
+
+func TestTheLogIsBounded(t *testing.T) {
+	c := three(t)
 	w := &writer{t: t}
 	w.write(c.Node("n2"), 100)
 	c.Eventually("the log is cut", func() bool {
@@ -48,12 +55,7 @@ func TestTheLogIsBounded(t *testing.T) {
 // A node that lags, and one that is new, get a copy of the index while others
 // write.
 func TestASnapshotWhileOthersWrite(t *testing.T) {
-	c := clustertest.New(t)
-	small(c)
-	for _, id := range []string{"n1", "n2", "n3"} {
-		c.Start(id)
-	}
-	c.Settled(3)
+	c := three(t)
 	w := &writer{t: t}
 	w.write(c.Node("n1"), 5)
 	lags := c.Others(c.Leader().ID)[0].ID
@@ -138,12 +140,7 @@ func TestTheIndexHeals(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := clustertest.New(t)
-			small(c)
-			for _, id := range []string{"n1", "n2", "n3"} {
-				c.Start(id)
-			}
-			c.Settled(3)
+			c := three(t)
 			w := &writer{t: t}
 			w.write(c.Node("n1"), 30)
 			w.whole(c)
