@@ -127,6 +127,7 @@ func Open(ctx context.Context, o Options) (*Index, error) {
 
 func (x *Index) open(ctx context.Context) (err error) {
 	x.disk.begin()
+	x.unsettled.Store(false)
 	if x.write, err = openPool(x.o.Path, 1, "journal_mode(WAL)", "synchronous(NORMAL)",
 		"wal_autocheckpoint(4000)", "cache_size(-16000)"); err != nil {
 		return err
@@ -249,7 +250,7 @@ func (x *Index) change(ctx context.Context, statements string) error {
 		_, _ = x.conn.ExecContext(ctx, "ROLLBACK") // when it was not rolled back already
 		return failed(err)
 	}
-	return x.Sync(ctx)
+	return x.syncHeld(ctx)
 }
 
 // Close ends the index, and waits for the queries that run. What was applied

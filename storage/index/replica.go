@@ -48,7 +48,7 @@ func (x *Index) Follow(ctx context.Context, cluster string) error {
 		return fmt.Errorf("follow a log: %w", failed(err))
 	}
 	x.log = raftLog{cluster: cluster}
-	return x.Sync(ctx)
+	return x.syncHeld(ctx)
 }
 
 // ApplyAt applies the batch that lies at a place of the log, and moves the

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
 )
@@ -108,12 +109,23 @@ func (x *Index) Sync(ctx context.Context) error {
 		return err
 	}
 	if x.unsettled.Load() {
-		if err := x.settleLate(ctx); err != nil {
+		x.apply.Lock()
+		err := x.settleLate(ctx)
+		x.apply.Unlock()
+		if err != nil {
 			return err
 		}
 	}
 	// What is not in the -wal any more was brought into the file by a
 	// checkpoint, which syncs it. The folder holds the names of both.
+	return x.disk.sync(x.o.Path)
+}
+
+// syncHeld is Sync for who holds apply.
+func (x *Index) syncHeld(ctx context.Context) error {
+	if err := x.settleLate(ctx); err != nil {
+		return err
+	}
 	return x.disk.sync(x.o.Path)
 }
 
@@ -132,18 +144,32 @@ func (x *Index) settle(ctx context.Context) error {
 	return errors.Join(err, x.disk.open(x.o.Path))
 }
 
-// settleLate is settle once there is space.
+// settleWait is how long readers of what is older are waited for.
+const settleWait = time.Second
+
+// settleLate is settle once that can be; apply is held, so that nobody writes
+// more meanwhile.
 func (x *Index) settleLate(ctx context.Context) error {
-	x.apply.Lock()
-	defer x.apply.Unlock()
+	if !x.unsettled.Load() {
+		return nil
+	}
 	if x.closed || x.conn == nil {
 		return errClosed
 	}
-	if err := x.checkpoint(ctx); err != nil {
-		return err
+	tick := time.NewTicker(settleWait / 50)
+	defer tick.Stop()
+	until := time.Now().Add(settleWait)
+	err := x.checkpoint(ctx)
+	for errors.Is(err, storage.ErrUnavailable) && time.Now().Before(until) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			err = x.checkpoint(ctx)
+		}
 	}
-	x.unsettled.Store(false)
-	return nil
+	x.unsettled.Store(err != nil)
+	return err
 }
 
 // checkpoint brings all of the -wal into the database; apply is held. While
