@@ -33,6 +33,9 @@ type Options struct {
 	// Fetches is how many requests to the archive are under way at once (16);
 	// reads beyond that go past the cache.
 	Fetches int
+	// HeldBytes is how much of what was compared (GetSound) is in memory at once
+	// until its readers are closed (256 MiB).
+	HeldBytes int64
 }
 
 // Cache is an archive.Archive in front of another. It is made by Open.
@@ -52,6 +55,7 @@ type Cache struct {
 	sizes   *simplelru.LRU[string, object]
 	fetches map[blockID]*fetch // by each of the blocks that they will bring
 	stats   Stats
+	held    int64 // by readers of what was compared
 }
 
 // blockID is a block of an object.
@@ -88,6 +92,7 @@ func Open(folder string, of archive.Archive, o Options) (*Cache, error) {
 	o.BlockBytes = cmp.Or(o.BlockBytes, 1<<20)
 	o.AheadBytes = max(cmp.Or(o.AheadBytes, 64<<20), o.BlockBytes)
 	o.Fetches = cmp.Or(o.Fetches, 16)
+	o.HeldBytes = cmp.Or(o.HeldBytes, 256<<20)
 	if o.MaxBytes < o.BlockBytes || o.BlockBytes < 1 || o.Fetches < 1 {
 		return nil, fmt.Errorf("%w: a cache of %d bytes in blocks of %d, %d fetches", storage.ErrInvalid, o.MaxBytes, o.BlockBytes, o.Fetches)
 	}
@@ -196,23 +201,26 @@ func (c *Cache) first(key string) bool {
 // Compares implements archive.Comparer.
 func (c *Cache) Compares() bool { return archive.Compares(c.Archive) }
 
-// soundMost is the longest range that is held in memory to compare it.
+// soundMost is the longest range that is compared here: it is read for each of
+// its parts.
 const soundMost = 8 << 20
 
 // GetSound implements archive.Comparer. What does not match is dropped, and
 // read from the archive. A longer range than 8 MiB is read past the cache when
-// all of it is wanted, and a part of one is not compared.
+// all of it is wanted, and a part of one is not compared. What HeldBytes has no
+// room for is read past the cache, too.
 func (c *Cache) GetSound(ctx context.Context, key string, r storage.Range, sum archive.Sum) (io.ReadCloser, error) {
 	switch {
 	case !c.Compares(), r.Length == 0, sum.Length > soundMost && r != sum.Range:
 		return c.Get(ctx, key, r)
-	case sum.Length > soundMost:
+	case sum.Length > soundMost, !c.reserve(r.Length):
 		return archive.GetSound(ctx, c.Archive, key, r, sum)
 	}
-	held, err := c.hold(ctx, key, sum.Range)
-	if err == nil && crc32.ChecksumIEEE(held) == sum.CRC32 {
-		return io.NopCloser(bytes.NewReader(held[r.Offset-sum.Offset:][:r.Length])), nil
+	b, crc, err := c.hold(ctx, key, r, sum.Range)
+	if err == nil && crc == sum.CRC32 {
+		return &held{Reader: bytes.NewReader(b), cache: c, bytes: r.Length}, nil
 	}
+	c.reserve(-r.Length)
 	if err != nil && !errors.Is(err, storage.ErrCorrupt) && !errors.Is(err, storage.ErrInvalid) {
 		return nil, err
 	}
@@ -220,18 +228,57 @@ func (c *Cache) GetSound(ctx context.Context, key string, r storage.Range, sum a
 	return archive.GetSound(ctx, c.Archive, key, r, sum)
 }
 
-// hold reads a range into memory.
-func (c *Cache) hold(ctx context.Context, key string, r storage.Range) ([]byte, error) {
-	in, err := c.Get(ctx, key, r)
+// reserve counts bytes that are held, and tells whether there is room.
+func (c *Cache) reserve(n int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.held+n > c.o.HeldBytes {
+		return false
+	}
+	c.held += n
+	return true
+}
+
+// hold reads a range into memory, and tells what the one around it adds up to,
+// of which a block is in memory at a time.
+func (c *Cache) hold(ctx context.Context, key string, r, around storage.Range) (b []byte, crc uint32, err error) {
+	in, err := c.Get(ctx, key, around)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer in.Close()
-	held := make([]byte, r.Length)
-	if _, err := io.ReadFull(in, held); err != nil {
-		return nil, err
+	b = make([]byte, 0, r.Length)
+	var buf []byte
+	for at := around.Offset; at < around.End(); {
+		piece, err := archive.Next(in, around.End()-at, &buf)
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		crc = crc32.Update(crc, crc32.IEEETable, piece)
+		end := at + int64(len(piece))
+		if from, to := max(at, r.Offset), min(end, r.End()); from < to {
+			b = append(b, piece[from-at:to-at]...)
+		}
+		at = end
 	}
-	return held, nil
+	return b, crc, nil
+}
+
+// held is what was found sound, in memory until Close.
+type held struct {
+	*bytes.Reader
+	cache *Cache
+	bytes int64
+}
+
+// Close implements io.Closer.
+func (h *held) Close() error {
+	h.cache.reserve(-h.bytes)
+	h.bytes = 0
+	return nil
 }
 
 // Expect tells how long an object is, which spares the cache to ask.

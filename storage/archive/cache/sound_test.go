@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/esante-alsace/cigogne/storage"
@@ -100,4 +101,77 @@ func TestSound(t *testing.T) {
 			t.Errorf("%+v: not what was put: %v", part, err)
 		}
 	}
+}
+
+// TestFramesAreSmall: who waits with a frame holds no more than that.
+func TestFramesAreSmall(t *testing.T) {
+	body := bytes.Repeat([]byte("0123456789abcdef"), 8<<20/16)
+	c, sum := newSound(t, body, cache.Options{})
+	heap := func() int64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	var all []io.ReadCloser
+	for range 32 {
+		r, err := c.GetSound(t.Context(), key, storage.Range{Offset: 4096, Length: 1024}, sum)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, r)
+	}
+	if took := heap() - before; took > 32<<20 {
+		t.Errorf("32 readers of 1 KiB hold %d MiB", took>>20)
+	}
+	for _, r := range all {
+		r.Close()
+	}
+}
+
+// TestHeldBytes: readers that have no room in memory read past the cache, and
+// there is room again when others are closed.
+func TestHeldBytes(t *testing.T) {
+	body := bytes.Repeat([]byte("image"), 1000)
+	c, sum := newSound(t, body, cache.Options{HeldBytes: int64(len(body)) * 3 / 2})
+	blocks := func() int64 { s := c.Stats(); return s.Hits + s.Misses }
+	for range 2 {
+		var all []io.ReadCloser
+		for i, cached := range []bool{true, false} {
+			before := blocks()
+			r, err := c.GetSound(t.Context(), key, sum.Range, sum)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, r)
+			if (blocks() > before) != cached {
+				t.Errorf("reader %d: by the cache, want %v", i, cached)
+			}
+		}
+		for _, r := range all {
+			if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, body) {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+			for range 2 { // the second does nothing
+				r.Close()
+			}
+		}
+	}
+}
+
+// newSound is a cache of a folder in which body lies.
+func newSound(t *testing.T, body []byte, o cache.Options) (*cache.Cache, archive.Sum) {
+	t.Helper()
+	d, err := dir.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	if _, err := d.Put(t.Context(), key, archivetest.Bytes(body)); err != nil {
+		t.Fatal(err)
+	}
+	sum := archive.Sum{Range: storage.Range{Length: int64(len(body))}, CRC32: crc32.ChecksumIEEE(body)}
+	return open(t, t.TempDir(), d, o), sum
 }
