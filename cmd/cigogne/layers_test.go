@@ -49,7 +49,7 @@ func allowed() map[string][]string {
 		"storage/archive/dir":         {"storage", "storage/archive", "storage/sound"},
 		"storage/archive/mem":         {"storage", "storage/archive"},
 		"storage/archive/s3":          {"storage", "storage/archive"},
-		"storage/archive/set":         {"storage", "storage/archive"},
+		"storage/archive/set":         {"storage", "storage/archive", "storage/sound"},
 		"storage/archive/cache":       {"storage", "storage/archive"},
 		"storage/archive/paced":       {"storage", "storage/archive"},
 		"storage/archive/archivetest": {"storage", "storage/archive"},

@@ -129,7 +129,7 @@ func (r *reader) begin(rng storage.Range) error {
 				r.asked[s.at] = true
 				waiting[s] = true
 				go func() { answers <- r.ask(ctx, s, rng) }()
-				hedge.Reset(r.set.o.Hedge)
+				hedge.Reset(r.hedge(s.member))
 			}
 		case s := <-answers:
 			delete(waiting, s)
@@ -160,25 +160,6 @@ func (r *reader) remaining() []*member {
 		}
 	}
 	return left
-}
-
-// dismiss lets go of the members that were outrun: they may be asked again. One that was asked before
-// the one that answered is slow, and is asked later the next time.
-func (r *reader) dismiss(answers chan *source, waiting map[*source]bool) {
-	for s := range waiting {
-		s.cancel()
-		r.asked[s.at] = false
-		if r.now != nil && s.turn < r.now.turn {
-			r.set.note(r.ctx, s.member, fmt.Errorf("read %q: %w: %s was outrun by %s", r.key, storage.ErrUnavailable, s, r.now))
-		}
-	}
-	r.all.Go(func() {
-		for range len(waiting) {
-			if s := <-answers; s.err == nil {
-				s.close()
-			}
-		}
-	})
 }
 
 func (r *reader) adopt(s *source) {

@@ -2,12 +2,15 @@ package set_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive"
@@ -70,6 +73,63 @@ func TestRotten(t *testing.T) {
 				if told != 1 {
 					t.Errorf("%s: told %d times of the damage", way, told)
 				}
+			}
+		})
+	}
+}
+
+// comparing is a folder that does not come to the end of comparing: until it is
+// let go, or not even then.
+type comparing struct {
+	archive.Archive
+	hangs chan struct{} // nil for one that ends when it is let go
+}
+
+func (comparing) String() string { return "dir:///nas" }
+
+func (comparing) Compares() bool { return true }
+
+func (c comparing) GetSound(ctx context.Context, _ string, _ storage.Range, _ archive.Sum) (io.ReadCloser, error) {
+	<-ctx.Done()
+	if c.hangs != nil {
+		<-c.hangs
+	}
+	return nil, ctx.Err()
+}
+
+// TestComparingIsNoFailure: a folder that is busy comparing is not said to
+// fail, nor rests; one that hangs does.
+func TestComparingIsNoFailure(t *testing.T) {
+	for name, hangs := range map[string]chan struct{}{"busy": nil, "hangs": make(chan struct{})} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			hedge := time.Second // within which the busy one ends
+			if hangs != nil {
+				hedge = time.Millisecond
+			}
+			nas := comparing{mem.New(), hangs}
+			s := newSet(t, set.Options{Hedge: hedge}, nas, mem.New())
+			body := []byte("image")
+			if _, err := s.Put(t.Context(), "a", archivetest.Bytes(body)); err != nil {
+				t.Fatal(err)
+			}
+			sum := archive.Sum{Range: storage.Range{Length: int64(len(body))}, CRC32: crc32.ChecksumIEEE(body)}
+			in, err := s.GetSound(t.Context(), "a", sum.Range, sum)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(in); err != nil || !bytes.Equal(got, body) {
+				t.Errorf("%q, %v", got, err)
+			}
+			if hangs != nil {
+				for begun := time.Now(); s.Health()[0].Failures == 0 && time.Since(begun) < 30*time.Second; {
+					runtime.Gosched() // until it is said
+				}
+				close(hangs)
+			}
+			in.Close()
+			if failures := s.Health()[0].Failures; (failures > 0) != (hangs != nil) {
+				t.Errorf("%d failures", failures)
 			}
 		})
 	}
