@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
@@ -58,12 +59,23 @@ func position(p index.Position) journal.Position {
 	return journal.Position{Segment: p.Segment, Offset: p.Offset}
 }
 
+// damaged tells that an entry is not what was written, or that the disk does not
+// read it: a copy may have it.
+func damaged(err error) bool {
+	return errors.Is(err, storage.ErrCorrupt) || errors.Is(err, syscall.EIO)
+}
+
 // Header is journal.Journal's. It is storage.ErrNotFound when no node has the
-// entry, storage.ErrUnavailable when one that may have it does not answer.
+// entry, storage.ErrUnavailable when one that may have it does not answer. What
+// is damaged in this node's own journal comes from a copy that is not.
 func (r *Reader) Header(ctx context.Context, at index.Position) (e journal.Entry, err error) {
+	var here error
 	if s := r.here(at.Journal); s != nil {
 		e, err := s.Header(ctx, position(at))
-		if err == nil || string(at.Journal) == r.o.Own.ID() {
+		own := string(at.Journal) == r.o.Own.ID()
+		if own && damaged(err) {
+			here = err
+		} else if err == nil || own {
 			return e, err
 		}
 	}
@@ -79,26 +91,29 @@ func (r *Reader) Header(ctx context.Context, at index.Position) (e journal.Entry
 		}
 		return err
 	})
-	return e, err
+	if err != nil {
+		return journal.Entry{}, cmp.Or(here, err)
+	}
+	return e, nil
 }
 
 // Read is journal.Journal's, with the errors of Header. What comes from
 // another node is checked on the way, and goes on from the next when one fails.
 // What is damaged in this node's own journal comes from a copy that is not.
 func (r *Reader) Read(ctx context.Context, at index.Position, part storage.Range) (io.ReadCloser, error) {
-	var damaged error
+	var here error
 	if s := r.here(at.Journal); s != nil {
 		body, err := s.Read(ctx, position(at), part)
 		own := string(at.Journal) == r.o.Own.ID()
-		if own && errors.Is(err, storage.ErrCorrupt) {
-			damaged = err
+		if own && damaged(err) {
+			here = err
 		} else if err == nil || own || errors.Is(err, storage.ErrInvalid) {
 			return body, err
 		}
 	}
 	b := &remote{ctx: ctx, reader: r, at: at, left: part, failed: map[string]bool{}}
 	if err := b.open(); err != nil {
-		return nil, cmp.Or(damaged, err)
+		return nil, cmp.Or(here, err)
 	}
 	return b, nil
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,17 +19,19 @@ import (
 	"github.com/esante-alsace/cigogne/consensus/peer"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/index"
+	"github.com/esante-alsace/cigogne/storage/journal"
 )
 
 // library is nodes that read each other's journals over real peer ports.
 type library struct {
 	*nodes
+	options map[string]copies.ReaderOptions
 	readers map[string]*copies.Reader
 	spoil   map[string]func(http.ResponseWriter) http.ResponseWriter // what goes wrong with a node's answers
 }
 
 func newLibrary(t *testing.T) *library {
-	l := &library{nodes: newNodes(t, 3), readers: map[string]*copies.Reader{}, spoil: map[string]func(http.ResponseWriter) http.ResponseWriter{}}
+	l := &library{nodes: newNodes(t, 3), options: map[string]copies.ReaderOptions{}, readers: map[string]*copies.Reader{}, spoil: map[string]func(http.ResponseWriter) http.ResponseWriter{}}
 	dir := t.TempDir()
 	a, err := peer.OpenAuthority(filepath.Join(dir, "ca"))
 	if err != nil {
@@ -56,7 +59,7 @@ func newLibrary(t *testing.T) *library {
 		mu.Lock()
 		addrs[id] = port.Addr().String()
 		mu.Unlock()
-		l.readers[id] = copies.NewReader(copies.ReaderOptions{
+		l.options[id] = copies.ReaderOptions{
 			Own: n.journal, Holder: n.holder,
 			Nodes: func(context.Context, string) []string { return l.others(id) },
 			Client: func(to string) (*http.Client, error) {
@@ -64,7 +67,8 @@ func newLibrary(t *testing.T) *library {
 				defer mu.Unlock()
 				return dialer.Client(peer.Node{ID: to, Addr: addrs[to]}), nil
 			},
-		})
+		}
+		l.readers[id] = copies.NewReader(l.options[id])
 		h := l.readers[id].Handler()
 		port.HandleHTTP(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if f := l.spoil[id]; f != nil {
@@ -205,6 +209,66 @@ func TestReadAround(t *testing.T) {
 			t.Errorf("%d bytes, of which one rotted: %v", size, err)
 		}
 	}
+}
+
+// TestHeaderAround: metadata and layout of an instance whose record's header
+// rotted in its own journal come from the copy, as its bytes do.
+func TestHeaderAround(t *testing.T) {
+	l := newLibrary(t)
+	n := l.all["n1"]
+	body := random(3000)
+	at, err := n.put(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pos := index.Position{Journal: index.JournalID(n.journal.ID()), Segment: at.Segment, Offset: at.Offset}
+	read := func(when string) {
+		t.Helper()
+		if e, err := l.readers["n1"].Header(t.Context(), pos); err != nil || !bytes.Equal(e.Header, body[:8]) || e.Position != at {
+			t.Errorf("%s: header %+v, %v", when, e, err)
+		}
+		if got, err := l.read("n1", pos, storage.Range{Offset: 6, Length: 3000}); err != nil || !bytes.Equal(got, body) {
+			t.Errorf("%s: %d bytes, %v", when, len(got), err)
+		}
+	}
+	own := l.readers["n1"]
+	o := l.options["n1"]
+	o.Own = badDisk{n.journal}
+	l.readers["n1"] = copies.NewReader(o)
+	read("a disk that does not read")
+	l.readers["n1"] = own
+	err = filepath.WalkDir(filepath.Join(n.dir, "journal"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if i := bytes.Index(b, body); err == nil && i >= 0 {
+			err = flip(path, int64(i)-2) // in the prefix: under the record header's checksum
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.journal.Header(t.Context(), at); !errors.Is(err, storage.ErrCorrupt) {
+		t.Fatalf("the header did not rot: %v", err)
+	}
+	read("a rotten header")
+	o.Own, o.Nodes = n.journal, func(context.Context, string) []string { return nil }
+	if _, err := copies.NewReader(o).Header(t.Context(), pos); !errors.Is(err, storage.ErrCorrupt) {
+		t.Errorf("without a copy: %v", err)
+	}
+}
+
+// badDisk is a journal on a disk that reads nothing.
+type badDisk struct{ copies.Store }
+
+func (badDisk) Header(context.Context, journal.Position) (journal.Entry, error) {
+	return journal.Entry{}, syscall.EIO
+}
+
+func (badDisk) Read(context.Context, journal.Position, storage.Range) (io.ReadCloser, error) {
+	return nil, syscall.EIO
 }
 
 func flip(path string, at int64) error {
