@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -51,6 +52,8 @@ type Evacuator struct {
 	// again has what was received again, and may not be in the index yet; for
 	// Pass alone.
 	again map[index.Position]bool
+	// told has what is damaged in a copy and was logged; for Pass alone.
+	told map[index.Position]bool
 }
 
 // Evacuation is how far a retired journal is emptied here.
@@ -71,7 +74,7 @@ const (
 
 // NewEvacuator returns an Evacuator; Run sets it to work.
 func NewEvacuator(o EvacuatorOptions) *Evacuator {
-	return &Evacuator{o: o, begun: map[string]Evacuation{}, again: map[index.Position]bool{}}
+	return &Evacuator{o: o, begun: map[string]Evacuation{}, again: map[index.Position]bool{}, told: map[index.Position]bool{}}
 }
 
 // Run empties what is retired until ctx ends.
@@ -168,10 +171,8 @@ func (e *Evacuator) empty(ctx context.Context, s index.JournalState, unread []in
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.begun, string(s.Journal))
-	for at := range e.again {
-		if at.Journal == s.Journal {
-			delete(e.again, at)
-		}
+	for _, seen := range []map[index.Position]bool{e.again, e.told} {
+		maps.DeleteFunc(seen, func(at index.Position, _ bool) bool { return at.Journal == s.Journal })
 	}
 	return nil
 }
@@ -219,7 +220,7 @@ func (m *move) all(ctx context.Context, s index.JournalState, unread []index.Pos
 		if err == nil {
 			err = m.receive(ctx, e)
 		}
-		if err := m.passOver(e, err); err != nil {
+		if err := m.passOver(in.At, err); err != nil {
 			return err
 		}
 	}
@@ -232,7 +233,7 @@ func (m *move) all(ctx context.Context, s index.JournalState, unread []index.Pos
 	}
 	return m.from.Replay(ctx, journalPosition(s.Applied), func(e journal.Entry) error {
 		_, err := m.unknown(ctx, e)
-		return m.passOver(e, err)
+		return m.passOver(indexPosition(s.Journal, e.Position), err)
 	})
 }
 
@@ -255,13 +256,17 @@ func (m *move) unknown(ctx context.Context, e journal.Entry) (known bool, err er
 	return false, m.receive(ctx, e)
 }
 
-// passOver leaves out what is damaged: another copy may have it.
-func (m *move) passOver(e journal.Entry, err error) error {
+// passOver leaves out what is damaged: another copy may have it. It is logged
+// once, however often it is met.
+func (m *move) passOver(at index.Position, err error) error {
 	if !damaged(err) {
 		return err
 	}
 	m.unsound++
-	m.o.Logger.Error("an instance in the copy of a retired journal is damaged", "journal", m.from.ID(), "position", e.Position.String(), "error", err)
+	if !m.told[at] {
+		m.told[at] = true
+		m.o.Logger.Error("an instance in the copy of another node's journal is damaged", "journal", string(at.Journal), "position", journalPosition(at).String(), "error", err)
+	}
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/dmp/ins"
@@ -81,7 +82,7 @@ func open(t testing.TB, dir string, a archive.Archive) *node {
 	n.proposer = &proposer{index: n.index}
 	n.indexer = gateway.NewIndexer(n.proposer, log)
 	n.indexer.Confirm(n.index.Applied)
-	n.indexer.Reread(n.index)
+	n.indexer.Reread(n.index, time.Minute)
 	n.journal, err = journal.Open(ctx, journal.Options{Dir: filepath.Join(dir, "journal"), Durable: n.indexer.Durable, Logger: log})
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -54,7 +55,7 @@ type Indexer struct {
 	proposer Proposer
 	fresh    func(context.Context) error // see ReadThrough
 	applied  func(context.Context, index.JournalID) (index.Position, error)
-	known    *index.Index // see Reread
+	again    rereader // see Reread
 	clock    Clock
 	trails   *Trails
 	copies   Copies // nil for none
@@ -156,8 +157,11 @@ func signal(c chan struct{}) {
 
 // Run indexes until ctx ends.
 func (x *Indexer) Run(ctx context.Context) error {
-	if err := x.reread(ctx); err != nil && ctx.Err() == nil {
-		x.log.Error("what was passed over in the journal is not looked at again", "error", err)
+	if x.again.known != nil {
+		x.reread(ctx, math.MaxInt)
+		var beside sync.WaitGroup
+		defer beside.Wait() // Run ends with ctx
+		beside.Go(func() { x.rereading(ctx) })
 	}
 	for {
 		if err := x.drain(ctx); err != nil {

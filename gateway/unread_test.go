@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/storage"
@@ -121,11 +123,11 @@ func TestDamagedIsGivenUp(t *testing.T) {
 // none that follows from being indexed.
 func TestUnreadableBeforeIndexed(t *testing.T) {
 	n := open(t, t.TempDir(), mem.New())
-	n.proposer.fail(func(index.Batch) error { return storage.ErrUnavailable }, nil)
+	fresh := empty(t)
 	study := tiny(1, 2)
 	n.mustStore(study.Instances...)
 	last := n.journal.Segments()[0]
-	x := gateway.NewIndexer(&proposer{index: n.index}, slog.New(slog.DiscardHandler))
+	x := gateway.NewIndexer(&proposer{index: fresh}, slog.New(slog.DiscardHandler))
 	x.Attach(badSector{n.journal, last.First}, journal.Position{}, last.Last)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
@@ -136,11 +138,11 @@ func TestUnreadableBeforeIndexed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	live, err := n.index.Where(t.Context(), index.Selector{StudyInstanceUID: study.StudyInstanceUID})
+	live, err := fresh.Where(t.Context(), index.Selector{StudyInstanceUID: study.StudyInstanceUID})
 	if err != nil || len(live) != 1 {
 		t.Errorf("%d instances are indexed, want 1 (%v)", len(live), err)
 	}
-	if all := unread(t, n.index); len(all) != 1 || all[0].Offset != last.First.Offset {
+	if all := unread(t, fresh); len(all) != 1 || all[0].Offset != last.First.Offset {
 		t.Errorf("unread are %v, want the one at %v", all, last.First)
 	}
 }
@@ -232,4 +234,107 @@ func unread(t *testing.T, x *index.Index) []index.Position {
 		t.Fatal(err)
 	}
 	return all
+}
+
+// TestDamagedIsNotNeeded: what is damaged before it was indexed, and is no more
+// needed when it is received again, does not keep its segment for ever.
+func TestDamagedIsNotNeeded(t *testing.T) {
+	in := tiny(1, 1).Instances[0]
+	a := mem.New()
+	owner, holder := open(t, t.TempDir(), a), open(t, t.TempDir(), a)
+	owner.proposer.fail(func(index.Batch) error { return storage.ErrUnavailable }, nil)
+	p, err := owner.storer.Receive(t.Context(), gateway.Incoming{
+		Body: bytes.NewReader(in.DataSet()), Form: gateway.DataSet, TransferSyntaxUID: in.TransferSyntaxUID,
+		SOPClassUID: in.SOPClassUID, SOPInstanceUID: in.SOPInstanceUID,
+		Origin: storage.Origin{Transport: storage.TransportManifest},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	held := copied(t, owner.journal)
+	shared := holder.proposer
+	id := index.JournalID(owner.journal.ID())
+	at := owner.journal.Segments()[0].First
+	pos := index.Position{Journal: id, Segment: at.Segment, Offset: at.Offset}
+	for _, j := range []index.JournalChange{{Journal: id, Node: "a"}, {Journal: id, Unread: []index.Position{pos}}} {
+		if err := shared.Propose(t.Context(), index.Batch{Journals: []index.JournalChange{j}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	evacuator := gateway.NewEvacuator(gateway.EvacuatorOptions{
+		Index: holder.index, Proposer: holder.proposer, Journal: holder.journal, Indexer: holder.indexer, Held: held, Logger: slog.New(slog.DiscardHandler),
+	})
+	for range 2 {
+		if err := evacuator.Pass(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left := unread(t, holder.index); len(left) > 0 {
+		t.Errorf("what the index has no use for is unread: %v", left)
+	}
+}
+
+// hiccup is a journal on a disk that once does not read one of its entries.
+type hiccup struct {
+	badSector
+	once sync.Once
+}
+
+func (h *hiccup) Read(ctx context.Context, at journal.Position, part storage.Range) (io.ReadCloser, error) {
+	var from gateway.Journal = h.Journal
+	if at == h.at {
+		h.once.Do(func() { from = h.badSector })
+	}
+	return from.Read(ctx, at, part)
+}
+
+// TestHiccup: what a disk did not read once, and does a moment later, is indexed
+// without a restart.
+func TestHiccup(t *testing.T) {
+	n := open(t, t.TempDir(), mem.New())
+	fresh := empty(t)
+	study := tiny(1, 2)
+	n.mustStore(study.Instances...)
+	last := n.journal.Segments()[0]
+	p := &proposer{index: fresh}
+	settled := make(chan bool, 1)
+	p.fail(nil, func(b index.Batch) error {
+		for _, j := range b.Journals {
+			if len(j.Settled) > 0 {
+				settled <- true
+			}
+		}
+		return nil
+	})
+	x := gateway.NewIndexer(p, slog.New(slog.DiscardHandler))
+	x.Attach(&hiccup{badSector: badSector{n.journal, last.First}}, journal.Position{}, last.Last)
+	x.Reread(fresh, 10*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { x.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	select {
+	case <-settled:
+	case <-time.After(30 * time.Second):
+		t.Fatal("what the disk reads again is not looked at")
+	}
+	all, err := fresh.Where(t.Context(), index.Selector{StudyInstanceUID: study.StudyInstanceUID})
+	if err != nil || len(all) != 2 {
+		t.Errorf("%d of 2 acknowledged instances are indexed, %v", len(all), err)
+	}
+}
+
+// empty is an index that has nothing yet.
+func empty(t *testing.T) *index.Index {
+	t.Helper()
+	x, err := index.Open(t.Context(), index.Options{Path: filepath.Join(t.TempDir(), "index.db"), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { x.Close() })
+	return x
 }

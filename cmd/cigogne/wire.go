@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -23,6 +24,10 @@ import (
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/journal"
 )
+
+// rereadEvery is how often it is looked whether what was damaged in the journal
+// can be read by now.
+const rereadEvery = time.Minute
 
 // node is a running gateway: the stores, the use cases over them, and the
 // transports in front.
@@ -169,7 +174,7 @@ func (n *node) openStores(ctx context.Context) error {
 	}
 	n.indexer = gateway.NewIndexer(n.proposer, n.log)
 	n.indexer.Tell(n.metrics, n.trails)
-	n.indexer.Reread(n.index)
+	n.indexer.Reread(n.index, rereadEvery)
 	if n.cluster != nil {
 		n.indexer.ReadThrough(n.fresh)
 		n.indexer.Confirm(n.index.Applied)
