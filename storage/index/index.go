@@ -70,7 +70,7 @@ type Index struct {
 
 	write *sql.DB // one connection
 	read  *reader
-	ask   *reader // of Has alone: slow searches must not delay an acknowledgement
+	ask   *reader // of Has and Refusals: slow searches must not delay an acknowledgement
 
 	apply     sync.Mutex // held while a batch is applied
 	closed    bool

@@ -41,7 +41,8 @@ func (c *change) refusals(ctx context.Context, list []Refusal) error {
 // the nodes' names.
 func (x *Index) Refusals(ctx context.Context) (map[string]int64, error) {
 	all := map[string]int64{}
-	err := each(ctx, x.read, `SELECT node, before FROM refusal`, nil, func(rows *sql.Rows) error {
+	// Not behind slow searches: every call between nodes waits for it.
+	err := each(ctx, x.ask, `SELECT node, before FROM refusal`, nil, func(rows *sql.Rows) error {
 		var r Refusal
 		err := rows.Scan(&r.Node, &r.Before)
 		all[r.Node] = r.Before

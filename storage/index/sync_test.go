@@ -31,7 +31,7 @@ func TestUnsettledOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback() //nolint:errcheck // it only reads
+	defer tx.Rollback()
 	var n int
 	if err := tx.QueryRowContext(t.Context(), "SELECT count(*) FROM study").Scan(&n); err != nil {
 		t.Fatal(err)
