@@ -18,6 +18,8 @@ const (
 	// watchMost bounds what a removed node's journal waits for, ten times over:
 	// its copies are the only ones until they are taken over.
 	watchMost = 5 * time.Second
+	// strayAfter is how long a large file waits for its record.
+	strayAfter = time.Hour
 )
 
 // Tend removes from the copies what nobody needs any more by the index, until
@@ -42,12 +44,14 @@ func (h *Holder) Tend(ctx context.Context, x *index.Index) error {
 // Release removes the segments of one copy that nothing refers to. What the
 // index says is made durable first: it is what allows the removal. One that did
 // not come whole goes when the index is past it: who sent it may have removed
-// it since, and begins at its beginning if not.
+// it since, and begins at its beginning if not. Large files go whose records did
+// not come for an hour.
 func (h *Holder) Release(ctx context.Context, x *index.Index, id string) error {
 	c := h.Copy(id)
 	if c == nil {
 		return nil
 	}
+	c.RemoveStrays(time.Now().Add(-strayAfter))
 	name := index.JournalID(id)
 	applied, err := x.Applied(ctx, name) // read before the segments in use: later rows are past it
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/journal"
@@ -96,5 +97,73 @@ func TestLargeFileTwice(t *testing.T) {
 	defer r.Close()
 	if b, err := io.ReadAll(struct{ io.Reader }{r}); err != nil || !bytes.Equal(b, body) {
 		t.Errorf("%d bytes, %v", len(b), err)
+	}
+}
+
+// TestRemoveStrays: a large file whose record does not come counts, and goes
+// when it is old; its record is refused then until the file has come again.
+func TestRemoveStrays(t *testing.T) {
+	body := bytes.Repeat([]byte("large"), 1000)
+	j := open(t, journal.Options{InlineBytes: 100})
+	number := put(t, j, "", "large", body).Position.Segment
+	w := newTwin(t, j.ID(), newMemFS(1))
+	// bring sends the segment; stray is called when its large file is there.
+	bring := func(stray func()) error {
+		t.Helper()
+		defer w.copy.GiveUp(number)
+		f, err := j.Follow(number, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		for came := false; ; {
+			p, err := f.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Kind == journal.PieceLarge {
+				err = w.copy.WriteLarge(t.Context(), p.Large, p.Size, p.Body)
+				p.Body.Close()
+				if err != nil {
+					t.Fatal(err)
+				}
+				stray()
+				came = true
+				continue
+			}
+			if err := w.copy.Write(t.Context(), number, p.Offset, p.Bytes); err != nil || came {
+				if err == nil {
+					_, err = w.copy.Sync(number)
+				}
+				return err
+			}
+		}
+	}
+	size := int64(len(body))
+	old := time.Now().Add(time.Hour)
+	err := bring(func() {
+		before := w.copy.Stats().Bytes
+		w.copy.RemoveStrays(time.Now().Add(-time.Hour)) // it is younger
+		if w.copy.Stats().Bytes != before {
+			t.Error("what just came is gone")
+		}
+		w.copy.RemoveStrays(old)
+		if gone := before - w.copy.Stats().Bytes; gone != size {
+			t.Errorf("%d bytes are gone, not %d", gone, size)
+		}
+	})
+	if !errors.Is(err, storage.ErrCorrupt) {
+		t.Errorf("a record without its file: %v", err)
+	}
+	if err := bring(func() {}); err != nil {
+		t.Fatal(err)
+	}
+	before := w.copy.Stats().Bytes
+	w.copy.RemoveStrays(old)
+	if w.copy.Stats().Bytes != before || before < size {
+		t.Errorf("%d bytes, then %d", before, w.copy.Stats().Bytes)
+	}
+	if err := w.copy.Verify(t.Context(), func(_ journal.Entry, err error) error { return err }); err != nil {
+		t.Error(err)
 	}
 }

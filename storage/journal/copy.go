@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
 )
@@ -31,7 +32,14 @@ type Copy struct {
 	mu      sync.Mutex
 	writers map[uint64]*writer
 	large   map[uint64]chan struct{} // large files that are being written; closed when one is not any more
-	sums    map[uint64]uint32        // of those that came whole, and whose records did not come yet
+	strays  map[uint64]stray         // those that came whole, and whose records did not come yet
+}
+
+// stray is a large file whose record did not come yet. It counts in largeNow.
+type stray struct {
+	crc  uint32
+	size int64
+	came time.Time
 }
 
 // Extent tells how far a segment has come.
@@ -60,7 +68,7 @@ func OpenCopy(ctx context.Context, id string, o Options) (*Copy, error) {
 		}
 		return nil, fmt.Errorf("copy of journal %s: %w", id, err)
 	}
-	return &Copy{j: j, writers: map[uint64]*writer{}, large: map[uint64]chan struct{}{}, sums: map[uint64]uint32{}}, nil
+	return &Copy{j: j, writers: map[uint64]*writer{}, large: map[uint64]chan struct{}{}, strays: map[uint64]stray{}}, nil
 }
 
 func (j *Journal) openCopy(ctx context.Context) (err error) {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
-	"io"
 	"io/fs"
 	"slices"
 	"sync"
@@ -261,6 +259,7 @@ func (w *writer) checkBody(ctx context.Context, c *Copy, r *record, buf []byte) 
 	if r.large == 0 {
 		return checkBody(ctx, w.file, r, buf)
 	}
+	came, ok := c.take(r.large) // first: from here on it stays, or is gone already
 	f, err := c.j.fs.Open(c.j.largePath(r.large))
 	if err != nil {
 		return fmt.Errorf("%w: the large file %016x is not there: %w", storage.ErrCorrupt, r.large, err)
@@ -270,120 +269,8 @@ func (w *writer) checkBody(ctx context.Context, c *Copy, r *record, buf []byte) 
 	if err == nil && size != r.bodyLen {
 		err = fmt.Errorf("%w: the large file %016x has %d bytes, not %d", storage.ErrCorrupt, r.large, size, r.bodyLen)
 	}
-	if err == nil && !c.summed(r) {
+	if err == nil && (!ok || came.crc != r.bodyCRC) { // to read gigabytes again would hold up what comes behind
 		err = checkBody(ctx, f, r, buf)
 	}
 	return err
-}
-
-// summed tells whether the large file of a record was found to be its when it
-// came: to read gigabytes again would hold up what comes behind.
-func (c *Copy) summed(r *record) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	sum, ok := c.sums[r.large]
-	delete(c.sums, r.large)
-	return ok && sum == r.bodyCRC
-}
-
-// WriteLarge takes a large file, which is durable when it returns. One to
-// which a record refers is there already, and stays as it is.
-func (c *Copy) WriteLarge(ctx context.Context, id uint64, size int64, body io.Reader) error {
-	if id == 0 || size < 0 {
-		return fmt.Errorf("%w: a large file without a name", storage.ErrInvalid)
-	}
-	c.gate.RLock()
-	err := c.refuses()
-	c.gate.RUnlock() // the body may take long; without a record it is nothing
-	if err != nil {
-		return err
-	}
-	release, err := c.claimLarge(ctx, id)
-	if err != nil {
-		return err
-	}
-	defer release()
-	if c.refers(id) {
-		_, err := io.CopyN(io.Discard, body, size)
-		return err
-	}
-	c.mu.Lock()
-	delete(c.sums, id)
-	c.mu.Unlock()
-	if err := c.j.unlink(c.j.largePath(id)); err != nil {
-		return err
-	}
-	f, err := c.j.fs.Create(c.j.largePath(id))
-	if err != nil {
-		return diskError("copying a large file", err)
-	}
-	l := &large{j: c.j, id: id, file: f}
-	sum := crc32.New(castagnoli())
-	if err := l.fill(ctx, io.TeeReader(body, sum), size); err != nil {
-		l.discard()
-		return err
-	}
-	if err := l.finish(); err != nil {
-		l.discard()
-		return err
-	}
-	c.mu.Lock()
-	c.sums[id] = sum.Sum32()
-	c.mu.Unlock()
-	c.j.mu.Lock()
-	defer c.j.mu.Unlock()
-	c.j.largeNow -= l.size // it is counted with its record
-	return nil
-}
-
-// claimLarge waits until nobody else writes the large file: one who gave up
-// removes what came of it.
-func (c *Copy) claimLarge(ctx context.Context, id uint64) (release func(), err error) {
-	for {
-		c.mu.Lock()
-		other := c.large[id]
-		if other == nil {
-			c.large[id] = make(chan struct{})
-		}
-		c.mu.Unlock()
-		if other == nil {
-			return func() {
-				c.mu.Lock()
-				defer c.mu.Unlock()
-				close(c.large[id])
-				delete(c.large, id)
-			}, nil
-		}
-		select {
-		case <-other:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-}
-
-// fill copies size bytes into the file.
-func (l *large) fill(ctx context.Context, body io.Reader, size int64) error {
-	chunk := make([]byte, min(size, largeChunk))
-	for left := size; left > 0; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n, err := io.ReadFull(body, chunk[:min(left, largeChunk)])
-		if err != nil {
-			return err
-		}
-		if err := l.put([][]byte{chunk[:n]}, int64(n)); err != nil {
-			return err
-		}
-		left -= int64(n)
-	}
-	return nil
-}
-
-// refers tells whether a durable record has the large file.
-func (c *Copy) refers(id uint64) bool {
-	c.j.mu.Lock()
-	defer c.j.mu.Unlock()
-	return slices.ContainsFunc(c.j.segments, func(s *segment) bool { return slices.Contains(s.large, id) })
 }
