@@ -32,7 +32,7 @@ func serveTwice(t *testing.T, studies int, flags ...string) *twice {
 	t.Helper()
 	n := &twice{server: s3test.Start(t), dir: t.TempDir(), folder: t.TempDir(), ledger: newLedger()}
 	n.flags = []string{"--archive", s3URL(t, n.server), "--archive", "dir://" + n.folder}
-	n.process = serve(t, n.dir, append(slices.Concat(n.flags, flags), "--settle", "50ms", "--log-level", "error")...)
+	n.process = serve(t, n.dir, append(slices.Concat(n.flags, flags), "--settle", "1s", "--log-level", "error")...)
 	for i := range studies {
 		n.push(uint64(i + 1))
 	}
@@ -251,7 +251,7 @@ func TestRebuildFromArchivesAlone(t *testing.T) {
 	if code, said := n.command("rebuild-index"); code != exitOK {
 		t.Fatalf("exit code %d, %s", code, said)
 	}
-	n.process = serve(t, n.dir, append(n.flags, "--settle", "50ms", "--log-level", "error")...)
+	n.process = serve(t, n.dir, append(n.flags, "--settle", "1s", "--log-level", "error")...)
 	after := answers(t, n.process, n.ledger)
 	if len(before) < 40 || len(after) != len(before) {
 		t.Errorf("%d answers, and %d afterwards", len(before), len(after))
