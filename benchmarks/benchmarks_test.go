@@ -57,6 +57,9 @@ func measured(t *testing.T) *result.File {
 }
 
 func TestAMiniatureOfEveryWorkload(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs every workload")
+	}
 	f := measured(t)
 	for _, w := range f.Workloads {
 		if excused(f.Notes, w.Name) {

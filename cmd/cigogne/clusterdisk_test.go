@@ -12,6 +12,9 @@ import (
 // gives what it has; the others go on without it, also when the lead changes
 // hands meanwhile. When there is room it has all that it missed.
 func TestAFullDiskInACluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("fills disks")
+	}
 	r := newRegion(t)
 	disk, _ := smallDisk(t, 256<<20, 1)
 	if err := os.Symlink(disk, filepath.Join(r.dir, "n2")); err != nil {

@@ -36,6 +36,9 @@ func (f *fleet) put(i int, p *process) {
 // everything stored; an association that was there when its node was drained
 // goes on to its end.
 func TestRollingRestart(t *testing.T) {
+	if testing.Short() {
+		t.Skip("restarts a cluster under load")
+	}
 	r := newRegion(t)
 	f := &fleet{}
 	ids := []string{"n1", "n2", "n3"}

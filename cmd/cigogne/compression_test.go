@@ -16,6 +16,9 @@ import (
 // come back from their packs bit for bit, as do ranges, frames and the pixel
 // data of them, after a restart with another setting and after a rebuild, too.
 func TestPackCompression(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compresses much")
+	}
 	storescu := tool(t, "storescu")
 	series := filepath.Join(dicomDir(t), "series", "mr-ge-epi-150")
 	multi := filepath.Join(dicomDir(t), "modality", "d2n--philips_enhanced-fmri-IM-0001-9600-0001.dcm")

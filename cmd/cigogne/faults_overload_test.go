@@ -17,6 +17,9 @@ import (
 // TestManyConnections: who holds connections and says nothing costs little and
 // is let go; others are served.
 func TestManyConnections(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures memory")
+	}
 	t.Parallel()
 	node := serve(t, t.TempDir(), "--artim", "1s", "--idle", "2s", "--log-level", "error")
 	idle, _ := node.rss()

@@ -47,6 +47,9 @@ func roomFor(t *testing.T, dir string, bytes int64) {
 // TestHugeInstance takes a multi-frame of 3 GB through every way in and out,
 // out of the journal and out of a pack, in less than 200 MiB of memory.
 func TestHugeInstance(t *testing.T) {
+	if testing.Short() {
+		t.Skip("sends gigabytes")
+	}
 	t.Parallel() // it waits more than it works
 	dir := t.TempDir()
 	roomFor(t, dir, int64(hugeFrames())<<19*4)
@@ -294,6 +297,9 @@ func rangeOf(ctx context.Context, at string, in dicomtest.Instance, frame int, w
 // TestMemoryOfAssociations: 32 associations that all send large instances at
 // the same time cost at most 2 MiB each.
 func TestMemoryOfAssociations(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures memory")
+	}
 	t.Parallel()
 	const associations, most = 32, 2 << 20
 	dir := t.TempDir()
