@@ -284,7 +284,7 @@ type hiccup struct {
 }
 
 func (h *hiccup) Read(ctx context.Context, at journal.Position, part storage.Range) (io.ReadCloser, error) {
-	var from gateway.Journal = h.Journal
+	from := h.Journal
 	if at == h.at {
 		h.once.Do(func() { from = h.badSector })
 	}
