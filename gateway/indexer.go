@@ -115,7 +115,8 @@ func (x *Indexer) Attach(j Journal, indexed, durable journal.Position) {
 	if indexed.Compare(durable) > 0 { // the journal's files were taken away
 		x.durable = indexed
 	}
-	x.fell = time.Now()
+	// With nothing to read from the journal, what comes before Run is queued.
+	x.behind, x.fell = x.durable.Compare(x.indexed) > 0, time.Now()
 }
 
 // Durable takes entries that became durable, in order of position. It is the
