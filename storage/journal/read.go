@@ -177,25 +177,8 @@ func (r *reader) WriteTo(w io.Writer) (int64, error) {
 			return total, err
 		}
 	}
-	for r.left > 0 {
-		most, err := r.gate.Next()
-		if err != nil {
-			return total, err
-		}
-		next := r.next(min(most, r.left))
-		want := next.N
-		n, err := io.Copy(w, next)
-		total += n
-		r.left -= n
-		r.gate.Gave(n)
-		if err == nil && n < want {
-			err = r.short()
-		}
-		if err != nil {
-			return total, err
-		}
-	}
-	return total, nil
+	n, err := r.gate.Give(&r.left, func(n int64) (int64, error) { return io.Copy(w, r.next(n)) }, r.short)
+	return total + n, err
 }
 
 // next is the next bytes of the body, as the kernel takes them: a file with a

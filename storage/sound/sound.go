@@ -182,5 +182,29 @@ func (g *Gate) Gave(n int64) {
 	}
 }
 
+// Give has give give away what is left of a range, as many bytes at once as may
+// be, and takes them off left. When it gives fewer without an error, short is
+// the error.
+func (g *Gate) Give(left *int64, give func(n int64) (int64, error), short func() error) (total int64, err error) {
+	for *left > 0 {
+		most, err := g.Next()
+		if err != nil {
+			return total, err
+		}
+		want := min(most, *left)
+		n, err := give(want)
+		total += n
+		*left -= n
+		g.Gave(n)
+		if err == nil && n < want {
+			err = short()
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
 // Proven tells whether what was given away is known to be sound.
 func (g *Gate) Proven() bool { return g == nil || g.failed == nil && g.at == g.sum.End() }

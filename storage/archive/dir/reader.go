@@ -50,26 +50,9 @@ func (r *reader) Read(p []byte) (int, error) {
 // given the file in an io.LimitedReader, which is what net/http and net look
 // for to send it with sendfile, and os to copy it with copy_file_range.
 func (r *reader) WriteTo(w io.Writer) (int64, error) {
-	var total int64
-	for r.left.N > 0 {
-		most, err := r.gate.Next()
-		if err != nil {
-			return total, err
-		}
-		next := io.LimitedReader{R: r.file, N: min(most, r.left.N)}
-		want := next.N
-		n, err := write(w, &next)
-		total += n
-		r.left.N -= n
-		r.gate.Gave(n)
-		if err == nil && n < want {
-			err = r.short()
-		}
-		if err != nil {
-			return total, err
-		}
-	}
-	return total, nil
+	return r.gate.Give(&r.left.N, func(n int64) (int64, error) {
+		return write(w, &io.LimitedReader{R: r.file, N: n})
+	}, r.short)
 }
 
 func write(w io.Writer, from *io.LimitedReader) (int64, error) {
