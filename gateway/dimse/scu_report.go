@@ -3,7 +3,6 @@ package dimse
 import (
 	"bytes"
 	"context"
-	"errors"
 	"strconv"
 
 	"github.com/esante-alsace/cigogne/gateway/commitment"
@@ -36,23 +35,14 @@ func (a *Association) Report(ctx context.Context, r commitment.Report) (Status, 
 	if err != nil {
 		return 0, err
 	}
-	id, answer, err := a.begin(ctx)
-	if err != nil {
-		return 0, err
-	}
 	c := command{
-		Field: nEventReportRQ, MessageID: id, DataSetType: 0, // any but noDataSet
+		Field:               nEventReportRQ,
 		AffectedSOPClassUID: StorageCommitment, AffectedSOPInstanceUID: storageCommitmentInstance, EventTypeID: eventAllCommitted,
 	}
 	if len(r.Failed) > 0 {
 		c.EventTypeID = eventFailuresExist
 	}
-	if err := a.send(ctx, pc, &c, bytes.NewReader(ds)); err != nil {
-		a.Abort()
-		return 0, errors.Join(err, a.err)
-	}
-	rsp, err := a.await(ctx, answer)
-	return rsp.Status, err
+	return a.request(ctx, pc, &c, bytes.NewReader(ds))
 }
 
 // reportDataSet is the Data Set of PS3.4 Table J.3-2.

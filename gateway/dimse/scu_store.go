@@ -36,15 +36,18 @@ func (a *Association) Store(ctx context.Context, rq StoreRequest) (Status, error
 	if err != nil {
 		return 0, err
 	}
+	c := command{Field: cStoreRQ, AffectedSOPClassUID: rq.SOPClassUID, AffectedSOPInstanceUID: rq.SOPInstanceUID}
+	return a.request(ctx, pc, &c, rq.DataSet)
+}
+
+// request sends a command with its data set and waits for the response.
+func (a *Association) request(ctx context.Context, pc byte, c *command, dataSet io.Reader) (Status, error) {
 	id, answer, err := a.begin(ctx)
 	if err != nil {
 		return 0, err
 	}
-	c := command{
-		Field: cStoreRQ, MessageID: id, DataSetType: 0, // any but noDataSet
-		AffectedSOPClassUID: rq.SOPClassUID, AffectedSOPInstanceUID: rq.SOPInstanceUID,
-	}
-	if err := a.send(ctx, pc, &c, rq.DataSet); err != nil {
+	c.MessageID, c.DataSetType = id, 0 // any but noDataSet
+	if err := a.send(ctx, pc, c, dataSet); err != nil {
 		a.Abort()
 		return 0, errors.Join(err, a.err)
 	}
