@@ -4,8 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
-	"syscall"
 	"testing"
 
 	"github.com/esante-alsace/cigogne/storage"
@@ -374,96 +372,6 @@ func TestReopen(t *testing.T) {
 	}
 	if _, err := os.Stat(path); err != nil {
 		t.Error(err)
-	}
-}
-
-// TestFailedSync: what the disk lost is told once, and not believed afterwards:
-// nothing is durable until the index is opened again.
-func TestFailedSync(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "index.db")
-	x, err := index.Open(t.Context(), index.Options{Path: path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { x.Close() }()
-	in := indextest.Population{Journal: "node-1"}.Study(1)
-	apply(t, x, index.Batch{Received: in})
-	fails := true
-	x.Fsync(func(*os.File) error {
-		if fails {
-			fails = false
-			return syscall.EIO
-		}
-		return nil
-	})
-	for range 2 {
-		if err := x.Sync(t.Context()); !errors.Is(err, storage.ErrUnavailable) || x.Failing() == nil {
-			t.Errorf("Sync says %v, and Failing %v", err, x.Failing())
-		}
-	}
-	if err := x.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if x, err = index.Open(t.Context(), index.Options{Path: path}); err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(x.Sync(t.Context()), x.Failing()); err != nil {
-		t.Error(err)
-	}
-	if s, err := x.Counts(t.Context()); err != nil || s.Instances != int64(len(in)) {
-		t.Errorf("%+v, %v; want %d instances", s, err, len(in))
-	}
-}
-
-// TestWhatIsProposedIsUnderstood: attributes in sequences as deep as they are
-// read of an instance make no batch that nobody can decode.
-func TestWhatIsProposedIsUnderstood(t *testing.T) {
-	for depth := range 33 {
-		in := oneSeries()[0]
-		ds := dicom.DataSet{indextest.Text(0x00080100, "SH", "113850")}
-		for range depth {
-			ds = dicom.DataSet{{Tag: 0x00400275, VR: "SQ", Items: []dicom.DataSet{ds}}}
-		}
-		in.Attributes = in.Attributes.With(ds...)
-		wire, err := index.EncodeBatch(index.Batch{Received: []index.Instance{in}})
-		if err != nil {
-			t.Errorf("%d deep: %v", depth, err)
-			continue
-		}
-		b, err := index.DecodeBatch(wire)
-		if err != nil {
-			t.Errorf("%d deep: %v", depth, err)
-			continue
-		}
-		if a := apply(t, open(t), b); a.Outcomes[0].Standing != index.StandingNew {
-			t.Errorf("%d deep: %+v", depth, a)
-		}
-	}
-}
-
-func TestAttributesThatAreTooManyRefuseNoInstance(t *testing.T) {
-	x := open(t)
-	in := oneSeries()[0]
-	huge := dicom.Element{Tag: 0x00400275, VR: "SQ"}
-	for range 10_000 {
-		huge.Items = append(huge.Items, dicom.DataSet{indextest.Text(0x00400009, "SH", "SPS"), indextest.Text(0x00400007, "LO", "too much of it")})
-	}
-	in = indextest.With(in, huge)
-	in.Attributes = append(in.Attributes, in.Attributes[0]) // out of order, and twice
-	wire, err := index.EncodeBatch(index.Batch{Received: []index.Instance{in}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := index.DecodeBatch(wire)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a := apply(t, x, b); a.Outcomes[0].Standing != index.StandingNew {
-		t.Fatalf("%+v", a)
-	}
-	got := search(t, x, index.Query{Level: index.Series, Match: []index.Condition{{Path: []dicom.Tag{0x00100020}, Value: first(in.Attributes, 0x00100020)}}})
-	if len(got) != 1 || slices.ContainsFunc(got[0], func(e dicom.Element) bool { return len(e.Items) > 0 }) {
-		t.Errorf("%v", got)
 	}
 }
 

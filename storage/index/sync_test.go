@@ -3,11 +3,14 @@ package index_test
 import (
 	"database/sql"
 	"errors"
+	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/index"
+	"github.com/esante-alsace/cigogne/storage/index/indextest"
 )
 
 // TestUnsettledOpen: an index that is opened while somebody beside reads what is
@@ -56,5 +59,43 @@ func TestUnsettledOpen(t *testing.T) {
 	}
 	if err := x.Follow(t.Context(), "region"); err != nil {
 		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// TestFailedSync: what the disk lost is told once, and not believed afterwards:
+// nothing is durable until the index is opened again.
+func TestFailedSync(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index.db")
+	x, err := index.Open(t.Context(), index.Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { x.Close() }()
+	in := indextest.Population{Journal: "node-1"}.Study(1)
+	apply(t, x, index.Batch{Received: in})
+	fails := true
+	x.Fsync(func(*os.File) error {
+		if fails {
+			fails = false
+			return syscall.EIO
+		}
+		return nil
+	})
+	for range 2 {
+		if err := x.Sync(t.Context()); !errors.Is(err, storage.ErrUnavailable) || x.Failing() == nil {
+			t.Errorf("Sync says %v, and Failing %v", err, x.Failing())
+		}
+	}
+	if err := x.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if x, err = index.Open(t.Context(), index.Options{Path: path}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(x.Sync(t.Context()), x.Failing()); err != nil {
+		t.Error(err)
+	}
+	if s, err := x.Counts(t.Context()); err != nil || s.Instances != int64(len(in)) {
+		t.Errorf("%+v, %v; want %d instances", s, err, len(in))
 	}
 }
