@@ -221,7 +221,7 @@ func (c *Client) Zip(ctx context.Context, studyInstanceUID, etag string, want st
 		var last int64
 		_, err := fmt.Sscanf(res.Header.Get("Content-Range"), "bytes %d-%d/%d", &p.Range.Offset, &last, &p.Size)
 		p.Range.Length = last - p.Range.Offset + 1
-		if err != nil || p.Range.Offset != want.Offset || p.Range.Length > want.Length || !p.Range.Within(p.Size) {
+		if err != nil || p.Range.Offset != want.Offset || p.Range.Length < 1 || p.Range.Length > want.Length || !p.Range.Within(p.Size) {
 			res.Body.Close()
 			return nil, fmt.Errorf("%w: Content-Range %q", storage.ErrInvalid, res.Header.Get("Content-Range"))
 		}

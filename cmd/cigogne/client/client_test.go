@@ -79,6 +79,7 @@ func TestZipIsWhatWasAskedFor(t *testing.T) {
 		"shorter":             {206, "bytes 10-14/15", nil},
 		"another begin":       {206, "bytes 11-20/100", storage.ErrInvalid},
 		"longer":              {206, "bytes 10-30/100", storage.ErrInvalid},
+		"nothing":             {206, "bytes 10-9/100", storage.ErrInvalid},
 		"beyond its own size": {206, "bytes 10-19/12", storage.ErrInvalid},
 		"nonsense":            {206, "bytes x", storage.ErrInvalid},
 		"the whole":           {200, "", client.ErrChanged},

@@ -159,11 +159,15 @@ func (d *folderPlace) written(r storage.Range) error { return d.ledger.note(r) }
 func (d *folderPlace) complete(i int) error {
 	path := d.path(i)
 	d.ending.Go(func() error {
-		f, err := os.Open(path + partSuffix)
+		f, err := os.OpenFile(path+partSuffix, os.O_RDWR, 0)
 		if err != nil {
 			return err
 		}
 		defer f.Close()
+		// What lay there before may have been longer.
+		if err := f.Truncate(d.plan.Instances[i].Size); err != nil {
+			return err
+		}
 		if err := f.Sync(); err != nil {
 			return err
 		}
@@ -176,9 +180,13 @@ func (d *folderPlace) finish(context.Context) error {
 	if err := d.ending.Wait(); err != nil {
 		return err
 	}
-	d.folders[filepath.Join(d.root, d.study)] = true
-	d.folders[d.root] = true
-	for folder := range d.folders {
+	// Those of instances that were there, too: a pull that was killed after it
+	// named them synced none.
+	folders := map[string]bool{d.root: true, filepath.Join(d.root, d.study): true}
+	for i := range d.plan.Instances {
+		folders[filepath.Dir(d.path(i))] = true
+	}
+	for folder := range folders {
 		if err := syncFolder(folder); err != nil {
 			return err
 		}

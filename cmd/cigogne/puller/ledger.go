@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"sync"
+	"syscall"
 
 	"github.com/esante-alsace/cigogne/storage"
 )
@@ -33,42 +35,60 @@ type entry struct {
 const maxLine = 4 << 10
 
 // openLedger opens the ledger for a plan and returns what it says; false when
-// there is none, or one of another ZIP file, which is begun anew.
+// there is none, or one of another ZIP file, which is begun anew. Who has it
+// open is alone in its place: for others it is storage.ErrUnavailable.
 func openLedger(path string, p *plan) (*ledger, []storage.Range, bool, error) {
-	there, same, err := readLedger(path, p)
+	f, err := lockedFile(path)
 	if err != nil {
 		return nil, nil, false, err
 	}
-	flags := os.O_WRONLY | os.O_CREATE | os.O_APPEND
-	if !same {
-		flags |= os.O_TRUNC
-	}
-	f, err := os.OpenFile(path, flags, 0o600)
-	if err != nil {
-		return nil, nil, false, err
-	}
-	l := &ledger{path: path, file: f}
+	there, same, err := readLedger(f, p)
 	// A line that a crash left unfinished ends here.
 	head := []byte("\n")
-	if !same {
+	if err == nil && !same {
 		head = append(line(entry{ETag: p.ETag, Size: p.Size}), '\n')
+		err = f.Truncate(0)
 	}
-	if _, err := f.Write(head); err != nil {
+	if err == nil {
+		_, err = f.Write(head)
+	}
+	if err != nil {
 		f.Close()
 		return nil, nil, false, err
 	}
-	return l, there, same, nil
+	return &ledger{path: path, file: f}, there, same, nil
 }
 
-func readLedger(path string, p *plan) (there []storage.Range, same bool, err error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, false, nil
+// lockedFile opens a file to be appended to, and locks it until it is closed.
+// Where there are no locks nothing keeps two from it.
+func lockedFile(path string) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB), syscall.EWOULDBLOCK) {
+			f.Close()
+			return nil, fmt.Errorf("%w: another pull is at work there: it has %s", storage.ErrUnavailable, path)
+		}
+		opened, err := f.Stat()
+		if err == nil {
+			var now fs.FileInfo
+			if now, err = os.Stat(path); err == nil && os.SameFile(opened, now) {
+				return f, nil
+			}
+		}
+		f.Close()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		// Who had it has removed it, and is at its end.
 	}
-	if err != nil {
-		return nil, false, err
-	}
-	defer f.Close()
+}
+
+// readLedger reads until what is no line of a ledger, as a power cut may leave
+// it.
+func readLedger(f *os.File, p *plan) (there []storage.Range, same bool, err error) {
 	lines := bufio.NewScanner(f)
 	lines.Buffer(make([]byte, 0, maxLine), maxLine)
 	for lines.Scan() {
@@ -86,7 +106,10 @@ func readLedger(path string, p *plan) (there []storage.Range, same bool, err err
 			there = append(there, r)
 		}
 	}
-	return there, same, lines.Err()
+	if err = lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+		err = nil
+	}
+	return there, same, err
 }
 
 func line(e entry) []byte {
@@ -107,5 +130,5 @@ func (l *ledger) note(r storage.Range) error {
 
 func (l *ledger) close() error { return l.file.Close() }
 
-// remove ends with the ledger: all is there.
-func (l *ledger) remove() error { return errors.Join(l.close(), os.Remove(l.path)) }
+// remove ends with the ledger: all is there. It is locked until it is gone.
+func (l *ledger) remove() error { return errors.Join(os.Remove(l.path), l.close()) }

@@ -243,6 +243,10 @@ func (z *zipPlace) finish(context.Context) error {
 		os.Remove(z.ledgerAt()) // so that the next pull begins anew
 		return fmt.Errorf("%w: the directory of the ZIP file is not what it should be: %w", storage.ErrCorrupt, err)
 	}
+	// What lay there before may have been longer, with a directory at its end.
+	if err := z.file.Truncate(z.plan.Size); err != nil {
+		return err
+	}
 	if err := z.file.Sync(); err != nil {
 		return err
 	}
