@@ -28,7 +28,7 @@ func allowed() map[string][]string {
 		"gateway/dmp/ins":             {"storage"},
 		"gateway/dmp/publication":     {"gateway", "gateway/access", "gateway/answer", "gateway/dmp/ins", "gateway/dmp/manifest", "storage", "storage/dicom", "storage/index"},
 		"gateway/commitment":          {"gateway", "storage", "storage/index"},
-		"gateway/dimse":               {"gateway", "gateway/access", "gateway/commitment", "gateway/dimse/...", "storage", "storage/dicom", "storage/trace"},
+		"gateway/dimse":               {"gateway", "gateway/access", "gateway/commitment", "gateway/dimse/...", "gateway/throttle", "storage", "storage/dicom", "storage/index", "storage/trace"},
 		"gateway/dimse/pdu":           {"storage"},
 		"gateway/dimse/dimsetest":     {"gateway/commitment", "gateway/dimse", "gateway/dimse/pdu", "storage/dicom", "storage/dicom/dicomtest"},
 		"gateway/dimse/ul":            {"storage", "gateway/dimse/pdu"},

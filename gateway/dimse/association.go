@@ -29,6 +29,7 @@ type association struct {
 	peerPDU  int           // the longest P-DATA-TF that the peer takes, 0 for any
 	window   chan struct{} // holds a token for each operation in flight
 	answers  sync.WaitGroup
+	underWay underWay   // operations that a C-CANCEL-RQ may end
 	span     trace.Span // of the association
 	spans    int        // of operations that are below it
 
@@ -120,6 +121,7 @@ func (a *association) serve(ctx context.Context, rq *pdu.AssociateRQ) {
 		err = a.messages(ctx)
 	}
 	a.end(err)
+	a.underWay.end()
 	a.answers.Wait()
 	how := outcome(err)
 	cfg.Metrics.Association(how)
@@ -155,6 +157,7 @@ func (a *association) messages(ctx context.Context) error {
 		case err != nil:
 			return err
 		case ind != nil:
+			a.underWay.end()
 			a.answers.Wait()
 			a.giveUpPlace() // the peer may ask for the next association as soon as it is answered
 			return a.link.request(ul.ReleaseResponse, pdu.AppendReleaseRP(nil))

@@ -9,6 +9,9 @@ import (
 // responseBit set.
 const (
 	cStoreRQ       uint16 = 0x0001
+	cGetRQ         uint16 = 0x0010
+	cFindRQ        uint16 = 0x0020
+	cMoveRQ        uint16 = 0x0021
 	cEchoRQ        uint16 = 0x0030
 	nEventReportRQ uint16 = 0x0100
 	nActionRQ      uint16 = 0x0130
@@ -64,11 +67,11 @@ func commandName(field uint16) string {
 		return "C-ECHO"
 	case nActionRQ:
 		return "N-ACTION"
-	case 0x0010:
+	case cGetRQ:
 		return "C-GET"
-	case 0x0020:
+	case cFindRQ:
 		return "C-FIND"
-	case 0x0021:
+	case cMoveRQ:
 		return "C-MOVE"
 	default:
 		return "other"

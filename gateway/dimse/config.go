@@ -1,10 +1,11 @@
 // Package dimse speaks DICOM over TCP: the upper layer (PS3.8), the message
 // exchange (PS3.7), and on it the Verification and Storage services as SCP
-// and as SCU, and Storage Commitment as SCP. See DESIGN.md.
+// and as SCU, Storage Commitment and Query/Retrieve as SCP. See DESIGN.md.
 package dimse
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 	"slices"
 	"time"
@@ -12,6 +13,8 @@ import (
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
 	"github.com/esante-alsace/cigogne/gateway/commitment"
+	"github.com/esante-alsace/cigogne/storage/dicom"
+	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/trace"
 )
 
@@ -30,6 +33,15 @@ type Committer interface {
 	Ask(ctx context.Context, rq commitment.Request) error
 }
 
+// Finder answers queries; see gateway.Searcher.
+type Finder interface {
+	// Find yields the answers in a stable order. An error wraps a sentinel of
+	// package storage and is the last thing yielded.
+	Find(ctx context.Context, q index.Query) iter.Seq2[dicom.DataSet, error]
+	// Patients yields one answer for each patient of whom Find finds studies.
+	Patients(ctx context.Context, q index.Query) iter.Seq2[dicom.DataSet, error]
+}
+
 // Gatekeeper decides about every association and every operation; see
 // access.Gatekeeper.
 type Gatekeeper interface {
@@ -46,6 +58,7 @@ type Config struct {
 
 	Receiver   Receiver   // needed for C-STORE
 	Committer  Committer  // needed for storage commitment
+	Finder     Finder     // needed for C-FIND
 	Gatekeeper Gatekeeper // default access.Open
 	Metrics    Metrics    // default none
 	// Tracer follows associations and what is stored over them; nil none.
@@ -66,6 +79,17 @@ type Config struct {
 	// AsyncWindow is how many operations a requestor may have in flight when
 	// it negotiates the asynchronous window: default 16.
 	AsyncWindow int
+
+	// MaxOperations bounds the operations of Query/Retrieve that go on at a
+	// time (default 64), and MaxOperationsPerHost those of one host (default
+	// 16). Beyond them requests are refused with A700.
+	MaxOperations        int
+	MaxOperationsPerHost int
+	// MaxMatches is the most answers to a C-FIND, after which it ends with
+	// A700: default 10,000. FindTimeout bounds its time, in which they must be
+	// taken, too: default 5 min.
+	MaxMatches  int
+	FindTimeout time.Duration
 
 	// MaxAssociations bounds the established associations (default 100) and
 	// MaxAssociationsPerAE those of one calling AE title (default 50). Beyond
@@ -103,6 +127,10 @@ func (c Config) withDefaults() Config {
 	c.MaxAssociateLength = or(c.MaxAssociateLength, 256<<10)
 	c.MaxCommandLength = or(c.MaxCommandLength, 64<<10)
 	c.AsyncWindow = or(c.AsyncWindow, 16)
+	c.MaxOperations = or(c.MaxOperations, 64)
+	c.MaxOperationsPerHost = or(c.MaxOperationsPerHost, 16)
+	c.MaxMatches = or(c.MaxMatches, 10_000)
+	c.FindTimeout = or(c.FindTimeout, 5*time.Minute)
 	c.MaxAssociations = or(c.MaxAssociations, 100)
 	c.MaxAssociationsPerAE = or(c.MaxAssociationsPerAE, 50)
 	c.MaxConnections = or(c.MaxConnections, c.MaxAssociations+512)

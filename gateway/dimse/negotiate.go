@@ -45,10 +45,11 @@ func (s *Server) accept(rq *pdu.AssociateRQ) (ac *pdu.AssociateAC, contexts map[
 		},
 	}
 	contexts = make(map[byte]presentation, len(rq.Contexts))
+	options := askedOptions(rq.User.Extended)
 	for _, c := range rq.Contexts {
 		a := s.answer(c)
 		if a.Result == pdu.ContextAccepted {
-			contexts[c.ID] = presentation{c.AbstractSyntax, a.TransferSyntax}
+			contexts[c.ID] = presentation{c.AbstractSyntax, a.TransferSyntax, options[c.AbstractSyntax]}
 		}
 		ac.Contexts = append(ac.Contexts, a)
 	}
@@ -61,6 +62,7 @@ func (s *Server) accept(rq *pdu.AssociateRQ) (ac *pdu.AssociateAC, contexts map[
 		ac.User.AsyncWindow = &granted
 		window = int(granted.MaxOperationsInvoked)
 	}
+	ac.User.Extended = granted(rq.User.Extended, contexts)
 	ac.User.Roles = roles(rq.User.Roles, contexts)
 	if id := rq.User.Identity; id != nil && id.ResponseRequested {
 		ac.User.IdentityResponse = []byte{}

@@ -15,17 +15,21 @@ import (
 // perform does what a message asks for. An error ends the association.
 func (a *association) perform(ctx context.Context, m *message) error {
 	pc, ok := a.contexts[m.contextID]
+	task, operation := a.server.task(m.command.Field, pc.abstractSyntax)
 	switch {
 	case !ok:
 		return misused("presentation context %d was not accepted", m.contextID)
 	case m.command.Field == cCancelRQ:
-		return m.body.drain(a.server.cfg.DrainTimeout) // nothing here takes long enough
+		a.underWay.cancel(m.command.MessageIDBeingRespondedTo)
+		return m.body.drain(a.server.cfg.DrainTimeout)
 	case m.command.Field&responseBit != 0:
 		return misused("a response, and nothing was asked")
 	case m.command.Field == cStoreRQ && m.body == nil:
 		return misused("a C-STORE without a data set")
 	case m.command.Field == cStoreRQ:
 		return a.store(ctx, m, pc)
+	case operation:
+		return a.operate(ctx, m, pc, task)
 	case m.command.Field == nActionRQ && pc.abstractSyntax == StorageCommitment:
 		return a.action(ctx, m, pc)
 	case m.command.Field == cEchoRQ && pc.abstractSyntax == Verification:
@@ -169,14 +173,21 @@ func clip(uid string) string { return uid[:min(len(uid), 64)] }
 // appendMessage appends a command set in P-DATA-TFs of at most most bytes,
 // where 0 is any number; in nearly every case it is one.
 func appendMessage(b []byte, contextID byte, c *command, most int) []byte {
-	set := c.append(make([]byte, 0, 256))
-	for len(set) > 0 {
-		n := len(set)
+	return appendFragments(b, pdu.PDV{ContextID: contextID, Command: true}, c.append(make([]byte, 0, 256)), most)
+}
+
+// appendFragments appends what is not empty, a command set or a data set, in
+// P-DATA-TFs of at most most bytes, where 0 is any number. Of v the context and
+// the kind are given.
+func appendFragments(b []byte, v pdu.PDV, whole []byte, most int) []byte {
+	for len(whole) > 0 {
+		v.Length = len(whole)
 		if most > 0 {
-			n = min(n, fragmentLength(most))
+			v.Length = min(v.Length, fragmentLength(most))
 		}
-		b = pdu.AppendPDV(b, pdu.PDV{ContextID: contextID, Command: true, Last: n == len(set), Length: n})
-		b, set = append(b, set[:n]...), set[n:]
+		v.Last = v.Length == len(whole)
+		b = pdu.AppendPDV(b, v)
+		b, whole = append(b, whole[:v.Length]...), whole[v.Length:]
 	}
 	return b
 }

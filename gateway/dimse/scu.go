@@ -157,7 +157,7 @@ func (a *Association) associate(ctx context.Context, rq []byte) error {
 	for _, c := range ind.ac.Contexts {
 		i := int(c.ID / 2)
 		if c.Result == pdu.ContextAccepted && i < len(a.cfg.Contexts) && a.cfg.Contexts[i].plays(ind.ac.User.Roles) {
-			a.contexts[c.ID] = presentation{a.cfg.Contexts[i].AbstractSyntax, c.TransferSyntax}
+			a.contexts[c.ID] = presentation{abstractSyntax: a.cfg.Contexts[i].AbstractSyntax, transferSyntax: c.TransferSyntax}
 		}
 	}
 	a.peerPDU = a.cfg.MaxPDULength

@@ -8,12 +8,15 @@ import (
 	"time"
 
 	"github.com/esante-alsace/cigogne/gateway/dimse/pdu"
+	"github.com/esante-alsace/cigogne/gateway/throttle"
 )
 
-// Server is the SCP: it accepts associations and serves C-ECHO and C-STORE.
+// Server is the SCP: it accepts associations and serves what Config has the
+// parts for.
 type Server struct {
-	cfg     Config
-	actions chan struct{} // holds a token for each N-ACTION that is read or made durable
+	cfg        Config
+	actions    chan struct{}   // holds a token for each N-ACTION that is read or made durable
+	operations *throttle.Slots // of Query/Retrieve
 
 	mu          sync.Mutex
 	connections map[*association]struct{} // in whatever state
@@ -23,8 +26,10 @@ type Server struct {
 
 // NewServer returns a Server.
 func NewServer(cfg Config) *Server {
+	cfg = cfg.withDefaults()
 	return &Server{
-		cfg:         cfg.withDefaults(),
+		cfg:         cfg,
+		operations:  throttle.NewSlots(cfg.MaxOperations, cfg.MaxOperationsPerHost),
 		actions:     make(chan struct{}, actionsAtOnce),
 		connections: map[*association]struct{}{},
 		perAE:       map[string]int{},

@@ -27,12 +27,16 @@ const (
 	StatusMismatch              Status = 0xA900
 	StatusKeptAside             Status = 0xB000 // a warning: coercion of data elements
 	StatusCannotUnderstand      Status = 0xC000
+	StatusAmbiguous             Status = 0xC001 // a PatientID that is several patients'
+	StatusCanceled              Status = 0xFE00 // by a C-CANCEL-RQ
+	StatusPending               Status = 0xFF00
+	StatusPendingWarning        Status = 0xFF01 // optional keys are not supported
 )
 
-// Failed tells whether the operation was not performed: anything but success
-// and warnings.
+// Failed tells whether the operation was not performed: anything but success,
+// warnings and what tells of neither.
 func (s Status) Failed() bool {
-	return s != StatusSuccess && s>>12 != 0xB && s != 0x0001 && s != 0x0107 && s != 0x0116
+	return s != StatusSuccess && s != StatusPending && s != StatusPendingWarning && s>>12 != 0xB && s != 0x0001 && s != 0x0107 && s != 0x0116
 }
 
 // String is the status as four hexadecimal digits.

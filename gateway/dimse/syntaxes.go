@@ -16,6 +16,14 @@ const (
 	// §J.3), storageCommitmentInstance its one, well-known instance.
 	StorageCommitment         = "1.2.840.10008.1.20.1"
 	storageCommitmentInstance = "1.2.840.10008.1.20.1.1"
+	// The Query/Retrieve Information Models of PS3.4 §C.6, and what is done
+	// with them.
+	PatientRootFind = "1.2.840.10008.5.1.4.1.2.1.1"
+	PatientRootMove = "1.2.840.10008.5.1.4.1.2.1.2"
+	PatientRootGet  = "1.2.840.10008.5.1.4.1.2.1.3"
+	StudyRootFind   = "1.2.840.10008.5.1.4.1.2.2.1"
+	StudyRootMove   = "1.2.840.10008.5.1.4.1.2.2.2"
+	StudyRootGet    = "1.2.840.10008.5.1.4.1.2.2.3"
 	// ImplicitVRLittleEndian is the default transfer syntax (PS3.5 §10.1).
 	ImplicitVRLittleEndian = dicom.ImplicitVRLittleEndian
 	// ExplicitVRLittleEndian is the usual one (PS3.5 §A.2).
@@ -100,6 +108,7 @@ func otherBranches() func(yield func(string) bool) {
 // presentation is a presentation context that was accepted.
 type presentation struct {
 	abstractSyntax, transferSyntax string
+	options                        queryOptions // of a Query/Retrieve SOP class
 }
 
 // serves tells whether there is a service here for an abstract syntax.
@@ -109,6 +118,8 @@ func (s *Server) serves(abstractSyntax string) bool {
 		return true
 	case StorageCommitment:
 		return s.cfg.Committer != nil
+	case PatientRootFind, StudyRootFind:
+		return s.cfg.Finder != nil
 	}
 	return storable(abstractSyntax)
 }
@@ -118,7 +129,11 @@ func (s *Server) answer(c pdu.ContextRQ) pdu.ContextAC {
 	if !s.serves(c.AbstractSyntax) {
 		return refuse(c, pdu.ContextAbstractSyntaxNotSupported)
 	}
-	ts, ok := chooseTransferSyntax(c.TransferSyntaxes)
+	choose := chooseTransferSyntax
+	if queryRetrieve(c.AbstractSyntax) {
+		choose = chooseIdentifierSyntax
+	}
+	ts, ok := choose(c.TransferSyntaxes)
 	if !ok {
 		return refuse(c, pdu.ContextTransferSyntaxesNotSupported)
 	}
@@ -144,4 +159,20 @@ func chooseTransferSyntax(offered []string) (string, bool) {
 		}
 	}
 	return explicitVRBigEndian, bigEndian
+}
+
+// queryRetrieve tells whether it is a SOP class of Query/Retrieve.
+func queryRetrieve(abstractSyntax string) bool {
+	return strings.HasPrefix(abstractSyntax, standardRoot+"5.1.4.1.2.")
+}
+
+// chooseIdentifierSyntax takes the first in which an Identifier can be
+// answered.
+func chooseIdentifierSyntax(offered []string) (string, bool) {
+	for _, ts := range offered {
+		if ts == ExplicitVRLittleEndian || ts == ImplicitVRLittleEndian {
+			return ts, true
+		}
+	}
+	return "", false
 }

@@ -78,7 +78,7 @@ func (c *collector) charset() *charset {
 
 func (c *collector) element(h *header) int {
 	if len(c.open) == 0 {
-		if c.refused = c.identity.admit(h); c.refused != nil {
+		if c.refused = c.identity.admit(h, c.limits.MaxIdentity); c.refused != nil {
 			return 0 // value tells
 		}
 	}
@@ -218,7 +218,7 @@ func (c *collector) drop() {
 
 func (c *collector) openSequence(h *header) error {
 	if len(c.open) == 0 {
-		if err := c.identity.admit(h); err != nil {
+		if err := c.identity.admit(h, c.limits.MaxIdentity); err != nil {
 			return err
 		}
 		c.before = c.kept
@@ -264,7 +264,7 @@ func (c *collector) closeSequence() error {
 
 func (c *collector) openFragments(h *header) error {
 	if len(c.open) == 0 {
-		if err := c.identity.admit(h); err != nil {
+		if err := c.identity.admit(h, c.limits.MaxIdentity); err != nil {
 			return err
 		}
 	}

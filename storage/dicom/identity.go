@@ -7,10 +7,6 @@ import (
 	"github.com/esante-alsace/cigogne/storage"
 )
 
-// mostIdentity is how long an identifying value may be; by its VR none has
-// more than some hundred bytes.
-const mostIdentity = 1 << 10
-
 // identifying tells the attributes that say whose a Data Set is and which one,
 // and how these are to be read. Where readers may differ about one of them, an
 // instance could be filed under one patient and shown as another's: DCMTK takes
@@ -31,8 +27,8 @@ type identity struct {
 }
 
 // admit refuses a top-level element that may not be where it is, whatever its
-// value is.
-func (id *identity) admit(h *header) error {
+// value is. An identifying one has at most so many bytes.
+func (id *identity) admit(h *header, most int) error {
 	switch class := h.vr.class(); {
 	case h.tag == 0: // the NULs with which some writers fill a block
 		return nil
@@ -44,7 +40,7 @@ func (id *identity) admit(h *header) error {
 		return nil
 	case class != classStrings && class != classText && class != classPN && class != classDecimal:
 		return refused(h.tag, "it cannot have VR %s", h.vr)
-	case h.length > mostIdentity:
+	case h.length > int64(most):
 		return refused(h.tag, "its value of %d bytes is too long to identify anything", h.length)
 	}
 	return nil

@@ -16,6 +16,10 @@ type ScanLimits struct {
 	BulkBinary int
 	// BulkText is the same for text (default 64 KiB).
 	BulkText int
+	// MaxIdentity is the length in bytes of the longest value that identifies
+	// (default 1 KiB): by its VR none has more than some hundred, but a query's
+	// may be a list.
+	MaxIdentity int
 	// MaxBulk is how many Bulk values Layout lists (default 1024).
 	MaxBulk int
 	// MaxKept is how many bytes Result.DataSet may take in memory (default
@@ -42,6 +46,7 @@ func (l ScanLimits) withDefaults() ScanLimits {
 		{&l.MaxFragments, 1 << 20},
 		{&l.BulkBinary, 1 << 10},
 		{&l.BulkText, 64 << 10},
+		{&l.MaxIdentity, 1 << 10},
 		{&l.MaxBulk, 1024},
 		{&l.MaxKept, 512 << 10},
 		{&l.KeptFragments, 40_000},
