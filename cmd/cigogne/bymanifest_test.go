@@ -222,6 +222,29 @@ func resolve(t *testing.T, node *process, body io.Reader, media string) (answer 
 	return answer, got.StatusCode
 }
 
+// TestByManifestOfSomebodyElse: who shows the manifest of a study that was
+// linked with somebody else before is not given that person's manifest.
+func TestByManifestOfSomebodyElse(t *testing.T) {
+	t.Parallel()
+	study := dicomtest.NewStudy(dicomtest.Options{Seed: 9503, Modality: "CR", Instances: 1, PatientID: "4711", PatientName: "Muller^Odile"})
+	node, before := published(t, study)
+	node.identities(http.MethodDelete, "/local/1.2.250.1.999.1/4711?reason=somebody+else", "", http.StatusOK)
+	node.identities(http.MethodPut, "/local/1.2.250.1.999.1/4711", strings.Replace(asserted(nia, "MULLER"), odiles, "162018885045327", 1), http.StatusOK)
+	var now string
+	node.eventually("manifest of the other", func() bool {
+		l := lifeOf(t, node, study.StudyInstanceUID)
+		now = l.ManifestSopInstanceUid
+		return !l.Open && l.ManifestMade && now != before
+	})
+	own := manifest.Manifest{Study: manifest.Study{StudyInstanceUID: study.StudyInstanceUID}}
+	for kos, want := range map[string]int{now: http.StatusOK, before: http.StatusNotFound} {
+		path := "/studies/" + study.StudyInstanceUID + "/series/" + own.SeriesInstanceUID() + "/instances/" + kos
+		if status, _, _, err := byManifest(t.Context(), node, path, shown{"Bearer haguenau's token", now, drimAccept}); err != nil || status != want {
+			t.Errorf("%s by %s: %d, want %d, %v", kos, now, status, want, err)
+		}
+	}
+}
+
 // TestByManifestConcurrently: 1,000 retrievals of a study at a time, each by
 // its manifest, and each whole.
 func TestByManifestConcurrently(t *testing.T) {

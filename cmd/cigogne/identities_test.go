@@ -46,6 +46,7 @@ func asserted(oid, birthName string) string {
 
 const (
 	nir     = "1.2.250.1.213.1.4.8"
+	nia     = "1.2.250.1.213.1.4.9"
 	testINS = "1.2.250.1.213.1.4.10"
 )
 

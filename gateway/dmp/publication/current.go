@@ -122,8 +122,10 @@ func retrieved(path string) (study string, ok bool) {
 type shownKey struct{}
 
 // Listed is a Retriever, for requests that ByManifest has let through, of what
-// the manifest lists that was shown: of a study without its manifests, and
-// without what came after this one. Whose that is, nobody has looked yet.
+// the manifest lists that was shown, without what came after it: whose that is,
+// nobody has looked yet. Of the study's manifests it gives the one that was
+// shown, by its name: another may name somebody else, whose the study was taken
+// for.
 func (p *Publisher) Listed(from Retriever) Retriever { return listed{from, p} }
 
 type listed struct {
@@ -142,11 +144,12 @@ func (l listed) Instances(ctx context.Context, sel gateway.Selector) ([]gateway.
 	if err != nil {
 		return nil, err
 	}
+	shown, _ := ctx.Value(shownKey{}).(string)
 	kept := make([]gateway.Instance, 0, len(all))
 	for _, in := range all {
 		about := in.About()
 		ours := about.Origin.Transport == storage.TransportManifest
-		if ours && sel.SOPInstanceUID != "" || !ours && (only == nil || only[about.Key.SOPInstanceUID]) {
+		if ours && sel.SOPInstanceUID == shown || !ours && (only == nil || only[about.Key.SOPInstanceUID]) {
 			kept = append(kept, in)
 		}
 	}
