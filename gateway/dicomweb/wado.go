@@ -131,8 +131,11 @@ func (s *service) sendAs(w *answer, r *http.Request, l located, mediaType string
 			segments: one(stored(in, storage.Range{Length: about.Size})),
 		})
 	case zipType:
-		return s.send(w, r, zipDocument(l.byZip()))
+		l = l.byZip()
+		l.instances = gateway.InOrder(r.Context(), l.instances)
+		return s.send(w, r, zipDocument(l))
 	}
+	l.instances = gateway.InOrder(r.Context(), l.instances)
 	return s.send(w, r, multipartDocument(dicomType, l.etag(), func(yield func(part) bool) {
 		for _, in := range l.instances {
 			about := in.About()

@@ -35,7 +35,7 @@ func (s *studies) Retrieve(req *pb.StudiesRetrieveRequest, to grpc.ServerStreami
 	}
 	// The bytes are copied as they are sent, so one buffer will do.
 	buffer := make([]byte, chunkBytes)
-	for i, in := range found {
+	for i, in := range gateway.InOrder(to.Context(), found) {
 		var offset int64
 		if i == 0 {
 			offset = req.ResumeOffset

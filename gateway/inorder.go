@@ -1,0 +1,133 @@
+package gateway
+
+import (
+	"context"
+	"io"
+	"sync"
+
+	"github.com/esante-alsace/cigogne/storage"
+)
+
+// InOrder returns the instances for somebody who is going to read all of each,
+// one after the other in this order, until ctx ends: while one is on its way,
+// the next is opened, that is found and compared. It costs a reader that is not
+// asked for when somebody stops between two.
+func InOrder(ctx context.Context, found []Instance) []Instance {
+	if len(found) < 3 { // the second is the first that can be known to be read after another
+		return found
+	}
+	q := &queue{ctx: ctx, each: make([]ordered, len(found))}
+	in := make([]Instance, len(found))
+	for i := range found {
+		q.each[i] = ordered{Instance: found[i], queue: q, at: i}
+		in[i] = &q.each[i]
+	}
+	context.AfterFunc(ctx, q.end)
+	return in
+}
+
+// queue are the instances of one reader, in their order.
+type queue struct {
+	ctx  context.Context //nolint:containedctx // the request's, with which all ends
+	each []ordered
+	all  sync.WaitGroup // of those that are being opened
+
+	mu    sync.Mutex
+	after int  // behind the one that was read last
+	ended bool // nothing is opened any more
+}
+
+// ordered is one of them.
+type ordered struct {
+	Instance
+	queue *queue
+	at    int
+	ahead chan io.ReadCloser // capacity 1, when it is opened ahead: nil for in vain
+}
+
+// Open implements Instance.
+func (i *ordered) Open(ctx context.Context, r storage.Range) (io.ReadCloser, error) {
+	if r != i.whole() {
+		return i.Instance.Open(ctx, r)
+	}
+	body, err := i.queue.take(ctx, i)
+	if body == nil && err == nil {
+		body, err = i.Instance.Open(ctx, r) // also when it was tried in vain
+	}
+	if err == nil {
+		i.queue.went(i.at)
+	}
+	return body, err
+}
+
+func (i *ordered) whole() storage.Range { return storage.Range{Length: i.About().Size} }
+
+// near tells whether it does not come in one read with others, which must not
+// be opened at the same time.
+func (i *ordered) near() bool {
+	p, ok := i.Instance.(*packed)
+	return !ok || p.details.run == nil
+}
+
+// take returns what was opened ahead, or nil.
+func (q *queue) take(ctx context.Context, i *ordered) (io.ReadCloser, error) {
+	q.mu.Lock()
+	ahead := i.ahead
+	i.ahead = nil
+	q.mu.Unlock()
+	if ahead == nil {
+		return nil, nil
+	}
+	select {
+	case body := <-ahead:
+		return body, nil
+	case <-ctx.Done():
+		q.mu.Lock()
+		i.ahead = ahead // for end
+		q.mu.Unlock()
+		return nil, ctx.Err()
+	}
+}
+
+// went opens the one that follows, if that which was opened followed another.
+func (q *queue) went(at int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	follows := at > 0 && at == q.after
+	q.after = at + 1
+	if !follows || q.after == len(q.each) || q.ended {
+		return
+	}
+	next := &q.each[q.after]
+	if next.ahead != nil || !next.near() {
+		return
+	}
+	ahead := make(chan io.ReadCloser, 1)
+	next.ahead = ahead
+	q.all.Go(func() {
+		body, err := next.Instance.Open(q.ctx, next.whole())
+		if err != nil {
+			body = nil
+		}
+		ahead <- body
+	})
+}
+
+// end closes what was opened ahead and not taken.
+func (q *queue) end() {
+	q.mu.Lock()
+	q.ended = true
+	q.mu.Unlock()
+	q.all.Wait()
+	for i := range q.each {
+		q.mu.Lock()
+		ahead := q.each[i].ahead
+		q.mu.Unlock()
+		if ahead == nil {
+			continue
+		}
+		if body := <-ahead; body != nil {
+			body.Close()
+		}
+	}
+}

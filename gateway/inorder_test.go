@@ -1,0 +1,132 @@
+package gateway_test
+
+import (
+	"context"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/storage"
+)
+
+// books are instances that tell when they are opened and closed.
+type books struct {
+	opens chan int
+	fails int // the one that cannot be opened at first, or -1
+
+	mu     sync.Mutex
+	open   int
+	failed bool
+}
+
+type book struct {
+	gateway.Instance // nothing else is asked
+	books            *books
+	at               int
+}
+
+func (s *books) instances(n int) []gateway.Instance {
+	in := make([]gateway.Instance, n)
+	for i := range in {
+		in[i] = &book{books: s, at: i}
+	}
+	return in
+}
+
+func (o *book) About() storage.Instance { return storage.Instance{Size: 3} }
+
+func (o *book) Open(_ context.Context, r storage.Range) (io.ReadCloser, error) {
+	o.books.mu.Lock()
+	defer o.books.mu.Unlock()
+	o.books.opens <- o.at
+	if o.at == o.books.fails && !o.books.failed {
+		o.books.failed = true
+		return nil, storage.ErrUnavailable
+	}
+	o.books.open++
+	return &page{strings.NewReader("abc"[r.Offset:r.End()]), o.books}, nil
+}
+
+type page struct {
+	io.Reader
+	books *books
+}
+
+func (f *page) Close() error {
+	f.books.mu.Lock()
+	defer f.books.mu.Unlock()
+	f.books.open--
+	return nil
+}
+
+// TestInOrder: while the second is read and each after it, the next is opened,
+// once; what could not be opened ahead is tried again, and all is closed in
+// the end.
+func TestInOrder(t *testing.T) {
+	for name, fails := range map[string]int{"all well": -1, "one fails ahead": 3} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			s := &books{opens: make(chan int, 20), fails: fails}
+			for i, in := range gateway.InOrder(ctx, s.instances(6))[:5] {
+				body, err := in.Open(ctx, storage.Range{Length: 3})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if i == 0 {
+					expect(t, s, 0)
+					if len(s.opens) > 0 {
+						t.Error("another was opened when one was")
+					}
+				} else if i == 1 {
+					expect(t, s, 1, 2)
+				} else {
+					if i == fails {
+						expect(t, s, i)
+					}
+					expect(t, s, i+1) // before this one is read
+				}
+				if b, err := io.ReadAll(body); string(b) != "abc" || err != nil {
+					t.Errorf("%q, %v", b, err)
+				}
+				body.Close()
+			}
+			cancel()
+			until(t, func() bool { // the last is closed, which nobody came for
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				return s.open == 0
+			})
+		})
+	}
+}
+
+func expect(t *testing.T, s *books, opened ...int) {
+	t.Helper()
+	for _, want := range opened {
+		if got := <-s.opens; got != want {
+			t.Fatalf("instance %d was opened, not %d", got, want)
+		}
+	}
+}
+
+// TestOutOfOrder: who reads parts, or in another order, has nothing opened for
+// them.
+func TestOutOfOrder(t *testing.T) {
+	s := &books{opens: make(chan int, 20), fails: -1}
+	in := gateway.InOrder(t.Context(), s.instances(5))
+	for _, at := range []int{4, 3, 1, 0, 2} {
+		for _, r := range []storage.Range{{Offset: 1, Length: 1}, {Length: 3}} {
+			body, err := in[at].Open(t.Context(), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			expect(t, s, at)
+			body.Close()
+		}
+	}
+	if len(s.opens) > 0 {
+		t.Errorf("instance %d was opened, too", <-s.opens)
+	}
+}
