@@ -77,6 +77,7 @@ func (x *Index) transact(ctx context.Context, at uint64, b Batch) (Applied, erro
 	if err != nil {
 		// A failed statement may have rolled back already.
 		_, _ = x.conn.ExecContext(ctx, "ROLLBACK")
+		clear(x.words)
 	}
 	return applied, err
 }
@@ -87,6 +88,7 @@ type change struct {
 	*statements
 	conn    *sql.Conn // for statements that are too rare to be kept prepared
 	live    *filter   // every name is entered that gets a row, before it can be read
+	words   map[string]struct{}
 	codec   codec
 	studies map[string]*study
 	series  map[[2]string]*series
@@ -102,7 +104,7 @@ type change struct {
 }
 
 func newChange(x *Index) *change {
-	return &change{statements: x.stmts, conn: x.conn, codec: x.codec, live: x.live.Load()}
+	return &change{statements: x.stmts, conn: x.conn, codec: x.codec, live: x.live.Load(), words: x.words}
 }
 
 // begin empties the memory of a change, whose rows are written.

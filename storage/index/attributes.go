@@ -9,30 +9,31 @@ import (
 
 // The attributes that the index itself has to know by name.
 const (
-	tagSpecificCharacterSet  dicom.Tag = 0x00080005
-	tagSOPClassUID           dicom.Tag = 0x00080016
-	tagSOPInstanceUID        dicom.Tag = 0x00080018
-	tagStudyDate             dicom.Tag = 0x00080020
-	tagAccessionNumber       dicom.Tag = 0x00080050
-	tagInstanceAvailability  dicom.Tag = 0x00080056
-	tagModality              dicom.Tag = 0x00080060
-	tagModalitiesInStudy     dicom.Tag = 0x00080061
-	tagSOPClassesInStudy     dicom.Tag = 0x00080062
-	tagPatientName           dicom.Tag = 0x00100010
-	tagPatientID             dicom.Tag = 0x00100020
-	tagIssuerOfPatientID     dicom.Tag = 0x00100021
-	tagIssuerQualifiers      dicom.Tag = 0x00100024
-	tagTypeOfPatientID       dicom.Tag = 0x00100022
-	tagOtherPatientIDs       dicom.Tag = 0x00101002 // OtherPatientIDsSequence
-	tagUniversalEntityID     dicom.Tag = 0x00400032
-	tagUniversalEntityIDType dicom.Tag = 0x00400033
-	tagStudyInstanceUID      dicom.Tag = 0x0020000D
-	tagSeriesInstanceUID     dicom.Tag = 0x0020000E
-	tagInstanceNumber        dicom.Tag = 0x00200013
-	tagSeriesInStudy         dicom.Tag = 0x00201206
-	tagInstancesInStudy      dicom.Tag = 0x00201208
-	tagInstancesInSeries     dicom.Tag = 0x00201209
-	tagTransferSyntaxOffered dicom.Tag = 0x00083002
+	tagSpecificCharacterSet   dicom.Tag = 0x00080005
+	tagSOPClassUID            dicom.Tag = 0x00080016
+	tagSOPInstanceUID         dicom.Tag = 0x00080018
+	tagStudyDate              dicom.Tag = 0x00080020
+	tagAccessionNumber        dicom.Tag = 0x00080050
+	tagInstanceAvailability   dicom.Tag = 0x00080056
+	tagModality               dicom.Tag = 0x00080060
+	tagModalitiesInStudy      dicom.Tag = 0x00080061
+	tagSOPClassesInStudy      dicom.Tag = 0x00080062
+	tagReferringPhysicianName dicom.Tag = 0x00080090
+	tagPatientName            dicom.Tag = 0x00100010
+	tagPatientID              dicom.Tag = 0x00100020
+	tagIssuerOfPatientID      dicom.Tag = 0x00100021
+	tagIssuerQualifiers       dicom.Tag = 0x00100024
+	tagTypeOfPatientID        dicom.Tag = 0x00100022
+	tagOtherPatientIDs        dicom.Tag = 0x00101002 // OtherPatientIDsSequence
+	tagUniversalEntityID      dicom.Tag = 0x00400032
+	tagUniversalEntityIDType  dicom.Tag = 0x00400033
+	tagStudyInstanceUID       dicom.Tag = 0x0020000D
+	tagSeriesInstanceUID      dicom.Tag = 0x0020000E
+	tagInstanceNumber         dicom.Tag = 0x00200013
+	tagSeriesInStudy          dicom.Tag = 0x00201206
+	tagInstancesInStudy       dicom.Tag = 0x00201208
+	tagInstancesInSeries      dicom.Tag = 0x00201209
+	tagTransferSyntaxOffered  dicom.Tag = 0x00083002
 )
 
 // role says what the index does with an attribute.
@@ -76,10 +77,10 @@ func attributes() []attribute {
 		{tagModality, "CS", Series, usual},
 		{tagModalitiesInStudy, "CS", Study, computed},
 		{tagSOPClassesInStudy, "UI", Study, computed},
-		{0x00080070, "LO", Series, kept},  // Manufacturer
-		{0x00080080, "LO", Series, kept},  // InstitutionName
-		{0x00080082, "SQ", Study, told},   // InstitutionCodeSequence, the site that sent the study
-		{0x00080090, "PN", Study, usual},  // ReferringPhysicianName
+		{0x00080070, "LO", Series, kept}, // Manufacturer
+		{0x00080080, "LO", Series, kept}, // InstitutionName
+		{0x00080082, "SQ", Study, told},  // InstitutionCodeSequence, the site that sent the study
+		{tagReferringPhysicianName, "PN", Study, usual},
 		{0x00080201, "SH", Study, usual},  // TimezoneOffsetFromUTC
 		{0x00081010, "SH", Series, kept},  // StationName
 		{0x00081030, "LO", Study, kept},   // StudyDescription

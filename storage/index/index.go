@@ -31,6 +31,9 @@ var schema2 string
 //go:embed schema2names.sql
 var schema2names string
 
+//go:embed schema2words.sql
+var schema2words string
+
 const (
 	schemaVersion = 2
 	// applicationID stands in the file's header: "Cigo".
@@ -82,9 +85,12 @@ type Index struct {
 
 	versions versions
 	known    *known
+	words    map[string]struct{}    // some that are in the table of words; held with apply
 	live     atomic.Pointer[filter] // nil while it is not known what lies in journals
 	// filterMost, when not 0, makes filters anew after so many names.
 	filterMost int
+	// namesMost, when not 0, is how many names are walked at all.
+	namesMost int
 
 	happened struct {
 		mu   sync.Mutex
@@ -113,7 +119,7 @@ func Open(ctx context.Context, o Options) (*Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &Index{o: o, codec: c, read: newReader(), ask: newReader(), versions: versions{seed: maphash.MakeSeed()}, known: newKnown()}
+	x := &Index{o: o, codec: c, read: newReader(), ask: newReader(), versions: versions{seed: maphash.MakeSeed()}, known: newKnown(), words: make(map[string]struct{})}
 	open := x.open
 	if o.ReadOnly {
 		open = x.openReadOnly
@@ -210,14 +216,15 @@ func (x *Index) prepareSchema(ctx context.Context) error {
 	case err != nil:
 		return err
 	case version == 0:
-		return x.change(ctx, schema+schema2names+schema2)
+		return x.change(ctx, schema+schema2names+schema2+schema2words)
 	case version == 1:
-		if err := errors.Join(x.nameIssuers(ctx), x.keyNames(ctx)); err != nil {
+		// What an upgrade left that was not finished goes.
+		if err := errors.Join(x.nameIssuers(ctx), x.keyNames(ctx, schema2names+"DELETE FROM name2", "name2", "")); err != nil {
 			return err
 		}
-		return x.change(ctx, schema2)
+		return x.change(ctx, schema2+schema2words)
 	}
-	return nil
+	return x.keyWords(ctx)
 }
 
 // recognize returns the schema version of a database; 0 when it is empty. One
@@ -282,6 +289,7 @@ func (x *Index) closeFile() error {
 	}
 	errs = append(errs, x.disk.close())
 	x.stmts, x.conn, x.write = nil, nil, nil
+	clear(x.words)
 	x.live.Store(nil)
 	return errors.Join(errs...)
 }

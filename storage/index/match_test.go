@@ -173,8 +173,8 @@ func FuzzWildcard(f *testing.F) {
 		if got := w.match(value); got != want {
 			t.Errorf("%q matches %q: %v", pattern, value, got)
 		}
-		if want && (!strings.HasPrefix(value, w.prefix()) || !strings.Contains(value, w.literal())) {
-			t.Errorf("%q: %q or %q would lose %q", pattern, w.prefix(), w.literal(), value)
+		if want && !strings.HasPrefix(value, w.prefix()) {
+			t.Errorf("%q: %q would lose %q", pattern, w.prefix(), value)
 		}
 	})
 }

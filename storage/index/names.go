@@ -2,145 +2,128 @@ package index
 
 import (
 	"context"
-	"database/sql"
-	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/esante-alsace/cigogne/storage/dicom"
 )
 
-// flushName keeps the keys of a study's name, which stand with its date.
-func (c *change) flushName(ctx context.Context, s *study) error {
-	name := value(s.attributes, tagPatientName)
-	if name == s.stored.name && s.date == s.stored.date {
+// studyNames are the names by which a study is found: all values of PatientName and
+// ReferringPhysicianName.
+type studyNames struct{ patient, referring string }
+
+func namesOf(ds dicom.DataSet) studyNames {
+	return studyNames{whole(ds, tagPatientName), whole(ds, tagReferringPhysicianName)}
+}
+
+// keys are those of all names, each once.
+func (n studyNames) keys() []string {
+	return append(nameKeys(n.patient), referringKeys(n.referring)...)
+}
+
+// flushNames keeps the keys of a study's names, which stand with its date.
+func (c *change) flushNames(ctx context.Context, s *study) error {
+	names := namesOf(s.attributes)
+	if names == s.stored.names && s.date == s.stored.date {
 		return nil
 	}
 	if err := c.dropNames(ctx, s); err != nil {
 		return err
 	}
-	for _, folded := range nameKeys(name) {
-		if _, err := c.putName.ExecContext(ctx, folded, s.date, s.id); err != nil {
+	for _, key := range names.keys() {
+		if _, err := c.putName.ExecContext(ctx, key, s.date, s.id); err != nil {
+			return err
+		}
+		if err := c.learnWord(ctx, key); err != nil {
 			return err
 		}
 	}
-	s.stored.name = name
+	s.stored.names = names
 	return nil
 }
 
-// dropNames removes the keys of a study's name as it is stored.
+// dropNames removes the keys of a study's names as they are stored.
 func (c *change) dropNames(ctx context.Context, s *study) error {
-	for _, folded := range nameKeys(s.stored.name) {
-		if _, err := c.dropName.ExecContext(ctx, folded, s.stored.date, s.id); err != nil {
+	for _, key := range s.stored.names.keys() {
+		if _, err := c.dropName.ExecContext(ctx, key, s.stored.date, s.id); err != nil {
+			return err
+		}
+		if err := c.forgetWord(ctx, key); err != nil {
 			return err
 		}
 	}
-	s.stored.name = ""
+	s.stored.names = studyNames{}
 	return nil
 }
 
-// maxNameKeys bounds the rows that one name takes.
-const maxNameKeys = 24
+// Bounds of the rows that the names of a study take.
+const (
+	maxNameKeys      = 24
+	maxReferringKeys = 4
+	maxReferringKey  = 512 // bytes
+)
+
+// moreNames is the key of a study whose PatientName has more keys than are
+// kept; no group has a '='. It is looked at by whoever looks through words.
+const moreNames = "="
 
 // nameKeys are the folded texts by which a name is found: its component
-// groups, the family name of each, and each word that begins no group. The
-// words beyond the bound are not found by fuzzy matching.
+// groups, the family name of each, and each word that begins no group.
 func nameKeys(pn string) []string {
-	folded := fold(pn)
 	var keys []string
 	add := func(key string) {
 		if !slices.Contains(keys, key) {
 			keys = append(keys, key)
 		}
 	}
-	for _, group := range nameGroups(folded) {
-		if group != "" {
-			family, _, _ := strings.Cut(group, "^")
-			add(group)
-			add(familyKey(family))
+	var words []string
+	for value := range strings.SplitSeq(pn, `\`) {
+		folded := fold(strings.Trim(value, " \x00"))
+		for _, group := range nameGroups(folded) {
+			if group != "" {
+				family, _, _ := strings.Cut(group, "^")
+				add(group)
+				add(familyKey(family))
+			}
 		}
+		words = append(words, nameWords(folded)...)
 	}
-	for _, word := range nameWords(folded) {
+	for _, word := range words {
 		if !slices.ContainsFunc(keys, func(k string) bool { return strings.HasPrefix(k, word) }) {
 			keys = append(keys, word)
 		}
 	}
-	return keys[:min(len(keys), maxNameKeys)]
+	if len(keys) > maxNameKeys {
+		keys = append(keys[:maxNameKeys], moreNames)
+	}
+	return keys
+}
+
+// referringKey is the key for a ReferringPhysicianName.
+func referringKey(folded string) string { return "=r" + folded }
+
+// moreReferring is moreNames for referring physicians, and for one whose name
+// folds to nothing; no name folds so.
+const moreReferring = "=r="
+
+// referringKeys are the folded names of referring physicians: they are few,
+// and compared whole.
+func referringKeys(pn string) []string {
+	var keys []string
+	for value := range strings.SplitSeq(pn, `\`) {
+		value = strings.Trim(value, " \x00")
+		key := referringKey(fold(value))
+		if value == "" || slices.Contains(keys, key) {
+			continue
+		}
+		if len(keys) == maxReferringKeys || len(key) > maxReferringKey || key == referringKey("") {
+			return append(keys, moreReferring)
+		}
+		keys = append(keys, key)
+	}
+	return keys
 }
 
 // familyKey is the key for a family name, or for what it begins with: these
 // keys lie apart from nearly all others, so that there are few to look through.
 func familyKey(family string) string { return "^" + family }
-
-// mostFamilies is how many family names are walked beside each other.
-const mostFamilies = 16
-
-// families looks up the family names that are to be walked. Where they are too
-// many, the studies of all are found first and sorted then.
-func (x *Index) families(ctx context.Context, n *narrow) error {
-	if n.family == "" {
-		return nil
-	}
-	from, below := familyKey(n.family), familyKey(n.family)+beyond
-	n.family = ""
-	err := each(ctx, x.read, `WITH RECURSIVE f(key) AS (SELECT min(folded) FROM name WHERE folded >= ?1 AND folded < ?2
-		UNION ALL SELECT (SELECT min(o.folded) FROM name o WHERE o.folded > f.key AND o.folded < ?2) FROM f WHERE f.key IS NOT NULL)
-		SELECT key FROM f WHERE key IS NOT NULL LIMIT ?3`, []any{from, below, mostFamilies + 1}, func(rows *sql.Rows) error {
-		var key string
-		err := rows.Scan(&key)
-		n.names = append(n.names, key)
-		return err
-	})
-	if len(n.names) == 0 || len(n.names) > mostFamilies {
-		n.names = nil
-		n.span(keySpan{from: from, below: below})
-	}
-	return err
-}
-
-// keyNames makes the keys of the names in an index of schema version 1.
-func (x *Index) keyNames(ctx context.Context) error {
-	if _, err := x.conn.ExecContext(ctx, "BEGIN IMMEDIATE;\n"+schema2names+"DELETE FROM name2"); err != nil { // of an upgrade that was not finished
-		return failed(err)
-	}
-	err := x.keyAll(ctx)
-	if err == nil {
-		_, err = x.conn.ExecContext(ctx, "COMMIT")
-	}
-	if err != nil {
-		_, _ = x.conn.ExecContext(ctx, "ROLLBACK") // when it was not rolled back already
-		return fmt.Errorf("names: %w", failed(err))
-	}
-	return nil
-}
-
-func (x *Index) keyAll(ctx context.Context) error {
-	put, err := x.conn.PrepareContext(ctx, `INSERT INTO name2 VALUES (?, ?, ?) ON CONFLICT DO NOTHING`)
-	if err != nil {
-		return err
-	}
-	defer put.Close()
-	for last := int64(0); ; {
-		var keys [][3]any
-		studies := 0
-		err := each(ctx, x.conn, `SELECT id, date, attributes FROM study WHERE id > ? ORDER BY id LIMIT 1000`, []any{last}, func(rows *sql.Rows) error {
-			var date string
-			var blob []byte
-			studies++
-			if err := rows.Scan(&last, &date, &blob); err != nil {
-				return err
-			}
-			ds, err := x.codec.decodeSet(blob)
-			for _, key := range nameKeys(value(ds, tagPatientName)) {
-				keys = append(keys, [3]any{key, date, last})
-			}
-			return err
-		})
-		if err != nil || studies == 0 {
-			return err
-		}
-		for _, k := range keys {
-			if _, err := put.ExecContext(ctx, k[0], k[1], k[2]); err != nil {
-				return err
-			}
-		}
-	}
-}

@@ -1,7 +1,9 @@
 package index_test
 
 import (
+	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/esante-alsace/cigogne/storage/dicom"
@@ -24,6 +26,7 @@ func TestNamesAreFoundInOrder(t *testing.T) {
 	for _, name := range []string{
 		"muller^*", "MÜLLER*", "müller", "M*", "*", "S*T*", "oberlé^J*", "oberlé^?EAN*", "*odile*", "nobody^*", "NOBODY*",
 		"Yamada^*", "山田*", "=山田^*", "Y*=山*", "山田^太郎", "MULLER^JEAN", "d'argent^*", "100%_*", "Ben Ali^*", "ben*", "^*", "^JEAN", "[*", "DUPONT*MARTIN^*",
+		"*e*", "*muller*", "*LLER^J*", "*^odile", "*-PIERRE^*", "*?*", "E*", "?EAN*", "*e*=*", "*太*", "*-*",
 	} {
 		for _, more := range [][]index.Condition{
 			nil,
@@ -33,20 +36,112 @@ func TestNamesAreFoundInOrder(t *testing.T) {
 			{{Path: []dicom.Tag{0x00100020}, Value: "0*"}},
 		} {
 			for _, level := range []index.Level{index.Study, index.Series} {
-				q := index.Query{Level: level, Match: append([]index.Condition{{Path: []dicom.Tag{0x00100010}, Value: name}}, more...)}
-				want, err := model.Search(q)
-				if err != nil {
-					t.Fatal(err)
+				holdPages(t, x, model, index.Query{Level: level, Match: append([]index.Condition{{Path: []dicom.Tag{0x00100010}, Value: name}}, more...)})
+			}
+		}
+	}
+}
+
+// holdPages holds all answers, and a page of them, to the model.
+func holdPages(t *testing.T, x *index.Index, model *indextest.Model, q index.Query) {
+	t.Helper()
+	want, err := model.Search(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := search(t, x, q); len(got) != len(want) || len(got) > 0 && !reflect.DeepEqual(jsons(got), jsons(want)) {
+		t.Errorf("%+v: %d answers, want %d in their order", q, len(got), len(want))
+	}
+	if q.Limit, q.Offset = 10, 70; len(want) > 70 {
+		if got := search(t, x, q); !reflect.DeepEqual(jsons(got), jsons(want[70:min(80, len(want))])) {
+			t.Errorf("%+v: a page is not that part of all", q)
+		}
+	}
+}
+
+// oddNames are those of which not every part has a key of its own, or which
+// have several values.
+func oddNames() [][2]string { // of the patient, of who refers
+	words := make([]string, 40)
+	for i := range words {
+		words[i] = fmt.Sprintf("W%dX", i)
+	}
+	doctors := make([]string, 6)
+	for i := range doctors {
+		doctors[i] = fmt.Sprintf("Doctor%d^Who", i)
+	}
+	return [][2]string{
+		{"Long^" + strings.Join(words, " "), "Weiss^Louise"}, {"MARTIN^MART", "Weiss^Louise=ワイス"}, {"^Given", ""}, {`One^A\Other^B`, `Noël^S\Weiss^L`},
+		{"Ben Ali-Klein^O'Hara", strings.Join(doctors, `\`)}, {"=花子", strings.Repeat("x", 600)}, {"", "^Only"}, {"=r", "="}, {"^", "r"},
+	}
+}
+
+// TestOddNames asks for parts of names that are kept in other ways than most,
+// by the keys of few, by days where they are more, and by none.
+func TestOddNames(t *testing.T) {
+	for _, most := range []int{0, 2} {
+		x, model := open(t), indextest.NewModel()
+		x.WalkNames(most)
+		p := indextest.Population{Seed: 12, MaxSeries: 1, MaxInstances: 1}
+		for n, odd := range append(oddNames(), oddNames()...) {
+			in := p.Study(n)[0]
+			set := func(tag dicom.Tag, v string) {
+				e := indextest.Text(tag, "PN", v)
+				if v != "" {
+					e.Values = strings.Split(v, `\`)
 				}
-				if got := search(t, x, q); len(got) != len(want) || len(got) > 0 && !reflect.DeepEqual(jsons(got), jsons(want)) {
-					t.Errorf("%q and %v at level %d: %d answers, want %d in their order", name, more, level, len(got), len(want))
-				}
-				if q.Limit, q.Offset = 10, 70; len(want) > 70 {
-					if got := search(t, x, q); !reflect.DeepEqual(jsons(got), jsons(want[70:min(80, len(want))])) {
-						t.Errorf("%q and %v at level %d: a page is not that part of all", name, more, level)
+				in = indextest.With(in, e)
+			}
+			set(0x00100010, odd[0])
+			set(0x00080090, odd[1])
+			if n%7 == 0 {
+				in = indextest.With(in, indextest.Text(0x00080020, "DA", ""))
+			}
+			b := index.Batch{Received: []index.Instance{in}, Through: in.At}
+			apply(t, x, b)
+			model.Receive(b)
+		}
+		for _, asked := range []string{
+			"*w39x*", "*w3*", "w39x", "*MART", "*mart*", "MART*", "*given", "*giv*", "B", "Other^B", "*other*", "*hara*", "*li-kl*", "klein", "*klein^*",
+			"doctor5", "*doctor5*", "Doctor*", "*weiss*", "Weiss^L*", "weiss^louise", "*ワ*", "*xxx*", "*only*", "=花*", "*=*", "r", "*r*", "lou", "*zzz*", "^", "=", "?",
+		} {
+			for _, tag := range []dicom.Tag{0x00100010, 0x00080090} {
+				for _, fuzzy := range []bool{false, true} {
+					for _, more := range [][]index.Condition{
+						nil, {{Path: []dicom.Tag{0x00080020}, Value: "20150101-20301231"}}, {{Path: []dicom.Tag{0x00080061}, Value: "CT"}},
+						{{Path: []dicom.Tag{0x00080090}, Value: "*e*"}}, {{Path: []dicom.Tag{0x00100020}, Value: "0*"}},
+					} {
+						q := index.Query{Level: index.Study, Fuzzy: fuzzy, Match: append(more, index.Condition{Path: []dicom.Tag{tag}, Value: asked})}
+						holdPages(t, x, model, q)
 					}
 				}
 			}
 		}
+		sound(t, x)
+	}
+}
+
+// TestWordsOfDeletedStudies looks for words that no study has any more, and
+// that come back.
+func TestWordsOfDeletedStudies(t *testing.T) {
+	x := open(t)
+	in := indextest.With(indextest.Population{Seed: 13, MaxSeries: 1, MaxInstances: 1}.Study(1)[0], indextest.Text(0x00100010, "PN", "Seul^Unique"))
+	asked := index.Query{Level: index.Study, Match: []index.Condition{{Path: []dicom.Tag{0x00100010}, Value: "*niqu*"}}}
+	apply(t, x, noRetention())
+	apply(t, x, index.Batch{Received: []index.Instance{in}, Through: in.At})
+	d := index.Deletion{ID: "D", Step: index.MarkDeletion, StudyInstanceUID: in.Key.StudyInstanceUID}
+	for _, step := range []struct {
+		deletion index.DeletionStep
+		want     int
+	}{{index.MarkDeletion, 0}, {index.UndoDeletion, 1}} {
+		if got := len(search(t, x, asked)); got != 1-step.want {
+			t.Fatalf("before %v: %d answers", step.deletion, got)
+		}
+		d.Step = step.deletion
+		apply(t, x, index.Batch{Deletions: []index.Deletion{d}})
+		if got := len(search(t, x, asked)); got != step.want {
+			t.Errorf("after %v: %d answers", step.deletion, got)
+		}
+		sound(t, x)
 	}
 }

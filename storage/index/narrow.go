@@ -16,22 +16,21 @@ type narrow struct {
 	// selective: few studies are expected, so they are found first and sorted
 	// then. Otherwise studies are walked in the order of the answer.
 	selective bool
-	// modality, when not empty, is walked instead of all studies.
-	modality string
-	// names are keys in the table of names: those of the studies that have one
-	// of them are walked instead of all. family, when not empty, is what their
-	// family names begin with: see families.
-	names  []string
-	family string
-	// spans are what more is asked of names.
-	spans []keySpan
+	// few: one study, or those of some patients. Nothing that takes long to
+	// find out is worth it then.
+	few bool
+	// modality, when not empty, is walked instead of all studies; modalities
+	// are those of which a study has to have one.
+	modality   string
+	modalities []string
+	// lookups are what is asked of names: see settleNames, which makes names of
+	// them, keys of which the studies that have one are walked instead of all.
+	lookups []lookup
+	names   []string
+	settled bool
 	// from and to bound StudyDate, when not empty.
 	from, to string
 }
-
-// keySpan is the keys of the table of names from one up to another, or with a
-// text in them.
-type keySpan struct{ from, below, part string }
 
 func (n *narrow) and(sql string, args ...any) {
 	n.where = append(n.where, sql)
@@ -44,7 +43,7 @@ func (m *Matcher) narrowing() *narrow {
 	n := &narrow{}
 	if uid := m.query.StudyInstanceUID; uid != "" {
 		n.and("s.uid = ?", uid)
-		n.selective = true
+		n.selective, n.few = true, true
 	}
 	if uid := m.query.SeriesInstanceUID; uid != "" && m.query.Level > Study {
 		n.series(jsonList([]string{uid}))
@@ -52,23 +51,15 @@ func (m *Matcher) narrowing() *narrow {
 	if m.patients != nil {
 		n.patients(m.query.Patients)
 	}
-	var modalities []string
 	for i := range m.conditions {
 		c := &m.conditions[i]
 		switch {
 		case len(c.path) > 1:
 		case c.path[0] == tagModalitiesInStudy || c.path[0] == tagModality:
-			modalities = n.modalities(c, modalities)
+			n.narrowModalities(c)
 		default:
 			n.condition(c)
 		}
-	}
-	n.settleNames()
-	if !n.selective && len(n.names) == 0 && n.family == "" && len(modalities) == 1 {
-		n.modality = modalities[0]
-	} else if len(modalities) > 0 {
-		n.and("EXISTS (SELECT 1 FROM modality o WHERE o.value IN (SELECT value FROM json_each(?)) AND o.date = s.date AND o.study = s.id)",
-			jsonList(modalities))
 	}
 	return n
 }
@@ -79,7 +70,7 @@ func (n *narrow) condition(c *condition) {
 	case tagStudyInstanceUID:
 		if u, ok := c.want.(uids); ok {
 			n.and("s.uid IN (SELECT value FROM json_each(?))", jsonList(u.list()))
-			n.selective = true
+			n.selective, n.few = true, true
 		}
 	case tagSeriesInstanceUID:
 		if u, ok := c.want.(uids); ok {
@@ -91,6 +82,8 @@ func (n *narrow) condition(c *condition) {
 		n.column("s.accession <> '' AND s.accession", c.want)
 	case tagPatientName:
 		n.name(c.want)
+	case tagReferringPhysicianName:
+		n.lookups = append(n.lookups, lookup{referring: c.want})
 	case tagStudyDate:
 		n.date(c.want)
 	}
@@ -103,7 +96,7 @@ func (n *narrow) patients(keys []PatientKey) {
 		pairs[i] = [2]string{k.PatientID, k.Issuer}
 	}
 	n.and(`s.id IN (SELECT o.id FROM json_each(?) j JOIN study o ON o.patient = j.value ->> 0 AND o.issuer = j.value ->> 1)`, jsonList(pairs))
-	n.selective = true
+	n.selective, n.few = true, true
 }
 
 func jsonList[T any](values []T) string {
@@ -117,7 +110,7 @@ func jsonList[T any](values []T) string {
 func (n *narrow) series(list string) {
 	n.and("s.id IN (SELECT o.study FROM series o WHERE o.uid IN (SELECT value FROM json_each(?)))", list)
 	n.and("e.uid IN (SELECT value FROM json_each(?))", list)
-	n.selective = true
+	n.selective, n.few = true, true
 }
 
 // texts are the values that a matcher accepts, when it is one that accepts
@@ -144,7 +137,7 @@ func texts(want matcher) []string {
 func (n *narrow) column(column string, want matcher) {
 	if values := texts(want); values != nil {
 		n.and(column+" IN (SELECT value FROM json_each(?))", jsonList(values))
-		n.selective = true
+		n.selective, n.few = true, true
 		return
 	}
 	w, ok := want.(*wildcard)
@@ -158,97 +151,6 @@ func (n *narrow) column(column string, want matcher) {
 
 // beyond sorts after every text.
 const beyond = "\U0010FFFF"
-
-func (n *narrow) name(want matcher) {
-	switch w := want.(type) {
-	case name:
-		for _, g := range w.groups {
-			if g != nil {
-				n.group(g)
-			}
-		}
-	case words:
-		for _, word := range w {
-			n.prefix(word)
-		}
-	}
-}
-
-func (n *narrow) group(want matcher) {
-	switch w := want.(type) {
-	case text:
-		n.walkOrSpan(string(w))
-	case *wildcard:
-		switch family, rest, whole := strings.Cut(w.prefix(), "^"); {
-		case w.prefix() == "":
-			if literal := w.literal(); literal != "" {
-				n.spans = append(n.spans, keySpan{part: literal})
-			}
-		case rest != "":
-			n.prefix(w.prefix())
-		case whole:
-			n.walkOrSpan(familyKey(family))
-		case len(n.names) == 0 && n.family == "" && utf8.ValidString(family):
-			n.family = family
-		default:
-			n.prefix(familyKey(family))
-		}
-	}
-}
-
-// walkOrSpan narrows to the studies that have one key: the first is walked.
-func (n *narrow) walkOrSpan(key string) {
-	switch {
-	case len(n.names) > 0:
-		n.spans = append(n.spans, keySpan{from: key, below: key + "\x00"})
-	case n.family != "":
-		n.prefix(familyKey(n.family)) // the one that is whole finds fewer
-		n.family = ""
-		fallthrough
-	default:
-		n.names = []string{key}
-	}
-}
-
-func (n *narrow) prefix(p string) {
-	if utf8.ValidString(p) {
-		n.spans = append(n.spans, keySpan{from: p, below: p + beyond})
-	}
-}
-
-// settleNames makes SQL of what is asked of names, when all else is known:
-// where few studies are expected anyhow, no name is walked.
-func (n *narrow) settleNames() {
-	if n.selective {
-		for _, key := range n.names {
-			n.spans = append(n.spans, keySpan{from: key, below: key + "\x00"})
-		}
-		if n.family != "" {
-			n.prefix(familyKey(n.family))
-		}
-		n.names, n.family = nil, ""
-	}
-	for _, sp := range n.spans {
-		n.span(sp)
-	}
-}
-
-// span narrows by the table of names alone, dates included: a study is looked
-// up only when it is found there.
-func (n *narrow) span(sp keySpan) {
-	sql, args := "o.folded >= ? AND o.folded < ?", []any{sp.from, sp.below}
-	if sp.part != "" {
-		sql, args = "instr(o.folded, ?) > 0", []any{sp.part}
-	}
-	if n.from != "" {
-		sql, args = sql+" AND o.date >= ?", append(args, n.from)
-	}
-	if n.to != "" {
-		sql, args = sql+" AND o.date <= ?", append(args, n.to)
-	}
-	n.and("s.id IN (SELECT o.study FROM name o WHERE "+sql+")", args...)
-	n.selective = n.selective || len(n.names) == 0
-}
 
 // date narrows by StudyDate. The column is walked in order when nothing else
 // is selective.
@@ -269,22 +171,21 @@ func (n *narrow) date(want matcher) {
 	}
 }
 
-func columnTime(micros int64) string { return time.UnixMicro(micros).UTC().Format("20060102") }
+func columnTime(micros int64) string { return time.UnixMicro(micros).UTC().Format(columnLayout) }
 
-// modalities gathers the modalities that a study must have one of. Modality
-// is also compared in its series.
-func (n *narrow) modalities(c *condition, before []string) []string {
+// narrowModalities notes the modalities that a study must have one of.
+// Modality is also compared in its series.
+func (n *narrow) narrowModalities(c *condition) {
 	values := texts(c.want)
 	if values == nil {
-		return before
+		return
 	}
 	if c.path[0] == tagModality {
 		n.and("e.modality IN (SELECT value FROM json_each(?))", jsonList(values))
 	}
-	if before != nil {
-		return before // one of the two is enough to narrow by
+	if n.modalities == nil { // one of the two is enough to narrow by
+		n.modalities = values
 	}
-	return values
 }
 
 // cursor is the place in the order of answers after which to go on.
@@ -314,24 +215,6 @@ func (n *narrow) ids(l Level, after cursor, limit, skip int) (string, []any) {
 	}
 	sql, args := n.walked(w, l, after)
 	return sql + " LIMIT ? OFFSET ?", append(args, limit, skip)
-}
-
-// byNames walks the studies of each name, as many as are wanted in all.
-func (n *narrow) byNames(l Level, after cursor, limit, skip int) (string, []any) {
-	w := walk{id: "s.id AS id, o.date AS date, s.uid AS study, '' AS series", date: "o.date",
-		from: "name o CROSS JOIN study s ON s.id = o.study", and: " AND o.folded = ?"}
-	if l > Study {
-		w.id = "e.id AS id, o.date AS date, s.uid AS study, e.uid AS series"
-	}
-	var arms []string
-	var all []any
-	for _, key := range n.names {
-		w.args = []any{key}
-		sql, args := n.walked(w, l, after)
-		arms = append(arms, "SELECT * FROM ("+sql+" LIMIT ?)")
-		all = append(append(all, args...), limit+skip)
-	}
-	return "SELECT id FROM (" + strings.Join(arms, " UNION ") + ") ORDER BY date DESC, study, series LIMIT ? OFFSET ?", append(all, limit, skip)
 }
 
 // walk is how candidates are come by: what is selected, from where, by which

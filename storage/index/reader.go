@@ -23,7 +23,8 @@ type reader struct {
 
 // pool is the connections to one database with their statements.
 type pool struct {
-	db *sql.DB
+	db    *sql.DB
+	words *vocabulary
 
 	mu       sync.Mutex
 	prepared map[string]*sql.Stmt
@@ -35,7 +36,7 @@ func newReader() *reader { return &reader{} }
 func (r *reader) use(db *sql.DB) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.pool = &pool{db: db, prepared: map[string]*sql.Stmt{}}
+	r.pool = &pool{db: db, words: newVocabulary(), prepared: map[string]*sql.Stmt{}}
 }
 
 // now is the pool to read from.
@@ -79,6 +80,19 @@ func (r *reader) QueryContext(ctx context.Context, query string, args ...any) (*
 	if err != nil {
 		return nil, err
 	}
+	return readsIn{r, p}.QueryContext(ctx, query, args...)
+}
+
+// readsIn reads in one database, also when it is exchanged meanwhile: then it
+// fails.
+type readsIn struct {
+	reader *reader
+	pool   *pool
+}
+
+// QueryContext implements querier.
+func (in readsIn) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	r, p := in.reader, in.pool
 	st, err := p.statement(ctx, query)
 	if err != nil {
 		return nil, r.why(p, err)

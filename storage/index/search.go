@@ -118,7 +118,7 @@ func (x *Index) chunkWithin(ctx context.Context, left time.Duration, n *narrow, 
 	bounded, cancel := context.WithTimeout(ctx, left)
 	defer cancel()
 	var chunk []found
-	err := x.families(bounded, n)
+	err := x.settleNames(bounded, n)
 	if err == nil {
 		chunk, err = x.chunk(bounded, n, l, after, limit, skip)
 	}
@@ -131,7 +131,15 @@ func (x *Index) chunkWithin(ctx context.Context, left time.Duration, n *narrow, 
 }
 
 func (x *Index) chunk(ctx context.Context, n *narrow, l Level, after cursor, limit, skip int) ([]found, error) {
+	if len(n.names) > mostArms {
+		return x.chunkByDays(ctx, n, l, after, limit)
+	}
 	inner, args := n.ids(l, after, limit, skip)
+	return x.rows(ctx, l, inner, args, limit)
+}
+
+// rows reads the candidates whose ids a query yields, in the order of answers.
+func (x *Index) rows(ctx context.Context, l Level, inner string, args []any, limit int) ([]found, error) {
 	query := `SELECT ` + studyColumns + ` FROM study s` + linkOfStudy + `WHERE s.id IN (` + inner + `) ORDER BY s.date DESC, s.uid`
 	if l > Study {
 		query = `SELECT ` + studyColumns + seriesColumns + ` FROM series e CROSS JOIN study s ON s.id = e.study` + linkOfStudy + `

@@ -30,7 +30,7 @@ type study struct {
 	stored struct {
 		date       string
 		modalities []string
-		name       string
+		names      studyNames
 	}
 }
 
@@ -72,7 +72,7 @@ func (c *change) loadStudy(ctx context.Context, uid string) (*study, error) {
 			return nil, err
 		}
 		s.modalities, s.classes = splitList(modalities), splitList(classes)
-		s.stored.date, s.stored.name = s.date, value(s.attributes, tagPatientName)
+		s.stored.date, s.stored.names = s.date, namesOf(s.attributes)
 		s.stored.modalities = slices.Clone(s.modalities)
 	}
 	c.studies[uid] = s
@@ -228,7 +228,7 @@ func (c *change) flushStudy(ctx context.Context, s *study) error {
 	if err := c.flushModalities(ctx, s); err != nil {
 		return err
 	}
-	return c.flushName(ctx, s)
+	return c.flushNames(ctx, s)
 }
 
 func (c *change) flushModalities(ctx context.Context, s *study) error {

@@ -16,6 +16,7 @@ type statements struct {
 	maxStudy, study, putStudy    *sql.Stmt
 	maxSeries, series, putSeries *sql.Stmt
 	putName, dropName            *sql.Stmt
+	putWord, dropWord            *sql.Stmt
 	putModality, dropModality    *sql.Stmt
 
 	putInstance, instance, dropInstance *sql.Stmt
@@ -110,6 +111,8 @@ func prepare(ctx context.Context, c *sql.Conn) (*statements, error) {
 			ON CONFLICT (id) DO UPDATE SET modality = ?4, instances = ?5, unplanned = ?6, bytes = ?7, newest = ?8, attributes = ?9, classes = ?10`},
 		{&s.putName, `INSERT INTO name VALUES (?, ?, ?) ON CONFLICT DO NOTHING`},
 		{&s.dropName, `DELETE FROM name WHERE folded = ? AND date = ? AND study = ?`},
+		{&s.putWord, `INSERT INTO word (folded) VALUES (?) ON CONFLICT DO NOTHING`},
+		{&s.dropWord, `DELETE FROM word WHERE folded = ?1 AND NOT EXISTS (SELECT 1 FROM name WHERE folded = ?1)`},
 		{&s.putModality, `INSERT INTO modality VALUES (?, ?, ?) ON CONFLICT DO NOTHING`},
 		{&s.dropModality, `DELETE FROM modality WHERE value = ? AND date = ? AND study = ?`},
 

@@ -2,6 +2,7 @@ package index_test
 
 import (
 	"compress/gzip"
+	"database/sql"
 	"io"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/index"
+	"github.com/esante-alsace/cigogne/storage/index/indextest"
 )
 
 // TestUpgrade opens an index that schema version 1 wrote: what it holds is
@@ -69,5 +71,51 @@ func unzip(t *testing.T, from, to string) {
 	}
 	if err := os.WriteFile(to, b, 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestUpgradeOfAnEarlierVersion2 opens an index that was written before there
+// were words, and referring physicians among the names.
+func TestUpgradeOfAnEarlierVersion2(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index.db")
+	x, err := index.Open(t.Context(), index.Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	batches(indextest.Population{Seed: 14, MaxSeries: 1, MaxInstances: 1}, 60, 60, func(b index.Batch) { apply(t, x, b) })
+	ask := func(x *index.Index) (found []int) {
+		for tag, value := range map[dicom.Tag]string{0x00100010: "*ea*", 0x00080090: "Weiss^*"} {
+			found = append(found, int(tag), len(search(t, x, index.Query{Level: index.Study, Match: []index.Condition{{Path: []dicom.Tag{tag}, Value: value}}})))
+		}
+		slices.Sort(found)
+		return found
+	}
+	want := ask(x)
+	if err := x.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), `DROP TABLE word; DELETE FROM name WHERE folded >= '=' AND folded < '>'`); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		x, err := index.Open(t.Context(), index.Options{Path: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sound(t, x)
+		if got := ask(x); !slices.Equal(got, want) || want[0] == 0 {
+			t.Errorf("found %v, before %v", got, want)
+		}
+		if err := x.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -42,19 +42,6 @@ func (w *wildcard) prefix() string {
 	return before
 }
 
-// literal is the longest text that every match contains.
-func (w *wildcard) literal() string {
-	longest := ""
-	for _, p := range w.parts {
-		for t := range strings.SplitSeq(p.text, "?") {
-			if len(t) > len(longest) {
-				longest = t
-			}
-		}
-	}
-	return longest
-}
-
 // match tries each part at its leftmost place, which is enough: it takes time
 // proportional to the value's length times the longest part, however many
 // stars there are.

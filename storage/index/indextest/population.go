@@ -30,11 +30,8 @@ type Population struct {
 // Study is study number n, its instances in the order in which they come and
 // their journal positions in ascending order.
 func (p Population) Study(n int) []index.Instance {
-	rng := rand.New(rand.NewPCG(p.Seed, uint64(n)))
-	patient := newPatient(rng)
-	kind := kinds()[rng.IntN(len(kinds()))]
-	site := sites()[rng.IntN(len(sites()))]
-	date := time.Date(2015, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0, rng.IntN(4000))
+	rng, patient, kind, site, day := p.draw(n)
+	date := time.Date(2015, 1, 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0, day)
 	study := fmt.Sprintf("1.2.826.0.1.3680043.10.1.%d.%d", p.Seed, n)
 	common := dicom.DataSet{
 		text(0x00080020, "DA", date.Format("20060102")),
@@ -81,6 +78,24 @@ func (p Population) Study(n int) []index.Instance {
 		}
 	}
 	return out
+}
+
+// Days is how many days the studies of a population spread over.
+const Days = 4000
+
+// Day is the day of study number n, from 0 on: the first thing to know of it
+// for who wants them in the order in which they would come.
+func (p Population) Day(n int) int {
+	_, _, _, _, day := p.draw(n)
+	return day
+}
+
+// draw draws what all instances of a study have in common.
+func (p Population) draw(n int) (rng *rand.Rand, patient dicom.DataSet, k kind, s site, day int) {
+	rng = rand.New(rand.NewPCG(p.Seed, uint64(n)))
+	patient = newPatient(rng)
+	k, s = kinds()[rng.IntN(len(kinds()))], sites()[rng.IntN(len(sites()))]
+	return rng, patient, k, s, rng.IntN(Days)
 }
 
 func bound(n, otherwise int) int {
