@@ -6,8 +6,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/esante-alsace/cigogne/benchmarks"
 	"github.com/esante-alsace/cigogne/benchmarks/material"
@@ -37,21 +40,67 @@ func fillIndex(n int) func(ctx context.Context, dir string) error {
 			return err
 		}
 		defer x.Close()
-		const perBatch = 500
-		for from := 0; from < n; from += perBatch {
-			var b index.Batch
-			for study := from; study < min(n, from+perBatch); study++ {
-				b.Adopted = append(b.Adopted, adopted(region().Study(study))...)
-			}
-			if _, err := x.Apply(ctx, b); err != nil {
-				return err
-			}
+		if err := fill(ctx, x, n); err != nil {
+			return err
 		}
 		if err := placePacks(ctx, x, filepath.Join(dir, "data", "archive")); err != nil {
 			return err
 		}
 		return x.Sync(ctx)
 	}
+}
+
+// fill applies n studies in the order of their dates, in which a region's come,
+// too: in another one nearly every row is written to another page. They are
+// made on another processor meanwhile.
+func fill(ctx context.Context, x *index.Index, n int) error {
+	const perBatch = 1000
+	order := chronological(n)
+	work, ctx := errgroup.WithContext(ctx)
+	batches := make(chan index.Batch, 2)
+	work.Go(func() error {
+		defer close(batches)
+		for some := range slices.Chunk(order, perBatch) {
+			var b index.Batch
+			for _, study := range some {
+				b.Adopted = append(b.Adopted, adopted(region().Study(int(study)))...)
+			}
+			select {
+			case batches <- b:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	work.Go(func() error {
+		for b := range batches {
+			if _, err := x.Apply(ctx, b); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return work.Wait()
+}
+
+// chronological are the numbers of n studies in the order of their days.
+func chronological(n int) []uint32 {
+	days := make([]uint16, n)
+	var from [indextest.Days + 1]uint32
+	for i := range days {
+		days[i] = uint16(region().Day(i))
+		from[days[i]+1]++
+	}
+	for d := range indextest.Days {
+		from[d+1] += from[d]
+	}
+	order := make([]uint32, n)
+	for i, d := range days {
+		order[from[d]] = uint32(i)
+		from[d]++
+	}
+	return order
 }
 
 // placedStudies is how many studies, of those that a query yields first, have
