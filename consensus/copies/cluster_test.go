@@ -43,7 +43,8 @@ type node struct {
 	journal *journal.Journal
 	keeper  *copies.Keeper
 	holder  *copies.Holder
-	conns   map[net.Conn]bool // that were taken
+	conns   map[*gated]bool // that were taken
+	serving sync.WaitGroup  // one for each; none is added when the node is none of all
 	retired map[string]bool
 
 	mu   sync.Mutex
@@ -74,7 +75,7 @@ func (c *nodes) start(id, dir string) *node {
 	c.t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(c.t.Context()))
-	n := &node{id: id, dir: dir, cluster: c, conns: map[net.Conn]bool{}, retired: map[string]bool{}}
+	n := &node{id: id, dir: dir, cluster: c, conns: map[*gated]bool{}, retired: map[string]bool{}}
 	n.keeper = copies.NewKeeper(copies.KeeperOptions{
 		Node: id, Others: func() []string { return c.others(id) }, Copies: func() int { return 1 },
 		Dial:       func(ctx context.Context, to string) (net.Conn, error) { return c.dial(ctx, id, to) },
@@ -114,15 +115,7 @@ func (c *nodes) start(id, dir string) *node {
 			conn.Close()
 		}
 		c.mu.Unlock()
-		for { // those that are served
-			c.mu.Lock()
-			left := len(n.conns)
-			c.mu.Unlock()
-			if left == 0 {
-				break
-			}
-			time.Sleep(time.Millisecond)
-		}
+		n.serving.Wait()
 		if err := errors.Join(n.journal.Close(), n.holder.Close()); err != nil {
 			c.t.Error(err)
 		}
@@ -152,11 +145,7 @@ func (c *nodes) others(id string) []string {
 
 // dial connects two nodes through a relay that stops when either is cut.
 func (c *nodes) dial(ctx context.Context, from, to string) (net.Conn, error) {
-	c.mu.Lock()
-	n := c.all[to]
-	cut := n == nil || c.cut[from] || c.cut[to]
-	c.mu.Unlock()
-	if cut {
+	if c.reached(from, to) == nil {
 		return nil, fmt.Errorf("%w: %s", storage.ErrUnavailable, to)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -169,22 +158,53 @@ func (c *nodes) dial(ctx context.Context, from, to string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := l.Accept()
+	taken, err := l.Accept()
 	if err != nil {
 		return nil, err
 	}
+	b := &gated{Conn: taken, cluster: c, nodes: [2]string{from, to}}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b = &gated{Conn: b, cluster: c, nodes: [2]string{from, to}}
+	n := c.reachedNow(from, to)
+	if n == nil { // it was stopped meanwhile
+		return nil, errors.Join(fmt.Errorf("%w: %s", storage.ErrUnavailable, to), a.Close(), b.Close())
+	}
 	n.conns[b] = true
-	go func() {
+	n.serving.Go(func() {
 		_ = n.holder.Serve(context.WithoutCancel(ctx), b, from) // as it ends, so it ends
 		b.Close()
 		c.mu.Lock()
 		delete(n.conns, b)
 		c.mu.Unlock()
-	}()
+	})
 	return a, nil
+}
+
+// reached is a node as another reaches it; nil while it does not.
+func (c *nodes) reached(from, to string) *node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reachedNow(from, to)
+}
+
+// reachedNow is reached; mu is held.
+func (c *nodes) reachedNow(from, to string) *node {
+	if c.cut[from] || c.cut[to] {
+		return nil
+	}
+	return c.all[to]
+}
+
+// taken counts the connections that a node has from another.
+func (c *nodes) taken(to, from string) (count int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.all[to].conns {
+		if conn.nodes[0] == from {
+			count++
+		}
+	}
+	return count
 }
 
 // gated is the holder's end of a connection; it stands still while one of its
@@ -240,7 +260,7 @@ func (c *nodes) freeze(id string, how map[string]chan struct{}) (thaw func()) {
 
 // put appends an entry, and waits until it is acknowledged.
 func (n *node) put(body []byte) (journal.Position, error) {
-	ctx, cancel := context.WithTimeout(n.cluster.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(n.cluster.t.Context(), time.Minute)
 	defer cancel()
 	a := n.journal.NewAppend(ctx)
 	defer a.Abort()
@@ -300,7 +320,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-tick.C {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-tick.C {
 		if ok() {
 			return
 		}

@@ -226,9 +226,11 @@ func (k *Keeper) movesOn() time.Time {
 	return k.moved
 }
 
+// note takes in how far a segment has come. What is whole stays so: that its
+// last bytes are durable may be said after it.
 func (k *Keeper) note(node string, e journal.Extent) {
 	k.mu.Lock()
-	if has := k.has[node]; has != nil {
+	if has := k.has[node]; has != nil && !has[e.Segment].Whole {
 		has[e.Segment] = e
 	}
 	k.mu.Unlock()
