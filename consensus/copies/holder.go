@@ -137,7 +137,11 @@ func (h *Holder) Remove(id string) error {
 		return nil
 	}
 	c.Retire()
-	c.hangUp(nil)
+	c.mu.Lock()
+	for alone := false; !alone; {
+		alone = c.hangUp(0)
+	}
+	c.mu.Unlock()
 	if err := c.Close(); err != nil {
 		return err
 	}
@@ -153,22 +157,13 @@ func (h *Holder) Remove(id string) error {
 }
 
 // enter lets a connection feed the copy. A live one ends all of another
-// session, and returns when they have ended.
+// session, and returns when they have ended; of several that wait for that the
+// last one gets in.
 func (k *held) enter(c net.Conn, h hello) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if !h.live && k.session != h.session {
+	if h.live && !k.hangUp(h.session) || k.session != h.session {
 		return fmt.Errorf("%w: the session is over", storage.ErrUnavailable)
-	}
-	if h.live {
-		k.session = 0 // nobody else comes in between
-		for other := range k.conns {
-			other.Close()
-		}
-		for len(k.conns) > 0 {
-			k.idle.Wait()
-		}
-		k.session = h.session
 	}
 	k.conns[c] = struct{}{}
 	return nil
@@ -183,17 +178,15 @@ func (k *held) leave(c net.Conn) {
 	}
 }
 
-// hangUp ends all connections but one, and returns when they have ended.
-func (k *held) hangUp(but net.Conn) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.session = 0
-	for other := range k.conns {
-		if other != but {
-			other.Close()
+// hangUp ends all connections, and returns when they have ended: true, unless
+// another was called meanwhile. The session is the next one's; mu is held.
+func (k *held) hangUp(next uint64) bool {
+	k.session = next
+	for len(k.conns) > 0 && k.session == next {
+		for c := range k.conns {
+			c.Close()
 		}
-	}
-	for len(k.conns) > 0 && but == nil {
 		k.idle.Wait()
 	}
+	return k.session == next
 }
