@@ -20,8 +20,10 @@ const (
 	// may take in memory.
 	ListingBytes = 32 << 20
 	listingKept  = 128 << 20
-	// ListingInstances is the most instances that it may list.
+	// ListingInstances is the most instances that it may list, and
+	// listingElements the most of anything.
 	ListingInstances = 100_000
+	listingElements  = 16 * ListingInstances
 )
 
 // Listing is what a manifest lists, whoever made it.
@@ -56,7 +58,7 @@ func ReadKOS(file []byte) (*Listing, error) {
 	if err != nil {
 		return nil, err
 	}
-	scanner := dicom.NewScanner(head.Meta.TransferSyntaxUID, dicom.ScanLimits{MaxKept: listingKept, MaxInflated: ListingBytes, MaxElements: 16 * ListingInstances})
+	scanner := dicom.NewScanner(head.Meta.TransferSyntaxUID, dicom.ScanLimits{MaxKept: listingKept, MaxInflated: ListingBytes, MaxElements: listingElements})
 	defer scanner.Abort()
 	if _, err := io.Copy(scanner, r); err != nil {
 		return nil, err
@@ -99,6 +101,10 @@ func ReadImagingStudy(text []byte) (*Listing, error) {
 	if len(text) > ListingBytes {
 		return nil, fmt.Errorf("%w: a manifest of %d bytes", storage.ErrTooLarge, len(text))
 	}
+	// Of two bytes a decoder makes a value of fifty.
+	if elements(text) > listingElements {
+		return nil, fmt.Errorf("%w: a manifest of more than %d elements", storage.ErrTooLarge, listingElements)
+	}
 	r, err := findStudy(text)
 	if err != nil {
 		return nil, err
@@ -130,9 +136,9 @@ type readStudy struct {
 		ResourceType string `json:"resourceType"`
 		Address      string `json:"address"`
 	} `json:"contained"`
-	Identifier []identifier `json:"identifier"`
+	Identifier []readIdentifier `json:"identifier"`
 	Subject    struct {
-		Identifier identifier `json:"identifier"`
+		Identifier readIdentifier `json:"identifier"`
 	} `json:"subject"`
 	Series []struct {
 		UID      string `json:"uid"`
@@ -143,6 +149,27 @@ type readStudy struct {
 	Entry []struct {
 		Resource json.RawMessage `json:"resource"`
 	} `json:"entry"`
+}
+
+type readIdentifier struct {
+	System string `json:"system"`
+	Value  string `json:"value"`
+}
+
+// elements is the most values that can be made of a JSON text.
+func elements(text []byte) (n int) {
+	quoted := false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case !quoted && (c == ',' || c == '[' || c == '{'):
+			n++
+		}
+	}
+	return n
 }
 
 // root is the address of the endpoint that it brings along, or "".
