@@ -88,10 +88,22 @@ func (id identifier) single(tag dicom.Tag) bool {
 
 // appendIdentifier appends an Identifier as the transfer syntax has it, which is
 // Explicit or Implicit VR Little Endian. Its text is in UTF-8, and it says so.
+// What was received may be anything: a value that cannot be written is left
+// empty and does not hide the others.
 func appendIdentifier(b []byte, ds dicom.DataSet, transferSyntax string) ([]byte, error) {
-	ds = ds.With(dicom.Element{Tag: tagSpecificCharacterSet, VR: "CS", Values: []string{"ISO_IR 192"}})
+	encode := dicom.AppendImplicit
 	if transferSyntax == ExplicitVRLittleEndian {
-		return dicom.AppendExplicit(b, ds)
+		encode = dicom.AppendExplicit
 	}
-	return dicom.AppendImplicit(b, ds)
+	ds = ds.With(dicom.Element{Tag: tagSpecificCharacterSet, VR: "CS", Values: []string{"ISO_IR 192"}})
+	out, err := encode(b, ds)
+	if err == nil {
+		return out, nil
+	}
+	for i := range ds { // With made it ours
+		if _, err := encode(nil, ds[i:i+1]); err != nil {
+			ds[i] = dicom.Element{Tag: ds[i].Tag, VR: ds[i].Tag.VR()}
+		}
+	}
+	return encode(b, ds)
 }
