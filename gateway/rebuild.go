@@ -215,7 +215,7 @@ func (b *rebuild) read(ctx context.Context, a archive.Archive, st archive.Stat) 
 		}
 		in := directory.Entries[i].Instance
 		adopted.Instances = append(adopted.Instances, index.Instance{
-			Instance: in, Attributes: overlay(ds.Select(index.Indexed()), in.Origin.Sender),
+			Instance: in, Attributes: overlay(ds, in.Origin.Sender),
 		})
 		return nil
 	})

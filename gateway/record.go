@@ -88,6 +88,9 @@ const (
 	tagIssuerOfPatientID dicom.Tag = 0x00100021
 )
 
+// ofOwner tells those that are.
+func ofOwner(t dicom.Tag) bool { return t == tagPatientID || t == tagIssuerOfPatientID }
+
 // scratch is what one instance after the other is described in.
 type scratch struct {
 	elements dicom.DataSet
@@ -113,7 +116,7 @@ func newRecord(in storage.Instance, found *dicom.Result, text *[]byte) (*record,
 	r.Attributes = chosen[:0]
 	for _, e := range chosen {
 		*text = e.AppendJSON((*text)[:0])
-		if owner := e.Tag == tagPatientID || e.Tag == tagIssuerOfPatientID; owner || len(*text) <= min(keptAttribute, room) {
+		if ofOwner(e.Tag) || len(*text) <= min(keptAttribute, room) {
 			r.Attributes = append(r.Attributes, e)
 			room -= len(*text)
 		}

@@ -2,7 +2,7 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -150,7 +150,6 @@ func (s *Searcher) images(ctx context.Context, q index.Query) iter.Seq2[dicom.Da
 // packed reads what the packs' metadata says of their instances.
 func (s *Searcher) packed(ctx context.Context, packs []index.Pack) ([]index.PackedInstance, error) {
 	var found []index.PackedInstance
-	wanted := index.Indexed()
 	for _, p := range packs {
 		blob, err := s.reader.directories.open(ctx, p)
 		if err != nil {
@@ -165,7 +164,7 @@ func (s *Searcher) packed(ctx context.Context, packs []index.Pack) ([]index.Pack
 			if err != nil {
 				return fmt.Errorf("pack %s, entry %d: %w", blob.key, i, err)
 			}
-			found = append(found, index.PackedInstance{Instance: d.Entries[i].Instance, Attributes: ds.Select(wanted)})
+			found = append(found, index.PackedInstance{Instance: d.Entries[i].Instance, Attributes: ds})
 			return nil
 		})
 		if err != nil {
@@ -175,14 +174,19 @@ func (s *Searcher) packed(ctx context.Context, packs []index.Pack) ([]index.Pack
 	return found, nil
 }
 
-// mostMetadata bounds the metadata of one instance that is taken into memory.
-const mostMetadata = 64 << 20
-
-// decodeMetadata reads one DICOM JSON object.
+// decodeMetadata reads what is indexed out of one DICOM JSON object, as far as
+// it was kept when the instance was received.
 func decodeMetadata(r io.Reader) (dicom.DataSet, error) {
-	var ds dicom.DataSet
-	if err := json.NewDecoder(io.LimitReader(r, mostMetadata)).Decode(&ds); err != nil {
-		return nil, fmt.Errorf("%w: metadata: %w", storage.ErrCorrupt, err)
+	room := keptAttributes
+	ds, err := dicom.SelectJSON(r, index.Indexed(), keptAttribute, func(t dicom.Tag, length int) bool {
+		fits := ofOwner(t) || length <= room
+		if fits {
+			room -= length
+		}
+		return fits
+	})
+	if errors.Is(err, storage.ErrInvalid) {
+		err = fmt.Errorf("%w: metadata: %w", storage.ErrCorrupt, err)
 	}
-	return ds, nil
+	return ds, err
 }
