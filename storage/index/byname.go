@@ -119,9 +119,9 @@ func (x *Index) settleNames(ctx context.Context, n *narrow) error {
 		case i == 0 && !n.selective:
 			n.names = keys
 		case len(keys) <= mostArms:
-			n.and("EXISTS (SELECT 1 FROM name k WHERE k.folded IN (SELECT value FROM json_each(?)) AND k.date = s.date AND k.study = s.id)", jsonList(keys))
+			n.and("EXISTS (SELECT 1 FROM name p WHERE p.folded IN (SELECT value FROM json_each(?)) AND p.date = s.date AND p.study = s.id)", jsonList(keys))
 		case i == 0 && !n.few:
-			n.and("s.id IN (SELECT k.study FROM name k WHERE k.folded IN (SELECT value FROM json_each(?)))", jsonList(keys))
+			n.and("s.id IN (SELECT p.study FROM name p WHERE p.folded IN (SELECT value FROM json_each(?)))", jsonList(keys))
 		}
 	}
 	n.settleModalities()
