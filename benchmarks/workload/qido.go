@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
 
@@ -26,6 +27,10 @@ func region() indextest.Population {
 	return indextest.Population{Seed: 7, MaxSeries: 2, MaxInstances: 2}
 }
 
+// applied is how many studies of an index are applied at the most. A larger
+// one is made of theirs: it would take hours.
+const applied = 1_000_000
+
 // fillIndex writes an index of n archived studies where a node looks for it.
 // Of the packs that it names some are there, empty, so that the node believes
 // the archive to be its own: queries of studies never open one.
@@ -35,19 +40,46 @@ func fillIndex(n int) func(ctx context.Context, dir string) error {
 		if err := os.MkdirAll(at, 0o755); err != nil {
 			return err
 		}
-		x, err := index.Open(ctx, index.Options{Path: filepath.Join(at, "index.db")})
+		path := filepath.Join(at, "index.db")
+		if err := fillFile(ctx, n, path); err != nil {
+			return err
+		}
+		x, err := index.Open(ctx, index.Options{Path: path})
 		if err != nil {
 			return err
 		}
 		defer x.Close()
-		if err := fill(ctx, x, n); err != nil {
-			return err
-		}
 		if err := placePacks(ctx, x, filepath.Join(dir, "data", "archive")); err != nil {
 			return err
 		}
 		return x.Sync(ctx)
 	}
+}
+
+// fillFile writes an index of n archived studies; beyond those that are
+// applied n is a multiple of them.
+func fillFile(ctx context.Context, n int, path string) error {
+	times := max(1, n/applied)
+	if times > 1 && n%applied != 0 {
+		return fmt.Errorf("an index of %d studies: more than %d must be a multiple of them", n, applied)
+	}
+	if times > 1 {
+		part := path + ".part"
+		defer index.Discard(part) //nolint:errcheck // the directory goes at the end
+		if err := fillFile(ctx, applied, part); err != nil {
+			return err
+		}
+		return indextest.Multiply(ctx, part, path, region(), applied, times)
+	}
+	x, err := index.Open(ctx, index.Options{Path: path})
+	if err != nil {
+		return err
+	}
+	defer x.Close()
+	if err := fill(ctx, x, n); err != nil {
+		return err
+	}
+	return x.Close()
 }
 
 // fill applies n studies in the order of their dates, in which a region's come,
@@ -183,6 +215,17 @@ func questions() []question {
 			day := attribute(n, studyDate)
 			return "/studies?PatientName=" + url.QueryEscape(family) + "^*&limit=25&StudyDate=" + day[:6] + "01-" + day[:6] + "28"
 		}},
+		{"part", func(n int) string { // of a name: the given name without its first letter
+			group, _, _ := strings.Cut(attribute(n, patientName), "=")
+			_, given, _ := strings.Cut(group, "^")
+			_, size := utf8.DecodeRuneInString(given)
+			return "/studies?PatientName=" + url.QueryEscape("*"+given[size:]+"*") + "&limit=25"
+		}},
+		{"referring", func(n int) string {
+			family, _, _ := strings.Cut(attribute(n, referringPhysicianName), "^")
+			day := attribute(n, studyDate)
+			return "/studies?ReferringPhysicianName=" + url.QueryEscape(family) + "*&limit=25&StudyDate=" + day[:6] + "01-" + day[:6] + "28"
+		}},
 		{"patient", func(n int) string { return "/studies?PatientID=" + url.QueryEscape(attribute(n, patientID)) }},
 		{"study", func(n int) string { return "/studies?StudyInstanceUID=" + attribute(n, studyInstanceUID) }},
 		{"day", func(n int) string {
@@ -200,10 +243,11 @@ func attribute(study int, tag dicom.Tag) string {
 }
 
 const (
-	studyDate        = 0x00080020
-	patientName      = 0x00100010
-	patientID        = 0x00100020
-	studyInstanceUID = 0x0020000D
+	studyDate              = 0x00080020
+	referringPhysicianName = 0x00080090
+	patientName            = 0x00100010
+	patientID              = 0x00100020
+	studyInstanceUID       = 0x0020000D
 )
 
 func value(set dicom.DataSet, tag dicom.Tag) string {
