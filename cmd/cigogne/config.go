@@ -47,6 +47,8 @@ type limits struct {
 	MaxPDU               size          `name:"max-pdu" default:"128KiB" help:"Longest PDU that is announced and taken (${default})."`
 	MaxDataSet           size          `default:"64GiB" help:"Longest data set (${default})."`
 	AsyncWindow          int           `default:"16" help:"Most C-STORE operations in flight on one association (${default})."`
+	MaxRetrievals        int           `default:"16" help:"Most C-GET and C-MOVE operations that send at a time; others wait 30 s (${default})."`
+	SuboperationTimeout  time.Duration `default:"60s" help:"How long a destination may take to answer each instance of a C-GET or C-MOVE (${default})."`
 	MaxConnections       int           `default:"1280" help:"Most HTTP connections at a time; others wait (${default})."`
 	// Behind a proxy all callers are one host.
 	MaxConnectionsPerHost int           `default:"1024" help:"Most HTTP connections of one host at a time (${default})."`
@@ -130,6 +132,8 @@ func (l *limits) check() error {
 		{"stall", l.Stall > 0, "more than 0"},
 		{"max-pdu", l.MaxPDU >= 4<<10 && l.MaxPDU <= 1<<20, "4KiB to 1MiB"},
 		{"max-data-set", l.MaxDataSet >= 1<<20, "at least 1MiB"},
+		{"max-retrievals", l.MaxRetrievals >= 1, "at least 1"},
+		{"suboperation-timeout", l.SuboperationTimeout > 0, "more than 0"},
 		{"async-window", l.AsyncWindow >= 1 && l.AsyncWindow <= 1024, "1 to 1024"},
 		{"max-connections", l.MaxConnections >= 1, "at least 1"},
 		{"max-connections-per-host", l.MaxConnectionsPerHost >= 1, "at least 1"},

@@ -19,22 +19,24 @@ import (
 // metrics are what the node counts of itself. Labels have few values: no UID,
 // no path, and of those who send the configured ones and a few others.
 type metrics struct {
-	registry     *prometheus.Registry
-	associations *prometheus.CounterVec
-	operations   *prometheus.HistogramVec
-	requests     *prometheus.HistogramVec
-	deliveries   *prometheus.CounterVec
-	commitments  *prometheus.CounterVec
-	calls        *prometheus.HistogramVec
-	received     prometheus.Counter
-	sent         atomic.Int64
-	durable      prometheus.Counter
-	fsync        prometheus.Histogram
-	s3Answers    *prometheus.HistogramVec
-	steps        *prometheus.HistogramVec
-	step         [gateway.Steps]prometheus.Observer // of steps, looked up
-	refused      *prometheus.CounterVec
-	applies      prometheus.Histogram
+	registry      *prometheus.Registry
+	associations  *prometheus.CounterVec
+	operations    *prometheus.HistogramVec
+	requests      *prometheus.HistogramVec
+	deliveries    *prometheus.CounterVec
+	commitments   *prometheus.CounterVec
+	calls         *prometheus.HistogramVec
+	received      prometheus.Counter
+	suboperations *prometheus.CounterVec
+	sent          atomic.Int64 // by DICOMweb
+	given         atomic.Int64 // by C-GET and C-MOVE
+	durable       prometheus.Counter
+	fsync         prometheus.Histogram
+	s3Answers     *prometheus.HistogramVec
+	steps         *prometheus.HistogramVec
+	step          [gateway.Steps]prometheus.Observer // of steps, looked up
+	refused       *prometheus.CounterVec
+	applies       prometheus.Histogram
 
 	refusedRequests, unmanifested *prometheus.CounterVec
 }
@@ -52,6 +54,9 @@ func newMetrics() *metrics {
 		operations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "cigogne_dimse_operation_duration_seconds", Help: "Time from a DIMSE command to its response.", Buckets: latency,
 		}, []string{"command", "status"}),
+		suboperations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cigogne_dimse_suboperations_total", Help: "Instances that a C-GET or C-MOVE was to send, by what became of them.",
+		}, []string{"command", "outcome"}),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "cigogne_dicomweb_request_duration_seconds", Help: "Time from a DICOMweb request to the end of its answer.", Buckets: latency,
 		}, []string{"route", "code"}),
@@ -83,11 +88,14 @@ func newMetrics() *metrics {
 	for s := range m.step {
 		m.step[s] = m.steps.WithLabelValues(gateway.Step(s).String())
 	}
-	m.registry.MustRegister(m.associations, m.operations, m.requests, m.calls, m.received, m.durable, m.fsync, m.s3Answers, m.steps, m.refused, m.refusedRequests, m.unmanifested,
+	m.registry.MustRegister(m.associations, m.operations, m.suboperations, m.requests, m.calls, m.received, m.durable, m.fsync, m.s3Answers, m.steps, m.refused, m.refusedRequests, m.unmanifested,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "cigogne_dicomweb_sent_bytes_total", Help: "Bytes of DICOMweb answers.",
 	}, func() float64 { return float64(m.sent.Load()) }))
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "cigogne_dimse_sent_bytes_total", Help: "Bytes of data sets sent by C-GET and C-MOVE.",
+	}, func() float64 { return float64(m.given.Load()) }))
 	return m
 }
 
@@ -266,6 +274,16 @@ func (m *metrics) Association(outcome string) { m.associations.WithLabelValues(o
 func (m *metrics) Operation(command string, status dimse.Status, bytes int64, took time.Duration) {
 	m.operations.WithLabelValues(command, fmt.Sprintf("%04X", uint16(status))).Observe(took.Seconds())
 	m.received.Add(float64(bytes))
+}
+
+// Suboperation implements dimse.Metrics.
+func (m *metrics) Suboperation(command string, failed bool, bytes int64) {
+	if failed {
+		m.suboperations.WithLabelValues(command, "failed").Inc()
+		return
+	}
+	m.suboperations.WithLabelValues(command, "sent").Inc()
+	m.given.Add(bytes)
 }
 
 // Sending implements dicomweb.Metrics.

@@ -126,7 +126,7 @@ type opsSelf struct{ *node }
 
 // Counters implements ops.Self.
 func (s opsSelf) Counters() ops.Counters {
-	c := ops.Counters{Sent: s.metrics.sent.Load() + s.given.bytes.Load()}
+	c := ops.Counters{Sent: s.metrics.sent.Load() + s.metrics.given.Load() + s.given.bytes.Load()}
 	for _, a := range s.arrivals.List() {
 		c.Received += a.Bytes
 	}

@@ -42,9 +42,11 @@ func (n *node) newSCP() *dimse.Server {
 	c := n.config
 	return dimse.NewServer(dimse.Config{
 		AETitle: c.AETitle, CalledAETitles: c.CalledAE,
-		Receiver: n.storer, Committer: n.commitments(), Finder: n.finder, Gatekeeper: n.keeper, Metrics: n.metrics, Tracer: n.spans.tracer, Log: n.log,
+		Receiver: n.storer, Committer: n.commitments(), Finder: n.finder,
+		Retriever: n.reader, Destinations: n.sites, Sent: n.sent, Gatekeeper: n.keeper, Metrics: n.metrics, Tracer: n.spans.tracer, Log: n.log,
 		MaxPDULength: int(c.MaxPDU), MaxDataSetLength: int64(c.MaxDataSet), AsyncWindow: c.AsyncWindow,
 		MaxAssociations: c.MaxAssociations, MaxAssociationsPerAE: c.MaxAssociationsPerAE,
+		MaxRetrievals: c.MaxRetrievals, SuboperationTimeout: c.SuboperationTimeout,
 		ARTIM: c.ARTIM, Idle: c.Idle, Grace: c.Grace, Draining: n.draining,
 	})
 }

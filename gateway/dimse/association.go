@@ -26,8 +26,10 @@ type association struct {
 	who    access.Caller
 
 	contexts map[byte]presentation
-	peerPDU  int           // the longest P-DATA-TF that the peer takes, 0 for any
-	window   chan struct{} // holds a token for each operation in flight
+	provides map[string]bool // the SOP classes that the peer is an SCP of
+	invoker  *invoker        // of what we ask of the peer
+	peerPDU  int             // the longest P-DATA-TF that the peer takes, 0 for any
+	window   chan struct{}   // holds a token for each operation in flight
 	answers  sync.WaitGroup
 	underWay underWay   // operations that a C-CANCEL-RQ may end
 	span     trace.Span // of the association
@@ -108,6 +110,14 @@ func (a *association) serve(ctx context.Context, rq *pdu.AssociateRQ) {
 	ac, contexts, window := a.server.accept(rq)
 	a.contexts, a.window = contexts, make(chan struct{}, window)
 	a.peerPDU = int(rq.User.MaxPDULength)
+	a.provides = map[string]bool{}
+	for _, r := range ac.User.Roles {
+		a.provides[r.SOPClassUID] = r.SCP
+	}
+	a.invoker = newInvoker(1)
+	if w := ac.User.AsyncWindow; w != nil {
+		a.invoker = newInvoker(int(w.MaxOperationsPerformed))
+	}
 	b, err := ac.Append(nil)
 	if err == nil {
 		a.link.in.Grow(bufferLength(cfg.MaxPDULength))

@@ -3,6 +3,8 @@ package dimse
 import (
 	"encoding/binary"
 	"strings"
+
+	"github.com/esante-alsace/cigogne/gateway/dimse/pdu"
 )
 
 // The command fields of PS3.7 Table E.1-1 that are known here. A response has
@@ -32,6 +34,7 @@ const (
 	elementCommandField              uint16 = 0x0100
 	elementMessageID                 uint16 = 0x0110
 	elementMessageIDBeingRespondedTo uint16 = 0x0120
+	elementMoveDestination           uint16 = 0x0600
 	elementPriority                  uint16 = 0x0700
 	elementCommandDataSetType        uint16 = 0x0800
 	elementStatus                    uint16 = 0x0900
@@ -40,6 +43,12 @@ const (
 	elementRequestedSOPInstanceUID   uint16 = 0x1001
 	elementEventTypeID               uint16 = 0x1002
 	elementActionTypeID              uint16 = 0x1008
+	elementRemainingSuboperations    uint16 = 0x1020
+	elementCompletedSuboperations    uint16 = 0x1021
+	elementFailedSuboperations       uint16 = 0x1022
+	elementWarningSuboperations      uint16 = 0x1023
+	elementMoveOriginatorAETitle     uint16 = 0x1030
+	elementMoveOriginatorMessageID   uint16 = 0x1031
 )
 
 // command is a command set, as far as it is understood here.
@@ -56,6 +65,10 @@ type command struct {
 	RequestedSOPInstanceUID   string
 	ActionTypeID              uint16
 	EventTypeID               uint16 // of an N-EVENT-REPORT
+	MoveDestination           string // of a C-MOVE
+	MoveOriginatorAETitle     string // of a C-STORE
+	MoveOriginatorMessageID   uint16
+	Suboperations             *suboperations // of a response to C-MOVE or C-GET
 }
 
 // commandName is the name for logs and metrics; what a peer invents is one.
@@ -133,6 +146,8 @@ func (c *command) set(element uint16, v []byte) {
 		c.EventTypeID = us(v)
 	case elementActionTypeID:
 		c.ActionTypeID = us(v)
+	case elementMoveDestination:
+		c.MoveDestination = pdu.Title(v)
 	}
 }
 
@@ -160,6 +175,9 @@ func (c *command) append(b []byte) []byte {
 		b = appendUS(b, elementMessageIDBeingRespondedTo, c.MessageIDBeingRespondedTo)
 	} else {
 		b = appendUS(b, elementMessageID, c.MessageID)
+		if c.MoveDestination != "" {
+			b = appendText(b, elementMoveDestination, string(pdu.TitleBytes(c.MoveDestination)), ' ')
+		}
 		if c.Field == cStoreRQ {
 			b = appendUS(b, elementPriority, 0) // medium
 		}
@@ -182,6 +200,13 @@ func (c *command) append(b []byte) []byte {
 	}
 	if c.ActionTypeID != 0 {
 		b = appendUS(b, elementActionTypeID, c.ActionTypeID)
+	}
+	if s := c.Suboperations; s != nil {
+		b = s.append(b, c.Status)
+	}
+	if c.MoveOriginatorAETitle != "" {
+		b = appendText(b, elementMoveOriginatorAETitle, string(pdu.TitleBytes(c.MoveOriginatorAETitle)), ' ')
+		b = appendUS(b, elementMoveOriginatorMessageID, c.MoveOriginatorMessageID)
 	}
 	binary.LittleEndian.PutUint32(b[start+8:], uint32(len(b)-start-12))
 	return b

@@ -42,6 +42,24 @@ type Finder interface {
 	Patients(ctx context.Context, q index.Query) iter.Seq2[dicom.DataSet, error]
 }
 
+// Retriever finds instances where they lie; see gateway.Retriever.
+type Retriever interface {
+	// Instances returns what is selected. Nothing is storage.ErrNotFound.
+	Instances(ctx context.Context, sel gateway.Selector) ([]gateway.Instance, error)
+}
+
+// Destinations knows where AE titles listen; see gateway.Sites.
+type Destinations interface {
+	// Address is HOST:PORT, or "" where none is known.
+	Address(title string) string
+}
+
+// Sent is told what was sent to whom. It does not block; see
+// gateway.Retrievals.
+type Sent interface {
+	Sent(s gateway.Sending)
+}
+
 // Gatekeeper decides about every association and every operation; see
 // access.Gatekeeper.
 type Gatekeeper interface {
@@ -56,11 +74,15 @@ type Config struct {
 	// CalledAETitles are others that it answers to; "*" stands for any.
 	CalledAETitles []string
 
-	Receiver   Receiver   // needed for C-STORE
-	Committer  Committer  // needed for storage commitment
-	Finder     Finder     // needed for C-FIND
-	Gatekeeper Gatekeeper // default access.Open
-	Metrics    Metrics    // default none
+	Receiver  Receiver  // needed for C-STORE
+	Committer Committer // needed for storage commitment
+	Finder    Finder    // needed for C-FIND, and for the Patient Root
+	Retriever Retriever // needed for C-GET and C-MOVE
+	// Destinations are those of C-MOVE, which needs them.
+	Destinations Destinations
+	Sent         Sent       // of C-GET and C-MOVE: default nobody
+	Gatekeeper   Gatekeeper // default access.Open
+	Metrics      Metrics    // default none
 	// Tracer follows associations and what is stored over them; nil none.
 	Tracer *trace.Tracer
 	Log    *slog.Logger // default discards
@@ -90,6 +112,15 @@ type Config struct {
 	// taken, too: default 5 min.
 	MaxMatches  int
 	FindTimeout time.Duration
+
+	// MaxRetrievals bounds the C-GETs and C-MOVEs that send at a time: default
+	// 16. RetrievalWait is how long others wait for their turn before they are
+	// refused with A702: default 30 s.
+	MaxRetrievals int
+	RetrievalWait time.Duration
+	// SuboperationTimeout is how long a peer may take to answer a C-STORE of
+	// theirs: default 60 s.
+	SuboperationTimeout time.Duration
 
 	// MaxAssociations bounds the established associations (default 100) and
 	// MaxAssociationsPerAE those of one calling AE title (default 50). Beyond
@@ -131,6 +162,9 @@ func (c Config) withDefaults() Config {
 	c.MaxOperationsPerHost = or(c.MaxOperationsPerHost, 16)
 	c.MaxMatches = or(c.MaxMatches, 10_000)
 	c.FindTimeout = or(c.FindTimeout, 5*time.Minute)
+	c.MaxRetrievals = or(c.MaxRetrievals, 16)
+	c.RetrievalWait = or(c.RetrievalWait, 30*time.Second)
+	c.SuboperationTimeout = or(c.SuboperationTimeout, time.Minute)
 	c.MaxAssociations = or(c.MaxAssociations, 100)
 	c.MaxAssociationsPerAE = or(c.MaxAssociationsPerAE, 50)
 	c.MaxConnections = or(c.MaxConnections, c.MaxAssociations+512)

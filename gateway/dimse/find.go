@@ -176,7 +176,7 @@ func (o *operation) matches(ctx context.Context, q question, most int) (sent int
 		case sent == most:
 			return sent, fmt.Errorf("%w: more than %d matches", storage.ErrTooLarge, most)
 		}
-		match := response{verdict{status: q.status}, o.match(q, ds)}
+		match := response{verdict: verdict{status: q.status}, identifier: o.match(q, ds)}
 		if err := o.respond(match); err != nil {
 			return sent, err
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -91,6 +92,10 @@ func (m *memory) Association(outcome string) { m.count(outcome) }
 
 func (m *memory) Refused(transport string, why gateway.Refusal) {
 	m.count("refused " + transport + " " + string(why))
+}
+
+func (m *memory) Suboperation(command string, failed bool, _ int64) {
+	m.count(fmt.Sprintf("%s suboperation failed=%v", command, failed))
 }
 
 func (m *memory) Operation(command string, status dimse.Status, _ int64, _ time.Duration) {

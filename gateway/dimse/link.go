@@ -25,9 +25,10 @@ type link struct {
 	in     *pdu.Reader
 	limits linkLimits
 
-	out sync.Mutex // one PDU or message at a time; taken before mu
-	mu  sync.Mutex
-	ul  ul.Machine
+	out  sync.Mutex // one PDU or message at a time; taken before mu
+	room []byte     // empty, of the capacity to send a fragment; out guards it
+	mu   sync.Mutex
+	ul   ul.Machine
 }
 
 // smallBuffer is enough until the association is accepted.

@@ -16,6 +16,9 @@ type Metrics interface {
 	// as "C-STORE", the bytes of its data set, and how long it took from its
 	// command set to its response.
 	Operation(command string, status Status, bytes int64, took time.Duration)
+	// Suboperation counts a C-STORE of a C-GET or C-MOVE, such as "C-MOVE", and
+	// the bytes of its data set when it did not fail.
+	Suboperation(command string, failed bool, bytes int64)
 	// Refused counts an instance that came by a transport, such as "dimse",
 	// and was not stored.
 	Refused(transport string, why gateway.Refusal)
@@ -38,4 +41,5 @@ type noMetrics struct{}
 
 func (noMetrics) Association(string)                             {}
 func (noMetrics) Operation(string, Status, int64, time.Duration) {}
+func (noMetrics) Suboperation(string, bool, int64)               {}
 func (noMetrics) Refused(string, gateway.Refusal)                {}

@@ -39,6 +39,10 @@ func (s *Server) task(field uint16, abstractSyntax string) (task, bool) {
 	switch abstractSyntax {
 	case PatientRootFind, StudyRootFind:
 		return task{access.Search, find}, field == cFindRQ
+	case PatientRootMove, StudyRootMove:
+		return task{access.Retrieve, move}, field == cMoveRQ
+	case PatientRootGet, StudyRootGet:
+		return task{access.Retrieve, get}, field == cGetRQ
 	}
 	return task{}, false
 }
@@ -56,6 +60,8 @@ type operation struct {
 type response struct {
 	verdict
 	identifier dicom.DataSet // nil for none
+	// suboperations are nil but for a C-GET or C-MOVE.
+	suboperations *suboperations
 }
 
 // operate reads a request's Identifier and leaves what follows to a goroutine,
@@ -150,6 +156,7 @@ func (o *operation) respond(r response) error {
 		Status:                    r.status,
 		ErrorComment:              r.comment,
 		AffectedSOPClassUID:       o.context.abstractSyntax,
+		Suboperations:             r.suboperations,
 	}
 	var whole []byte
 	if r.identifier != nil {

@@ -23,7 +23,7 @@ func (a *association) perform(ctx context.Context, m *message) error {
 		a.underWay.cancel(m.command.MessageIDBeingRespondedTo)
 		return m.body.drain(a.server.cfg.DrainTimeout)
 	case m.command.Field&responseBit != 0:
-		return misused("a response, and nothing was asked")
+		return a.answered(m)
 	case m.command.Field == cStoreRQ && m.body == nil:
 		return misused("a C-STORE without a data set")
 	case m.command.Field == cStoreRQ:
@@ -39,6 +39,14 @@ func (a *association) perform(ctx context.Context, m *message) error {
 	default:
 		return a.decline(m, verdict{StatusUnrecognizedOperation, "unrecognized operation"})
 	}
+}
+
+// answered takes a response to what was asked of the peer.
+func (a *association) answered(m *message) error {
+	if err := m.body.drain(a.server.cfg.DrainTimeout); err != nil {
+		return err
+	}
+	return a.invoker.deliver(m.command)
 }
 
 func (a *association) echo(ctx context.Context, m *message) error {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/esante-alsace/cigogne/gateway/dimse/pdu"
@@ -67,13 +66,8 @@ type Association struct {
 	link     *link
 	inbox    *inbox
 	contexts map[byte]presentation
-	peerPDU  int           // the longest P-DATA-TF that the peer takes
-	out      []byte        // empty, of the capacity to send one; link.out guards it
-	window   chan struct{} // holds a token for each operation in flight
-
-	mu      sync.Mutex
-	waiting map[uint16]chan command // by message id
-	lastID  uint16
+	peerPDU  int // the longest P-DATA-TF that the peer takes
+	invoker  *invoker
 
 	ended chan struct{} // closed when nothing more will be received
 	err   error         // why; set before ended is closed; nil after a release
@@ -96,8 +90,7 @@ func Dial(ctx context.Context, addr string, cfg SCUConfig) (*Association, error)
 	})
 	a := &Association{
 		cfg: cfg, link: l, contexts: map[byte]presentation{},
-		inbox:   &inbox{link: l, maxCommand: 64 << 10, maxDataSet: 64 << 20},
-		waiting: map[uint16]chan command{}, ended: make(chan struct{}),
+		inbox: &inbox{link: l, maxCommand: 64 << 10, maxDataSet: 64 << 20}, ended: make(chan struct{}),
 	}
 	if err := a.associate(ctx, rq); err != nil {
 		l.wire.hangUp()
@@ -168,7 +161,7 @@ func (a *Association) associate(ctx context.Context, rq []byte) error {
 	if w := ind.ac.User.AsyncWindow; w != nil && a.cfg.AsyncWindow > 0 {
 		window = max(int(grant(w.MaxOperationsInvoked, a.cfg.AsyncWindow)), 1)
 	}
-	a.window = make(chan struct{}, window)
+	a.invoker = newInvoker(window)
 	a.link.wire.allow(0, false)
 	return nil
 }
@@ -180,7 +173,7 @@ func (c *ProposedContext) plays(granted []pdu.Role) bool {
 }
 
 // Window is the number of operations that may be in flight.
-func (a *Association) Window() int { return cap(a.window) }
+func (a *Association) Window() int { return cap(a.invoker.window) }
 
 // Accepts tells whether the peer accepted a presentation context for the
 // abstract syntax in the transfer syntax; an empty one is any.
@@ -235,61 +228,29 @@ func (a *Association) deliver(m *message) error {
 	if err := m.body.drain(a.cfg.ResponseTimeout); err != nil {
 		return err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	id := m.command.MessageIDBeingRespondedTo
-	answer, ok := a.waiting[id]
-	if !ok {
-		return misused("a response to message %d, which was not sent", id)
-	}
-	delete(a.waiting, id)
-	answer <- m.command // it has room for one
-	<-a.window
-	return nil
+	return a.invoker.deliver(m.command)
 }
 
 // begin takes a place in the window and a message id.
 func (a *Association) begin(ctx context.Context) (id uint16, answer chan command, err error) {
-	select {
-	case a.window <- struct{}{}:
-	case <-ctx.Done():
-		return 0, nil, ctx.Err()
-	case <-a.ended:
-		return 0, nil, a.over()
+	id, answer, err = a.invoker.begin(ctx, a.ended)
+	if errors.Is(err, ErrClosed) {
+		err = a.over()
 	}
-	answer = make(chan command, 1)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for {
-		a.lastID++
-		if _, taken := a.waiting[a.lastID]; !taken {
-			a.waiting[a.lastID] = answer
-			return a.lastID, answer, nil
-		}
-	}
+	return id, answer, err
 }
 
 // await waits for the response. When ctx ends first, the operation keeps its
 // place in the window until the peer answers it.
 func (a *Association) await(ctx context.Context, answer chan command) (command, error) {
-	timeout := time.NewTimer(a.cfg.ResponseTimeout)
-	defer timeout.Stop()
-	select {
-	case c := <-answer:
-		return c, nil
-	case <-a.ended:
-		select {
-		case c := <-answer: // it came just before the end
-			return c, nil
-		default:
-			return command{}, a.over()
-		}
-	case <-ctx.Done():
-		return command{}, ctx.Err()
-	case <-timeout.C:
+	c, err := await(ctx, answer, a.ended, a.cfg.ResponseTimeout)
+	switch {
+	case errors.Is(err, ErrClosed):
+		err = a.over()
+	case errors.Is(err, ErrIdle):
 		a.Abort()
-		return command{}, ErrIdle
 	}
+	return c, err
 }
 
 func (a *Association) over() error { return or(a.err, ErrClosed) }

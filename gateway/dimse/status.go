@@ -24,8 +24,12 @@ const (
 	StatusUnrecognizedOperation Status = 0x0211
 	StatusResourceLimitation    Status = 0x0213
 	StatusOutOfResources        Status = 0xA700
+	StatusTooManyMatches        Status = 0xA701 // of a C-GET or C-MOVE
+	StatusCannotSend            Status = 0xA702 // none of its instances
+	StatusUnknownDestination    Status = 0xA801
 	StatusMismatch              Status = 0xA900
 	StatusKeptAside             Status = 0xB000 // a warning: coercion of data elements
+	StatusSuboperationsFailed   Status = 0xB000 // a warning: one or more of them, or warned
 	StatusCannotUnderstand      Status = 0xC000
 	StatusAmbiguous             Status = 0xC001 // a PatientID that is several patients'
 	StatusCanceled              Status = 0xFE00 // by a C-CANCEL-RQ

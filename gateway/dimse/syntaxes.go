@@ -1,6 +1,7 @@
 package dimse
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/esante-alsace/cigogne/gateway/dimse/pdu"
@@ -120,18 +121,30 @@ func (s *Server) serves(abstractSyntax string) bool {
 		return s.cfg.Committer != nil
 	case PatientRootFind, StudyRootFind:
 		return s.cfg.Finder != nil
+	case PatientRootMove:
+		return s.cfg.Retriever != nil && s.cfg.Destinations != nil && s.cfg.Finder != nil
+	case StudyRootMove:
+		return s.cfg.Retriever != nil && s.cfg.Destinations != nil
+	case PatientRootGet:
+		return s.cfg.Retriever != nil && s.cfg.Finder != nil
+	case StudyRootGet:
+		return s.cfg.Retriever != nil
 	}
 	return storable(abstractSyntax)
 }
 
-// answer answers a proposed presentation context.
-func (s *Server) answer(c pdu.ContextRQ) pdu.ContextAC {
+// answer answers a proposed presentation context; given is one in which
+// instances go to the requestor.
+func (s *Server) answer(c pdu.ContextRQ, given bool) pdu.ContextAC {
 	if !s.serves(c.AbstractSyntax) {
 		return refuse(c, pdu.ContextAbstractSyntaxNotSupported)
 	}
 	choose := chooseTransferSyntax
-	if queryRetrieve(c.AbstractSyntax) {
+	switch {
+	case queryRetrieve(c.AbstractSyntax):
 		choose = chooseIdentifierSyntax
+	case given:
+		choose = chooseGivenSyntax
 	}
 	ts, ok := choose(c.TransferSyntaxes)
 	if !ok {
@@ -159,6 +172,17 @@ func chooseTransferSyntax(offered []string) (string, bool) {
 		}
 	}
 	return explicitVRBigEndian, bigEndian
+}
+
+// chooseGivenSyntax takes that in which instances are likely to be stored, as
+// they are given in no other: one that compresses if it comes first, and else
+// Explicit VR Little Endian.
+func chooseGivenSyntax(offered []string) (string, bool) {
+	first, ok := chooseTransferSyntax(offered)
+	if first == ImplicitVRLittleEndian && slices.Contains(offered, ExplicitVRLittleEndian) {
+		return ExplicitVRLittleEndian, true
+	}
+	return first, ok
 }
 
 // queryRetrieve tells whether it is a SOP class of Query/Retrieve.

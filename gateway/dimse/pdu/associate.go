@@ -177,8 +177,8 @@ func (c *cursor) items(pdu string, name *string, user *UserInformation, contextK
 func (c *cursor) associate() (version uint16, called, calling string) {
 	version = c.uint16()
 	c.take(2)
-	called = aeTitle(c.take(aeTitleLength))
-	calling = aeTitle(c.take(aeTitleLength))
+	called = Title(c.take(aeTitleLength))
+	calling = Title(c.take(aeTitleLength))
 	c.take(associateReserved)
 	return version, called, calling
 }

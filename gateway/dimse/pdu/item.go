@@ -99,10 +99,10 @@ func (c *cursor) end(what string) error {
 // uid is the text of a UID without the padding that some peers send.
 func uid(b []byte) string { return strings.TrimRight(string(b), "\x00 ") }
 
-// aeTitle is an AE title without the spaces that mean nothing (PS3.5 §6.2). One
+// Title is an AE title without the spaces that mean nothing (PS3.5 §6.2). One
 // that is not of the default repertoire, as some modalities have it, is UTF-8,
 // or else ISO 8859-1: a title is always text.
-func aeTitle(b []byte) string {
+func Title(b []byte) string {
 	b = bytes.Trim(b, "\x00 ")
 	if utf8.Valid(b) {
 		return string(b)
@@ -114,8 +114,8 @@ func aeTitle(b []byte) string {
 	return string(text)
 }
 
-// titleBytes is the inverse of aeTitle.
-func titleBytes(title string) []byte {
+// TitleBytes is the inverse of Title.
+func TitleBytes(title string) []byte {
 	var latin []byte
 	for _, r := range title {
 		if r > 0xFF {
@@ -131,7 +131,7 @@ func titleBytes(title string) []byte {
 
 func appendAETitle(b []byte, title string) []byte {
 	var padded [aeTitleLength]byte
-	for i := copy(padded[:], titleBytes(title)); i < len(padded); i++ {
+	for i := copy(padded[:], TitleBytes(title)); i < len(padded); i++ {
 		padded[i] = ' '
 	}
 	return append(b, padded[:]...)

@@ -16,11 +16,11 @@ func TestAETitles(t *testing.T) {
 		"":                    "",
 		"0123456789ABCDE\xe9": "0123456789ABCDEé",
 	} {
-		got := aeTitle([]byte(sent))
+		got := Title([]byte(sent))
 		if got != text {
 			t.Errorf("%q is %q, want %q", sent, got, text)
 		}
-		if again := aeTitle(appendAETitle(nil, got)); again != text {
+		if again := Title(appendAETitle(nil, got)); again != text {
 			t.Errorf("%q was sent as %q", text, again)
 		}
 	}
