@@ -60,6 +60,8 @@ func Aims() []Aim {
 		{"stow-4", "", result.PeakRSS, "", 150},
 		{"cstore-16", "", result.PeakRSS, "", 150},
 		{"wado-study-16", "", result.PeakRSS, "", 150},
+		{"huge-in", "", result.PeakRSS, "", 150},
+		{"huge-out", "", result.PeakRSS, "", 150},
 	}
 }
 

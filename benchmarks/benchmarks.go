@@ -28,6 +28,9 @@ type Workload struct {
 	// Amount is the most units of a round. A subject gets as many of them as
 	// it does in the time of a round.
 	Amount int
+	// Rounds is the most rounds, where each takes much of the disk; 0 leaves
+	// it to the run.
+	Rounds int
 	// LeastTarget is how long a round should take at the least, where a short
 	// one would show how transfers begin and little else.
 	LeastTarget time.Duration

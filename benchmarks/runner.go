@@ -79,7 +79,11 @@ func (r *Runner) Run(ctx context.Context, w Workload) error {
 			os.RemoveAll(c.dir)
 		}
 	}()
-	for n := range r.Rounds + 1 { // round 0 warms up and finds each one's rate
+	rounds := r.Rounds
+	if w.Rounds > 0 {
+		rounds = min(rounds, w.Rounds)
+	}
+	for n := range rounds + 1 { // round 0 warms up and finds each one's rate
 		if err := r.round(ctx, w, all, n); err != nil {
 			return err
 		}
@@ -290,10 +294,23 @@ func (r *Runner) record(w Workload, c *contender) {
 	for m, values := range c.samples {
 		r.File.Rows = append(r.File.Rows, result.NewRow(w.Name, c.Subject.Name(), c.Subject.Role(), m, values))
 	}
-	if w.Material != nil && c.stored > 0 && len(c.samples) > 0 {
-		perUnit := float64(proc.DiskUse(filepath.Join(c.dir, "data"))) / float64(c.stored)
-		r.File.Rows = append(r.File.Rows, result.NewRow(w.Name, c.Subject.Name(), c.Subject.Role(), result.DiskPerUnit, []float64{perUnit}))
+	if w.Material == nil || c.stored == 0 || len(c.samples) == 0 {
+		return
 	}
+	for m, part := range diskParts(c.Subject.Role()) {
+		perUnit := float64(proc.DiskUse(filepath.Join(c.dir, "data", part))) / float64(c.stored)
+		r.File.Rows = append(r.File.Rows, result.NewRow(w.Name, c.Subject.Name(), c.Subject.Role(), m, []float64{perUnit}))
+	}
+}
+
+// diskParts are the directories below its data that a subject's use of the disk
+// is told of: of ours, the stores.
+func diskParts(role result.Role) map[result.Measure]string {
+	parts := map[result.Measure]string{result.DiskPerUnit: ""}
+	if role == result.Ours {
+		parts[result.DiskIndex], parts[result.DiskJournal], parts[result.DiskPacks] = "index", "journal", "archive"
+	}
+	return parts
 }
 
 // noteNoise says when a workload had not the machine for itself, and whose

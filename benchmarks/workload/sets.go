@@ -16,6 +16,7 @@ import (
 type Settings struct {
 	Programs subject.Programs
 	Material string // directory for series that subjects hold
+	Real     string // directory of a real series; none leaves it out
 	Pprof    bool   // our node serves profiles
 	// Studies is how large the index is that is queried, in the order of
 	// growth; none leaves QIDO-RS out.
@@ -56,13 +57,15 @@ func All(s Settings) []benchmarks.Workload {
 	for _, n := range []int{1, 4, 16} {
 		all = append(all, s.stow(n))
 	}
-	all = append(append(all, s.tinyStow()), s.clients()...)
+	all = append(all, s.tinyStow(), s.cstoreReal())
+	all = append(all, s.clients()...)
 	for _, n := range []int{1, 4, 16} {
 		all = append(all, s.wado(s.series, n)...)
 	}
 	all = append(all, s.s3Store(), s.s3Study(s.series))
 	multiframe := s.hold("held-multiframe", material.Kind{Modality: "CT", Frames: s.frames()}, 1)
 	all = append(all, s.metadata(s.series), s.farFrame(multiframe, 1), s.farFrame(multiframe, 4))
+	all = append(all, s.hugeIn(), s.hugeOut())
 	for _, n := range s.Studies {
 		all = append(all, s.queries(n)...)
 	}

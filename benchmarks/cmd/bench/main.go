@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -33,6 +34,7 @@ type flags struct {
 	quick, profile, list bool
 	set, subjects        string
 	scratch, results     string
+	real                 string
 	rounds               int
 	target               time.Duration
 	long                 bool
@@ -49,6 +51,7 @@ func parse(args []string) (flags, error) {
 	set.StringVar(&f.subjects, "subjects", "", "only these subjects `NAME,...` of each workload; a name may end with *")
 	set.StringVar(&f.scratch, "scratch", os.TempDir(), "directory on the disk that is to be measured")
 	set.StringVar(&f.results, "results", "benchmarks/results", "directory for results and the report")
+	set.StringVar(&f.real, "real", filepath.Join(dicomDir(), "series", "mr-ge-epi-150"), "directory of a real series")
 	set.IntVar(&f.rounds, "rounds", 0, "rounds of each case (5; quick: 3)")
 	set.DurationVar(&f.target, "target", 0, "how long a round should take (4s; quick: 0.5s)")
 	err := set.Parse(args)
@@ -66,6 +69,9 @@ func parse(args []string) (flags, error) {
 	}
 	return f, err
 }
+
+// dicomDir is where real files lie, when there are any.
+func dicomDir() string { return cmp.Or(os.Getenv("CIGOGNE_DICOM_DIR"), "../shared/dicom") }
 
 func run(ctx context.Context, args []string) error {
 	f, err := parse(args)
@@ -111,7 +117,10 @@ func inMemory(otherwise string) string {
 }
 
 func (f flags) settings(memory string) workload.Settings {
-	s := workload.Settings{Material: memory, Pprof: f.profile, Instances: 500, Studies: []int{20_000, 1_000_000}, PeerStudies: 20_000}
+	s := workload.Settings{
+		Material: memory, Real: f.real, Pprof: f.profile,
+		Instances: 500, Studies: []int{20_000, 1_000_000}, PeerStudies: 20_000,
+	}
 	if f.quick {
 		s.Instances, s.Studies, s.PeerStudies = 200, []int{2000, 20_000}, 500
 	}
