@@ -90,13 +90,16 @@ func (n *narrow) inside(w *wildcard) {
 	}
 }
 
-// settleNames answers the lookups, and so decides what is walked: the studies of
+// settlePlan answers the lookups, and so decides what is walked: the studies of
 // the fewest keys, of one modality, or all.
-func (x *Index) settleNames(ctx context.Context, n *narrow) error {
+func (x *Index) settlePlan(ctx context.Context, n *narrow) error {
 	if n.settled {
 		return nil
 	}
 	n.settled = true
+	if err := x.settleBegins(ctx, n); err != nil {
+		return err
+	}
 	var sets [][]string
 	for _, l := range n.lookups {
 		if n.few && l.key == "" {

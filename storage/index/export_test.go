@@ -17,5 +17,6 @@ func (x *Index) Remembers(in Instance) bool {
 // Fsync lets a function take the place of fsync.
 func (x *Index) Fsync(fsync func(*os.File) error) { x.disk.fsync = fsync }
 
-// WalkNames bounds how many names are walked; 0 is as usual.
-func (x *Index) WalkNames(most int) { x.namesMost = most }
+// PlanFor bounds how many names are walked, and how many studies sorted; 0 is
+// as usual.
+func (x *Index) PlanFor(names, studies int) { x.namesMost, x.sortMost = names, studies }

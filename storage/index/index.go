@@ -89,8 +89,8 @@ type Index struct {
 	live     atomic.Pointer[filter] // nil while it is not known what lies in journals
 	// filterMost, when not 0, makes filters anew after so many names.
 	filterMost int
-	// namesMost, when not 0, is how many names are walked at all.
-	namesMost int
+	// namesMost and sortMost, when not 0, are mostNames and mostSorted.
+	namesMost, sortMost int
 
 	happened struct {
 		mu   sync.Mutex

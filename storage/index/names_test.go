@@ -81,7 +81,7 @@ func oddNames() [][2]string { // of the patient, of who refers
 func TestOddNames(t *testing.T) {
 	for _, most := range []int{0, 2} {
 		x, model := open(t), indextest.NewModel()
-		x.WalkNames(most)
+		x.PlanFor(most, most)
 		p := indextest.Population{Seed: 12, MaxSeries: 1, MaxInstances: 1}
 		for n, odd := range append(oddNames(), oddNames()...) {
 			in := p.Study(n)[0]

@@ -1,6 +1,9 @@
 package index
 
 import (
+	"cmp"
+	"context"
+	"database/sql"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -23,7 +26,9 @@ type narrow struct {
 	// are those of which a study has to have one.
 	modality   string
 	modalities []string
-	// lookups are what is asked of names: see settleNames, which makes names of
+	// begins are what columns have to begin with: see settleBegins.
+	begins []begins
+	// lookups are what is asked of names: see settlePlan, which makes names of
 	// them, keys of which the studies that have one are walked instead of all.
 	lookups []lookup
 	names   []string
@@ -144,9 +149,38 @@ func (n *narrow) column(column string, want matcher) {
 	if !ok || !utf8.ValidString(w.prefix()) || w.prefix() == "" {
 		return
 	}
-	name := column[strings.LastIndexByte(column, ' ')+1:]
-	n.and(column+" >= ? AND "+name+" < ?", w.prefix(), w.prefix()+beyond)
-	n.selective = true
+	n.begins = append(n.begins, begins{column, w.prefix()})
+}
+
+// begins is a text that a column begins with.
+type begins struct{ column, with string }
+
+// mostSorted is how many studies are found first and sorted then, where it is
+// known how many there are: of more than so many a page is found sooner by
+// walking them in the order of answers.
+const mostSorted = 8192
+
+// settleBegins finds out what columns that begin with something are good for.
+func (x *Index) settleBegins(ctx context.Context, n *narrow) error {
+	most := cmp.Or(x.sortMost, mostSorted)
+	for _, b := range n.begins {
+		name := b.column[strings.LastIndexByte(b.column, ' ')+1:]
+		condition, args := b.column+" >= ? AND "+name+" < ?", []any{b.with, b.with + beyond}
+		var studies int
+		err := each(ctx, x.read, `SELECT count(*) FROM (SELECT 1 FROM study s WHERE `+condition+` LIMIT ?)`, append(args, most), func(rows *sql.Rows) error {
+			return rows.Scan(&studies)
+		})
+		if err != nil {
+			return err
+		}
+		if studies < most {
+			n.selective = true
+		} else {
+			condition = "+" + name + " >= ? AND +" + name + " < ?" // so that it is no reason not to walk
+		}
+		n.and(condition, args[:2]...)
+	}
+	return nil
 }
 
 // beyond sorts after every text.

@@ -118,7 +118,7 @@ func (x *Index) chunkWithin(ctx context.Context, left time.Duration, n *narrow, 
 	bounded, cancel := context.WithTimeout(ctx, left)
 	defer cancel()
 	var chunk []found
-	err := x.settleNames(bounded, n)
+	err := x.settlePlan(bounded, n)
 	if err == nil {
 		chunk, err = x.chunk(bounded, n, l, after, limit, skip)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // Multiply makes an index at to, where none is, that holds the studies of the
-// one at from so many times: those numbered from 0 up to studies of a
+// one at from, which nobody has open, so many times: those numbered from 0 up to studies of a
 // population, archived, and then the same under the numbers that follow.
 // Patients, names and dates are as often as in a population of that size, but
 // each study has its likes. It takes a tenth of what applying would.
@@ -32,7 +32,7 @@ func Multiply(ctx context.Context, from, to string, p Population, studies, times
 	}
 	defer db.Close()
 	db.SetMaxOpenConns(1)
-	if _, err := db.ExecContext(ctx, `ATTACH ? AS origin`, from); err != nil {
+	if _, err := db.ExecContext(ctx, `ATTACH ? AS origin`, "file:"+(&url.URL{Path: from}).EscapedPath()+"?immutable=1"); err != nil {
 		return err
 	}
 	indexes, err := dropIndexes(ctx, db)
