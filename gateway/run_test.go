@@ -163,7 +163,7 @@ func TestRuns(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			read(ctx, all(ctx))
 			cancel()
-			deadline := time.After(10 * time.Second)
+			deadline := time.After(time.Minute)
 			for { // what was begun ahead is closed by goroutines of the run's own
 				if _, open := c.counts(); open == 0 {
 					return

@@ -18,7 +18,7 @@ import (
 // and all that it says.
 func told(t *testing.T, dir, name string, flags ...string) (int, string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	args := append(append(strings.Fields(name), "--data-dir", dir), flags...)
 	if name == "serve" {

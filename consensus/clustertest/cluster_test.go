@@ -60,9 +60,13 @@ func (w *writer) whole(c *clustertest.Cluster) {
 	want := ""
 	for _, id := range c.Running() {
 		n := c.Node(id)
-		if _, err := n.Read(w.t.Context(), consensus.Strong, 0); err != nil {
-			w.t.Fatalf("node %s: %v", id, err)
-		}
+		c.Eventually("node "+id+" learns what is committed", func() bool {
+			_, err := n.Read(w.t.Context(), consensus.Strong, 0)
+			if err != nil && !errors.Is(err, storage.ErrUnavailable) {
+				w.t.Fatalf("node %s: %v", id, err)
+			}
+			return err == nil
+		})
 		var all strings.Builder
 		count := 0
 		for ds, err := range n.Index.Search(w.t.Context(), index.Query{Level: index.Study}) {

@@ -62,7 +62,7 @@ func listen(t *testing.T, o peer.PortOptions) peer.Node {
 
 // spoken says a word on the connection and returns what comes back.
 func spoken(c net.Conn) (string, error) {
-	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		return "", err
 	}
 	if _, err := io.WriteString(c, "stork"); err != nil {

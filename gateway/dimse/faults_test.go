@@ -224,7 +224,7 @@ func TestSenderFailsInsideDataSet(t *testing.T) {
 				if err == nil || errors.Is(err, io.EOF) {
 					t.Errorf("the Receiver read: %v", err)
 				}
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatal("the Receiver still reads")
 			}
 			expectService(t, addr)

@@ -160,7 +160,7 @@ func tryDial(addr string, change func(*dimse.SCUConfig)) (*dimse.Association, er
 	if change != nil {
 		change(&cfg)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	return dimse.Dial(ctx, addr, cfg)
 }

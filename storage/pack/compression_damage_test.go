@@ -116,7 +116,7 @@ func TestReaderIsClosedEarly(t *testing.T) {
 		}
 	}
 	// The last block may be on its way out of a goroutine that was told to end.
-	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > before; runtime.Gosched() {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
 		}
