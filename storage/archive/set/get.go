@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"sync"
 	"syscall"
 	"time"
 
@@ -40,7 +39,6 @@ func (s *Set) get(ctx context.Context, key string, r storage.Range, sum *archive
 	}
 	in := &reader{set: s, ctx: ctx, key: key, sum: sum, at: r.Offset, end: r.End(), asked: make([]bool, len(s.members))}
 	if err := in.begin(r); err != nil { //nolint:contextcheck // it is the reader's
-		in.all.Wait()
 		return nil, err
 	}
 	return in, nil
@@ -61,7 +59,6 @@ type reader struct {
 	failed error       // for good
 	buf    []byte      // of Next
 	closed bool
-	all    sync.WaitGroup // those that were not fast enough
 }
 
 // source is a member that was asked.
@@ -122,15 +119,22 @@ func (r *reader) begin(rng storage.Range) error {
 	for {
 		select {
 		case <-hedge.C:
-			if len(next) > 0 {
-				ctx, cancel := context.WithCancel(r.ctx)
-				s := &source{member: next[0], cancel: cancel, turn: len(r.set.members) - len(next)}
-				next = next[1:]
-				r.asked[s.at] = true
-				waiting[s] = true
-				go func() { answers <- r.ask(ctx, s, rng) }()
-				hedge.Reset(r.hedge(s.member))
+			if len(next) == 0 {
+				break
 			}
+			m, turn := next[0], len(r.set.members)-len(next)
+			next = next[1:]
+			r.asked[m.at] = true
+			if m.hanging.Load() >= mostHanging {
+				r.failures = append(r.failures, fmt.Errorf("read %q: %w: %s does not answer those who asked it before", r.key, storage.ErrUnavailable, m))
+				hedge.Reset(0)
+				break
+			}
+			ctx, cancel := context.WithCancel(r.ctx)
+			s := &source{member: m, cancel: cancel, turn: turn}
+			waiting[s] = true
+			go func() { answers <- r.ask(ctx, s, rng) }()
+			hedge.Reset(r.hedge(m))
 		case s := <-answers:
 			delete(waiting, s)
 			r.set.note(r.ctx, s.member, s.err)
@@ -344,6 +348,5 @@ func (r *reader) Close() error {
 		r.now = nil
 	}
 	r.failed = fmt.Errorf("read %q: %w", r.key, context.Canceled)
-	r.all.Wait()
 	return nil
 }

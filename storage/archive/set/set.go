@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
@@ -43,8 +44,9 @@ type Options struct {
 
 // Set is an archive.Archive of several. It is made by New.
 type Set struct {
-	o       Options
-	members []*member
+	o         Options
+	members   []*member
+	dismissed sync.WaitGroup // calls that readers let go of
 }
 
 // New returns a set. The order of the archives is that of preference. They
@@ -83,6 +85,9 @@ func New(archives []archive.Archive, o Options) (*Set, error) {
 	return s, nil
 }
 
+// Wait returns when nothing is under way any more that readers let go of.
+func (s *Set) Wait() { s.dismissed.Wait() }
+
 // String is the members' URLs in their order, parted by spaces.
 func (s *Set) String() string {
 	var names []string
@@ -118,6 +123,8 @@ func (s *Set) Health() []Health {
 type member struct {
 	archive.Archive
 	at int
+	// hanging counts the calls that were let go and have not returned.
+	hanging atomic.Int64
 
 	mu       sync.Mutex
 	failures int
@@ -126,13 +133,13 @@ type member struct {
 }
 
 // order is the members as they are to be asked: in the order of preference,
-// those that rest after the others.
+// those that rest, or in which calls hang, after the others.
 func (s *Set) order() []*member {
 	now := s.o.Now()
 	var well, resting []*member
 	for _, m := range s.members {
 		m.mu.Lock()
-		if m.resting.After(now) {
+		if m.resting.After(now) || m.hanging.Load() >= someHanging {
 			resting = append(resting, m)
 		} else {
 			well = append(well, m)
