@@ -48,6 +48,40 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// TestSearchPatients: a patient is one answer, however many studies there are and
+// pages of them are looked at.
+func TestSearchPatients(t *testing.T) {
+	n := open(t, t.TempDir(), mem.New())
+	for seed := range uint64(12) {
+		o := dicomtest.Options{Seed: seed, Modality: "CR", Instances: 1, PatientID: "4711", PatientName: "Müller^Odile"}
+		if seed == 5 || seed == 11 {
+			o.PatientID, o.PatientName = "4712", "Muller^Jean"
+		}
+		n.mustStore(dicomtest.NewStudy(o).Instances...)
+	}
+	found := func(q index.Query) (ids []string) {
+		for ds, err := range n.finder.Patients(t.Context(), q) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, ds.String(0x00100020))
+		}
+		slices.Sort(ids)
+		return ids
+	}
+	for most, want := range map[int][]string{0: {"4711", "4712"}, 1: nil, 2: {"4711", "4712"}, 3: {"4711", "4712"}} {
+		got := found(index.Query{Level: index.Study, Limit: most})
+		if want == nil && len(got) == 1 || slices.Equal(got, want) {
+			continue
+		}
+		t.Errorf("at most %d: %q", most, got)
+	}
+	named := index.Query{Level: index.Study, Match: []index.Condition{{Path: []dicom.Tag{0x00100010}, Value: "m*odile"}}}
+	if got := found(named); !slices.Equal(got, []string{"4711"}) {
+		t.Errorf("by name: %q", got)
+	}
+}
+
 func (n *node) search(q index.Query) (answers []string) {
 	n.t.Helper()
 	for b, err := range n.finder.Search(n.t.Context(), q) {

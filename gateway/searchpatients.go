@@ -9,8 +9,12 @@ import (
 	"github.com/esante-alsace/cigogne/storage/index"
 )
 
-// patientsPage is how many studies are looked at in one search for patients.
-const patientsPage = 10_000
+// patientsPage is the most studies that are looked at in one search for
+// patients, studiesEach how many of them for each patient that is asked for.
+const (
+	patientsPage = 10_000
+	studiesEach  = 4
+)
 
 // Patients yields one answer to q for each patient of whom a study is found,
 // with the attributes of the first of those in the order of Find. One PatientID
@@ -31,7 +35,9 @@ func (s *Searcher) Patients(ctx context.Context, q index.Query) iter.Seq2[dicom.
 			return
 		}
 		most := q.Limit
-		q.Limit = patientsPage
+		if q.Limit = patientsPage; most > 0 {
+			q.Limit = min(patientsPage, studiesEach*most)
+		}
 		q.Include = append(slices.Clip(q.Include), tagIssuerOfPatientID, tagIssuerQualifiers)
 		met := map[patientMet]struct{}{}
 		for more := true; more; {
@@ -53,7 +59,7 @@ func (s *Searcher) Patients(ctx context.Context, q index.Query) iter.Seq2[dicom.
 					return
 				}
 			}
-			more = studies == patientsPage
+			more = studies == q.Limit
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/esante-alsace/cigogne/consensus"
+	"github.com/esante-alsace/cigogne/gateway/dimse"
 )
 
 // cohort is a cluster of processes on this machine.
@@ -235,6 +236,11 @@ func TestAClusterInThreeCommands(t *testing.T) {
 			t.Fatalf("STOW-RS at %s: %d", ids[i%3], code)
 		}
 		for _, id := range ids {
+			if i%2 == 1 { // C-FIND is the first to ask for it
+				if found := byCFIND(t, r.nodes[id], dimse.StudyRootFind, "IMAGE").Matches; len(found) != i+1 {
+					t.Fatalf("%s finds %d instances of %d by C-FIND", id, len(found), i+1)
+				}
+			}
 			n, h := instances(t, r.nodes[id])
 			if n != i+1 || h.Get(consistencyHeader) != "strong" || h.Get(indexHeader) == "" {
 				t.Fatalf("%s finds %d instances of %d (%v)", id, n, i+1, h)

@@ -41,6 +41,7 @@ type listeners struct {
 type limits struct {
 	MaxAssociations      int           `default:"100" help:"Most associations at a time (${default})."`
 	MaxAssociationsPerAE int           `name:"max-associations-per-ae" default:"32" help:"Most associations of one calling AE at a time (${default})."`
+	MaxMatches           int           `default:"10000" help:"Most answers to a C-FIND, after which it ends with A700 (${default})."`
 	ARTIM                time.Duration `name:"artim" default:"10s" help:"How long an association may take to be requested or released (${default})."`
 	Idle                 time.Duration `default:"60s" help:"How long an association or an HTTP connection may be idle (${default})."`
 	Stall                time.Duration `default:"30s" help:"How long a transfer may stand still (${default})."`
@@ -127,6 +128,7 @@ func (l *limits) check() error {
 	}{
 		{"max-associations", l.MaxAssociations >= 1, "at least 1"},
 		{"max-associations-per-ae", l.MaxAssociationsPerAE >= 1, "at least 1"},
+		{"max-matches", l.MaxMatches >= 1 && l.MaxMatches < 100_000, "1 to 99999"},
 		{"artim", l.ARTIM > 0, "more than 0"},
 		{"idle", l.Idle > 0, "more than 0"},
 		{"stall", l.Stall > 0, "more than 0"},

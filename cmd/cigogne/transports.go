@@ -45,7 +45,7 @@ func (n *node) newSCP() *dimse.Server {
 		Receiver: n.storer, Committer: n.commitments(), Finder: n.finder,
 		Retriever: n.reader, Destinations: n.sites, Sent: n.sent, Gatekeeper: n.keeper, Metrics: n.metrics, Tracer: n.spans.tracer, Log: n.log,
 		MaxPDULength: int(c.MaxPDU), MaxDataSetLength: int64(c.MaxDataSet), AsyncWindow: c.AsyncWindow,
-		MaxAssociations: c.MaxAssociations, MaxAssociationsPerAE: c.MaxAssociationsPerAE,
+		MaxAssociations: c.MaxAssociations, MaxAssociationsPerAE: c.MaxAssociationsPerAE, MaxMatches: c.MaxMatches,
 		MaxRetrievals: c.MaxRetrievals, SuboperationTimeout: c.SuboperationTimeout,
 		ARTIM: c.ARTIM, Idle: c.Idle, Grace: c.Grace, Draining: n.draining,
 	})

@@ -100,7 +100,7 @@ func (o *operation) question(most int) (question, error) {
 	known := knownKeys(q.level, q.Level)
 	for _, e := range o.identifier.keys {
 		switch {
-		case e.Tag == tagRetrieveAETitle:
+		case e.Tag == tagRetrieveAETitle, e.Tag == tagInstanceAvailability: // which each match has
 		case !slices.Contains(known, e.Tag):
 			q.status = StatusPendingWarning
 		default:

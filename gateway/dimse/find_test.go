@@ -192,7 +192,7 @@ func TestFindRefused(t *testing.T) {
 func TestFindKeys(t *testing.T) {
 	f := newFinder(1)
 	addr := f.serve(t, newMemory(), nil)
-	b := (&dicomtest.Builder{}).Text(0x00080005, "CS", "ISO_IR 100").Text(0x00080052, "CS", "SERIES").Text(0x00080054, "AE", "OTHER").
+	b := (&dicomtest.Builder{}).Text(0x00080005, "CS", "ISO_IR 100").Text(0x00080052, "CS", "SERIES").Text(0x00080054, "AE", "OTHER").Text(0x00080056, "CS", "ONLINE").
 		Text(0x00080060, "CS", `CT\MR`).Text(0x00080201, "SH", "+0100").Text(0x00100010, "PN", "M\xfcller*").
 		Text(0x00181030, "LO", "").Text(0x0020000D, "UI", "1.2").
 		Sequence(0x00400275, func(b *dicomtest.Builder) { b.Text(0x00400009, "SH", "SPS*").Text(0x00401001, "SH", "") })

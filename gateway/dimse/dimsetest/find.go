@@ -93,8 +93,8 @@ func (f *finder) associate(called string) error {
 		Contexts: []pdu.ContextRQ{{ID: 1, AbstractSyntax: f.SOPClassUID, TransferSyntaxes: []string{f.TransferSyntaxUID}}},
 		User:     pdu.UserInformation{MaxPDULength: f.MaxPDULength, ImplementationClassUID: "2.25.1"},
 	}
-	if f.Question.Extended != nil {
-		rq.User.Extended = []pdu.ExtendedNegotiation{{SOPClassUID: f.SOPClassUID, Information: f.Question.Extended}}
+	if f.Extended != nil {
+		rq.User.Extended = []pdu.ExtendedNegotiation{{SOPClassUID: f.SOPClassUID, Information: f.Extended}}
 	}
 	b, err := rq.Append(nil)
 	if err != nil {
