@@ -225,8 +225,8 @@ func judgeFind(ctx context.Context, err error) verdict {
 	switch {
 	case err == nil:
 		return verdict{status: StatusSuccess}
-	case canceled(ctx):
-		return verdict{status: StatusCanceled}
+	case canceled(ctx), errors.Is(err, ErrLost), errors.Is(err, ErrClosed), errors.Is(err, context.Canceled):
+		return verdict{status: StatusCanceled} // or there is nobody to tell
 	case errors.Is(err, storage.ErrInvalid):
 		return verdict{StatusMismatch, "Identifier does not match the SOP class"}
 	case errors.Is(err, storage.ErrTooLarge), errors.Is(err, context.DeadlineExceeded):

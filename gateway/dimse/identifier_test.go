@@ -40,6 +40,8 @@ func TestIdentifier(t *testing.T) {
 		{"20,000 UIDs", askForName(&dicomtest.Builder{Implicit: true}).Text(0x0020000D, "UI", uids).Bytes(), ImplicitVRLittleEndian, nil},
 		{"cut", askForName(&dicomtest.Builder{}).Bytes()[:30], ExplicitVRLittleEndian, storage.ErrInvalid},
 		{"too deep", (&dicomtest.Builder{}).Sequence(0x00400275, deep).Bytes(), ExplicitVRLittleEndian, storage.ErrInvalid},
+		{"10,000 deep", dicomtest.NestedUndefined(10_000), ExplicitVRLittleEndian, storage.ErrInvalid},
+		{"10,000 deep, with lengths", dicomtest.NestedDefined(10_000), ExplicitVRLittleEndian, storage.ErrInvalid},
 		{"too long", askForName(&dicomtest.Builder{Implicit: true}).Text(0x0020000D, "UI", uids+uids).Bytes(), ImplicitVRLittleEndian, storage.ErrTooLarge},
 		{"too many values", (&dicomtest.Builder{Implicit: true}).Text(0x0020000D, "UI", strings.Repeat(`\`, 70_000)).Bytes(), ImplicitVRLittleEndian, storage.ErrTooLarge},
 	} {
