@@ -208,7 +208,9 @@ type question struct {
 	path func(n int) string // for the n-th study
 }
 
-func questions() []question {
+// questions are all kinds. With issuers the PatientID is asked for with its
+// issuer, without which ours refuses one that is that of several patients.
+func questions(issuers bool) []question {
 	return []question{
 		{"name", func(n int) string {
 			family, _, _ := strings.Cut(attribute(n, patientName), "^")
@@ -226,7 +228,15 @@ func questions() []question {
 			day := attribute(n, studyDate)
 			return "/studies?ReferringPhysicianName=" + url.QueryEscape(family) + "*&limit=25&StudyDate=" + day[:6] + "01-" + day[:6] + "28"
 		}},
-		{"patient", func(n int) string { return "/studies?PatientID=" + url.QueryEscape(attribute(n, patientID)) }},
+		{"patient", func(n int) string {
+			if !issuers {
+				return "/studies?PatientID=" + url.QueryEscape(attribute(n, patientID))
+			}
+			for attribute(n, issuerOfPatientID) == "" {
+				n++
+			}
+			return "/studies?PatientID=" + url.QueryEscape(attribute(n, patientID)) + "&IssuerOfPatientID=" + url.QueryEscape(attribute(n, issuerOfPatientID))
+		}},
 		{"study", func(n int) string { return "/studies?StudyInstanceUID=" + attribute(n, studyInstanceUID) }},
 		{"day", func(n int) string {
 			return "/studies?StudyDate=" + attribute(n, studyDate) + "&ModalitiesInStudy=CT"
@@ -247,6 +257,7 @@ const (
 	referringPhysicianName = 0x00080090
 	patientName            = 0x00100010
 	patientID              = 0x00100020
+	issuerOfPatientID      = 0x00100021
 	studyInstanceUID       = 0x0020000D
 )
 
@@ -261,11 +272,11 @@ func value(set dicom.DataSet, tag dicom.Tag) string {
 
 // askAll puts all questions, each about another study; p50 and p99 without a name
 // are those of all together.
-func askAll(studies, clients int) driver {
+func askAll(studies, clients int, issuers bool) driver {
 	return func(ctx context.Context, r benchmarks.Round) (benchmarks.Work, error) {
 		total := benchmarks.Work{More: map[result.Measure]float64{}}
-		for k, q := range questions() {
-			paths := make([]string, max(1, r.Amount/len(questions())))
+		for k, q := range questions(issuers) {
+			paths := make([]string, max(1, r.Amount/len(questions(issuers))))
 			for i := range paths {
 				paths[i] = q.path((i*7919 + k*104729) % studies)
 			}
@@ -288,13 +299,13 @@ func (s Settings) queries(n int) []benchmarks.Workload {
 	peer := min(n, s.PeerStudies)
 	holding := func(o subject.Orthanc) benchmarks.Case {
 		title := fmt.Sprintf("%s %s studies", o.Name(), short(peer))
-		return benchmarks.Case{Subject: named{o, title}, Fill: sendIndex(peer), Drive: askAll(peer, 1)}
+		return benchmarks.Case{Subject: named{o, title}, Fill: sendIndex(peer), Drive: askAll(peer, 1, false)}
 	}
 	return []benchmarks.Workload{{
 		Name: "qido-" + short(n), Family: "qido", Size: n, Title: fmt.Sprintf("QIDO-RS of studies among %s, 1 client", short(n)),
 		Primary: "p50-name ms", Unit: result.Requests, Amount: 1500,
 		Cases: []benchmarks.Case{
-			{Subject: s.ours(), Before: fillIndex(n), Drive: askAll(n, 1)},
+			{Subject: s.ours(), Before: fillIndex(n), Drive: askAll(n, 1, true)},
 			holding(subject.Orthanc{}),
 			holding(subject.Orthanc{PostgreSQL: true}),
 		},
