@@ -219,7 +219,7 @@ func questions(issuers bool) []question {
 		}},
 		{"part", func(n int) string { // of a name: the given name without its first letter
 			group, _, _ := strings.Cut(attribute(n, patientName), "=")
-			_, given, _ := strings.Cut(group, "^")
+			given := strings.Split(group, "^")[1]
 			_, size := utf8.DecodeRuneInString(given)
 			return "/studies?PatientName=" + url.QueryEscape("*"+given[size:]+"*") + "&limit=25"
 		}},

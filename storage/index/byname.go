@@ -72,21 +72,14 @@ func (n *narrow) group(want matcher) {
 	}
 }
 
-// inside asks for the longest word, or part of one, that names must have in
-// them.
+// inside asks for the words, or parts of some, that names must have in them.
 func (n *narrow) inside(w *wildcard) {
-	longest := ""
 	for _, p := range w.parts {
 		for t := range strings.SplitSeq(p.text, "?") {
 			for _, word := range nameWords(t) {
-				if len(word) > len(longest) {
-					longest = word
-				}
+				n.ask(lookup{parts: []string{word}})
 			}
 		}
-	}
-	if longest != "" {
-		n.ask(lookup{parts: []string{longest}})
 	}
 }
 
