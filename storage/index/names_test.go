@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/esante-alsace/cigogne/storage/dicom"
@@ -144,4 +146,39 @@ func TestWordsOfDeletedStudies(t *testing.T) {
 		}
 		sound(t, x)
 	}
+}
+
+// TestWordsThatCome looks for words while they come: what was applied before a
+// search is found by it.
+func TestWordsThatCome(t *testing.T) {
+	x := open(t)
+	p := indextest.Population{Seed: 15, MaxSeries: 1, MaxInstances: 1}
+	var applied atomic.Int64
+	var searchers sync.WaitGroup
+	const studies = 40
+	for range 3 {
+		searchers.Go(func() {
+			for before := int64(0); before < studies; {
+				before = applied.Load()
+				found := int64(0)
+				for _, err := range x.Search(t.Context(), index.Query{Level: index.Study, Match: []index.Condition{{Path: []dicom.Tag{0x00100010}, Value: "*ommon*"}}}) {
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					found++
+				}
+				if found < before {
+					t.Errorf("%d studies found of %d", found, before)
+					return
+				}
+			}
+		})
+	}
+	for n := range studies {
+		in := indextest.With(p.Study(n)[0], indextest.Text(0x00100010, "PN", fmt.Sprintf("X%dCommon^Y", n)))
+		apply(t, x, index.Batch{Received: []index.Instance{in}, Through: in.At})
+		applied.Add(1)
+	}
+	searchers.Wait()
 }
