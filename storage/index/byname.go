@@ -18,6 +18,9 @@ const (
 	// mostNames is how many keys are walked at all. Those of more are so many
 	// studies that walking all of them comes to as much.
 	mostNames = 4096
+	// mostLookups is how many questions a search asks; a key may have hundreds
+	// of words.
+	mostLookups = 16
 )
 
 // lookup is a question to the table of names: which of its keys are those of
@@ -94,7 +97,7 @@ func (x *Index) settlePlan(ctx context.Context, n *narrow) error {
 		return err
 	}
 	var sets [][]string
-	for _, l := range n.lookups {
+	for _, l := range n.lookups[:min(len(n.lookups), mostLookups)] {
 		if n.few && l.key == "" {
 			continue
 		}

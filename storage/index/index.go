@@ -172,7 +172,11 @@ func (x *Index) openReadOnly(ctx context.Context) error {
 		return err
 	}
 	version, err := recognize(ctx, now.db)
-	if err == nil && version != schemaVersion {
+	current := version == schemaVersion
+	if err == nil && current {
+		current, err = hasWords(ctx, now.db)
+	}
+	if err == nil && !current {
 		err = fmt.Errorf("%w: schema version %d: a node must have been started on it once", storage.ErrUnsupported, version)
 	}
 	return err

@@ -105,7 +105,7 @@ func TestOddNames(t *testing.T) {
 		}
 		for _, asked := range []string{
 			"*w39x*", "*w3*", "w39x", "*MART", "*mart*", "MART*", "*given", "*giv*", "B", "Other^B", "*other*", "*hara*", "*li-kl*", "klein", "*klein^*",
-			"doctor5", "*doctor5*", "Doctor*", "*weiss*", "Weiss^L*", "weiss^louise", "*ワ*", "*xxx*", "*only*", "=花*", "*=*", "r", "*r*", "lou", "*zzz*", "^", "=", "?",
+			"doctor5", "*doctor5*", "Doctor*", "*weiss*", "Weiss^L*", "weiss^louise", "*ワ*", "*xxx*", "*only*", "=花*", "*=*", "r", "*r*", "lou", "*zzz*", "^", "=", "?", "*" + strings.Repeat("w1*", 40),
 		} {
 			for _, tag := range []dicom.Tag{0x00100010, 0x00080090} {
 				for _, fuzzy := range []bool{false, true} {

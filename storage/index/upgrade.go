@@ -62,15 +62,19 @@ func (x *Index) keyAll(ctx context.Context) error {
 // keyWords brings an index up to date that an earlier version 2 wrote, without
 // the table of words.
 func (x *Index) keyWords(ctx context.Context) error {
-	var has bool
-	if err := x.conn.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'word')`).Scan(&has); err != nil {
-		return failed(err)
-	}
-	if has {
-		return nil
+	if has, err := hasWords(ctx, x.conn); err != nil || has {
+		return err
 	}
 	if err := x.keyNames(ctx, "", "name", schema2words); err != nil {
 		return err
 	}
 	return x.syncHeld(ctx)
+}
+
+// hasWords tells whether an index of version 2 has the table of words.
+func hasWords(ctx context.Context, q querier) (has bool, err error) {
+	err = each(ctx, q, `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'word')`, nil, func(rows *sql.Rows) error {
+		return rows.Scan(&has)
+	})
+	return has, err
 }

@@ -3,6 +3,7 @@ package index_test
 import (
 	"compress/gzip"
 	"database/sql"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/index/indextest"
@@ -104,6 +106,9 @@ func TestUpgradeOfAnEarlierVersion2(t *testing.T) {
 	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := index.Open(t.Context(), index.Options{Path: path, ReadOnly: true}); !errors.Is(err, storage.ErrUnsupported) {
+		t.Errorf("opened for reading before it was brought up to date: %v", err)
 	}
 	for range 2 {
 		x, err := index.Open(t.Context(), index.Options{Path: path})
