@@ -251,6 +251,9 @@ func TestMetadataIsDeflatedInEachSetting(t *testing.T) {
 // TestCompressedMemoryIsBounded packs and reads an instance of a size that
 // would be seen.
 func TestCompressedMemoryIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures memory")
+	}
 	const size, allowed = 128 << 20, 40 << 20
 	for _, c := range settings() {
 		for _, room := range []int64{0, 1} {

@@ -25,6 +25,9 @@ func (p *peak) look() {
 // TestHugeMetadataIsStreamed builds and reads an instance whose metadata is
 // larger than what may be in memory, as of an enhanced multi-frame.
 func TestHugeMetadataIsStreamed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures memory")
+	}
 	const lines, allowed = 200_000, 24 << 20
 	line := []byte(`"00089215":{"vr":"SQ","Value":[{"00080100":{"vr":"SH","Value":["an item of a per-frame functional group"]},"00080104":{"vr":"LO","Value":["with a meaning in so many words that a line has more than two hundred bytes"]}}]},`)
 	huge := member(2, make([]byte, 10), "{}")
