@@ -214,6 +214,7 @@ func fsck(t *testing.T, dir string, flags ...string) {
 // TestRebuild makes the index anew after the old one is gone: every answer is
 // as before.
 func TestRebuild(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	dir := t.TempDir()
 	node := serve(t, dir, "--settle", "20ms")
 	l := newLedger()

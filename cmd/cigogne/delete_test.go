@@ -265,6 +265,7 @@ func TestDeleteKilled(t *testing.T) {
 // TestDeleteInACluster: what is deleted, put back and held at one node is so at
 // all; the removal is done by whoever leads, also when the one that led dies.
 func TestDeleteInACluster(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	r := newRegion(t)
 	ids := []string{"n1", "n2", "n3"}
 	grace := map[string]string{"n1": "1h", "n2": "1h", "n3": "0s"} // counts where somebody deletes

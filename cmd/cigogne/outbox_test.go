@@ -174,6 +174,7 @@ func TestPublicationOutlivesItsLeader(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for what a node may still be sending")
 	}
+	t.Parallel()                                    // it waits more than it works
 	const timeout, patience = "4s", 6 * time.Second // of the sender, and of the record
 	for _, how := range []struct {
 		name  string
