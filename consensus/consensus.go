@@ -61,6 +61,9 @@ type Node struct {
 	batch    atomic.Uint64 // an entry of the log that is known to be a batch
 	seen     sightings
 	slots    chan struct{} // proposals of others that are under way here
+	// admitted: the node has a log, or was let in. raft of itself takes whoever
+	// answers under a voter's name.
+	admitted atomic.Bool
 }
 
 // proposalSlots bounds the proposals that a leader takes from others at a time.
@@ -124,6 +127,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	n.admitted.Store(n.found)
 	if n.raft, err = raft.NewRaft(n.o.config(n.log), fsm{n.machine, n.ctx}, n.wal, n.wal, n.snapshots, n.transport); err != nil {
 		return fmt.Errorf("raft: %w", err)
 	}
@@ -177,7 +181,11 @@ func (n *Node) bootstrap(ctx context.Context) error {
 
 func (n *Node) newTransport() *raft.NetworkTransport {
 	l, h := n.o.Port.StreamListener()
-	n.o.Port.Handle(peer.ProtoRaft, h)
+	n.o.Port.Handle(peer.ProtoRaft, func(ctx context.Context, c *peer.Conn) {
+		if n.admitted.Load() {
+			h(ctx, c)
+		}
+	})
 	s := &stream{Listener: listenAddr{l, advertised(n.o.Advertise)}, ctx: n.ctx, dialer: n.o.Dialer, id: n.idOf}
 	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: s, MaxPool: pooledConns, Timeout: ioTimeout, Logger: newRaftLogger(n.log),

@@ -209,6 +209,7 @@ func (n *Node) introduced(ctx context.Context) error {
 	for _, addr := range ask {
 		err := n.join(ctx, peer.Node{Addr: addr})
 		if err == nil {
+			n.admitted.Store(true)
 			return nil
 		}
 		errs = append(errs, err)

@@ -353,6 +353,40 @@ func TestMembership(t *testing.T) {
 	w.whole(c)
 }
 
+// TestALostLogDoesNotVote: a member whose log is gone is no member until it is
+// removed and has joined: with one that has all, it commits nothing.
+func TestALostLogDoesNotVote(t *testing.T) {
+	c := clustertest.Of(t, 3)
+	w := &writer{t: t}
+	w.write(c.Node("n1"), 3)
+	for _, id := range []string{"n3", "n2"} {
+		c.Kill(id)
+	}
+	c.Wipe("n3")
+	c.Start("n3")
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	for ctx.Err() == nil {
+		if err := c.Node("n1").Propose(ctx, index.Batch{}); err == nil {
+			t.Fatal("it gave the one that has all its vote")
+		}
+		if m := c.Node("n3").Members(); len(m) > 0 {
+			t.Fatalf("it is told of the members %+v", m)
+		}
+	}
+	c.Start("n2")
+	c.Eventually("two of three commit", func() bool { return c.Node("n1").Propose(t.Context(), index.Batch{}) == nil })
+	if m := c.Node("n3").Members(); len(m) > 0 {
+		t.Errorf("it is told of the members %+v", m)
+	}
+	if err := c.Client("n1").Remove(t.Context(), "n3"); err != nil {
+		t.Fatal(err)
+	}
+	c.Settled(3)
+	w.write(c.Node("n3"), 3)
+	w.whole(c)
+}
+
 // A data directory is its node's, and of its cluster.
 func TestWhatIsNotOurs(t *testing.T) {
 	c := clustertest.Of(t, 1)
