@@ -97,8 +97,10 @@ const (
 	// ended: it may be why.
 	mostTries = 3
 	// mostFutile is how many associations one after the other may end before
-	// anything became of a single instance.
-	mostFutile = 2
+	// anything became of a single instance: each may have met one that its peer
+	// cannot bear. One that does not come to be, or at whose end nobody
+	// answers, is counted as slow ones.
+	mostFutile, slow = 6, 3
 )
 
 // deliver sends a load. An association that breaks is opened again, for what
@@ -112,15 +114,18 @@ func (m *mover) deliver(ctx context.Context, contexts []ProposedContext, q *queu
 		if err == nil {
 			err = d.over(ctx, a)
 		}
-		if d.decided.Swap(0) > 0 {
-			futile = 0
-		} else {
-			futile++
-		}
-		var refused *RejectedError
-		if err != nil && (futile == mostFutile || errors.As(err, &refused)) {
-			d.giveUp(err)
+		switch {
+		case err == nil:
 			return
+		case d.decided.Swap(0) > 0:
+			futile = 0
+		case errors.Is(err, ErrAborted):
+			futile++
+		default:
+			futile += slow
+		}
+		if futile >= mostFutile || errors.Is(err, ErrRejected) {
+			d.giveUp(err)
 		}
 	}
 }
@@ -165,12 +170,15 @@ func (d *delivery) over(ctx context.Context, a *Association) error {
 			d.conclude(o)
 			continue
 		}
-		answer, err := a.offer(ctx, d.request(o.instance, body))
+		answer, sent, err := a.offer(ctx, d.request(o.instance, body))
 		_ = body.Close() // it was read
 		switch {
 		case body.err != nil: // and the association is aborted
 			o.err = body.err
 			d.conclude(o)
+			d.end(err)
+		case err != nil && !sent:
+			d.queue.first(in)
 			d.end(err)
 		case err != nil:
 			d.again(in, err)

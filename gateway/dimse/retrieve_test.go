@@ -3,7 +3,6 @@ package dimse_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -348,24 +347,22 @@ func (h *holder) release(t *testing.T, dest *memory, gate chan struct{}) {
 	}
 }
 
-// TestMoveDestinationDies: one that goes away in mid-stream fails what it did
-// not answer, and one that does so for a while is tried again.
+// TestMoveDestinationDies: an instance at which the destination ends the
+// association each time has failed, and all others arrive.
 func TestMoveDestinationDies(t *testing.T) {
 	h := &holder{}
 	h.holdCT(30)
-	addr, dest := serveHeld(t, h, nil)
-	var mu sync.Mutex
-	came := 0
-	dest.receive = func(_ context.Context, in gateway.Incoming) ([]byte, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if came++; came == 5 || came == 12 {
-			return nil, errors.New("it ends the association")
-		}
-		return io.ReadAll(in.Body)
+	dest := newMemory()
+	at, _ := serve(t, dest, func(c *dimse.Config) { c.AETitle, c.MaxDataSetLength = "DEST", 1<<20 })
+	h.addresses = map[string]string{"DEST": at}
+	addr, _ := serveHeld(t, h, nil)
+	for _, i := range []int{0, 1, 17} { // no PDU that its limits allow
+		h.instances[i].dataSet = pattern(3 << 20)
+		h.instances[i].about.Size = heldPrefix + 3<<20
 	}
 	last := mustRetrieve(t, addr, move(study123)).Last()
-	if last.Completed+last.Failed != 30 || last.Failed > 2 {
+	slices.Sort(last.FailedUIDs)
+	if last.Completed != 27 || !slices.Equal(last.FailedUIDs, []string{"1.2.3.4.0", "1.2.3.4.1", "1.2.3.4.17"}) || len(dest.instances) != 27 {
 		t.Errorf("the last response is %+v", last)
 	}
 }

@@ -38,7 +38,7 @@ func (a *Association) Store(ctx context.Context, rq StoreRequest) (Status, error
 	if !storage.ValidUID(rq.SOPInstanceUID) {
 		return 0, fmt.Errorf("%w: SOPInstanceUID %q is not a UID", storage.ErrInvalid, clip(rq.SOPInstanceUID))
 	}
-	answer, err := a.offer(ctx, rq)
+	answer, _, err := a.offer(ctx, rq)
 	if err != nil {
 		return 0, err
 	}
@@ -46,11 +46,12 @@ func (a *Association) Store(ctx context.Context, rq StoreRequest) (Status, error
 	return rsp.Status, err
 }
 
-// offer sends an instance, whose answer is to be awaited.
-func (a *Association) offer(ctx context.Context, rq StoreRequest) (answer chan command, err error) {
+// offer sends an instance, whose answer is to be awaited. Sent tells of an error
+// that some of it may have been sent.
+func (a *Association) offer(ctx context.Context, rq StoreRequest) (answer chan command, sent bool, err error) {
 	pc, err := a.context(rq.SOPClassUID, rq.TransferSyntaxUID)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	c := rq.command()
 	return a.invoke(ctx, pc, &c, rq.DataSet)
@@ -58,7 +59,7 @@ func (a *Association) offer(ctx context.Context, rq StoreRequest) (answer chan c
 
 // request sends a command with its data set and waits for the response.
 func (a *Association) request(ctx context.Context, pc byte, c *command, dataSet io.Reader) (Status, error) {
-	answer, err := a.invoke(ctx, pc, c, dataSet)
+	answer, _, err := a.invoke(ctx, pc, c, dataSet)
 	if err != nil {
 		return 0, err
 	}
@@ -67,15 +68,15 @@ func (a *Association) request(ctx context.Context, pc byte, c *command, dataSet 
 }
 
 // invoke sends a command with its data set.
-func (a *Association) invoke(ctx context.Context, pc byte, c *command, dataSet io.Reader) (answer chan command, err error) {
+func (a *Association) invoke(ctx context.Context, pc byte, c *command, dataSet io.Reader) (answer chan command, sent bool, err error) {
 	id, answer, err := a.begin(ctx)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	c.MessageID, c.DataSetType = id, 0 // any but noDataSet
 	if err := a.link.sendMessage(ctx, pc, c, dataSet, a.peerPDU); err != nil {
 		a.Abort()
-		return nil, errors.Join(err, a.err)
+		return nil, true, errors.Join(err, a.err)
 	}
-	return answer, nil
+	return answer, true, nil
 }

@@ -117,6 +117,13 @@ func (q *queue) more() bool {
 	return len(q.waiting) > 0
 }
 
+// first puts one back that was taken and not begun.
+func (q *queue) first(in gateway.Instance) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting = append([]gateway.Instance{in}, q.waiting...)
+}
+
 // again puts one back that was taken, behind the others.
 func (q *queue) again(in gateway.Instance) {
 	q.mu.Lock()
