@@ -43,7 +43,8 @@ type Line struct {
 const (
 	// Near is the address of this end, for servers to listen on.
 	Near = "198.51.100.1"
-	far  = "198.51.100.2"
+	// Far is that of the other end.
+	Far = "198.51.100.2"
 )
 
 // Open makes a line; there can be one at a time.
@@ -74,7 +75,7 @@ func (l *Line) open(ctx context.Context) (err error) {
 		"link set " + farName + " netns " + l.namespace,
 		"addr add " + Near + "/30 dev " + nearName,
 		"link set " + nearName + " up",
-		"-n " + l.namespace + " addr add " + far + "/30 dev " + farName,
+		"-n " + l.namespace + " addr add " + Far + "/30 dev " + farName,
 		"-n " + l.namespace + " link set " + farName + " up",
 	} {
 		out, err := exec.CommandContext(ctx, "ip", strings.Fields(args)...).CombinedOutput()

@@ -44,6 +44,9 @@ type Cigogne struct {
 	// which it keeps at most Cache on its own; "" is nothing.
 	S3    bool
 	Cache string
+	// Mover is where an AE title called subject.Mover listens, HOST:PORT; ""
+	// is nowhere.
+	Mover string
 	// Label tells cases apart that differ in what they hold.
 	Label string
 }
@@ -100,6 +103,13 @@ func (c Cigogne) Start(ctx context.Context, dir, host string) (*Running, error) 
 	if c.NoFsync {
 		args = append(args, "--unsafe-no-fsync")
 	}
+	if c.Mover != "" {
+		sites, err := writeMover(dir, c.Mover)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, "--sites", sites)
+	}
 	if c.Compression != "" {
 		args = append(args, "--pack-compression", c.Compression)
 	}
@@ -124,6 +134,16 @@ func (c Cigogne) Start(ctx context.Context, dir, host string) (*Running, error) 
 	}
 	r.behind = server
 	return r, nil
+}
+
+// Mover is the AE title that subjects know as the destination of a C-MOVE.
+const Mover = "MOVESCU"
+
+// writeMover writes a configuration with the address of Mover.
+func writeMover(dir, address string) (path string, err error) {
+	path = filepath.Join(dir, "sites.yaml")
+	sites := fmt.Sprintf("sites:\n  - {name: Mover, issuer: {name: MOVER}, calling-ae: [%s], addresses: {%s: %q}}\n", Mover, Mover, address)
+	return path, os.WriteFile(path, []byte(sites), 0o644)
 }
 
 // Bare is the receiver that does only what C-STORE cannot leave out.

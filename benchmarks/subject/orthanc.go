@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,9 @@ type Orthanc struct {
 	// NoDelay switches Nagle's algorithm off in its DIMSE server, which its
 	// configuration cannot: DCMTK reads TCP_NODELAY from the environment.
 	NoDelay bool
+	// Mover is where an AE title called subject.Mover listens, HOST:PORT; ""
+	// is nowhere.
+	Mover string
 }
 
 // Name implements Subject.
@@ -85,6 +89,13 @@ func (o Orthanc) Start(ctx context.Context, dir, host string) (*Running, error) 
 		return nil, err
 	}
 	var database *Running
+	if o.Mover != "" {
+		at, port, err := net.SplitHostPort(o.Mover)
+		if err != nil {
+			return nil, err
+		}
+		settings["DicomModalities"] = map[string]any{"mover": []string{Mover, at, port}}
+	}
 	if o.PostgreSQL {
 		if database, settings["PostgreSQL"], err = startPostgreSQL(ctx, dir); err != nil {
 			return nil, err
@@ -126,7 +137,7 @@ func (o Orthanc) settings(dir, dimsePort, webPort string) (map[string]any, error
 	return map[string]any{
 		"StorageDirectory": data, "IndexDirectory": data, "StorageCompression": false,
 		"DicomAet": "ORTHANC", "DicomPort": ports[0], "DicomThreadsCount": 4,
-		"DicomAlwaysAllowStore": true, "DicomCheckCalledAet": false,
+		"DicomAlwaysAllowStore": true, "DicomAlwaysAllowGet": true, "DicomAlwaysAllowMove": true, "DicomCheckCalledAet": false,
 		"HttpPort": ports[1], "RemoteAccessAllowed": true, "AuthenticationEnabled": false,
 		"KeepAlive": true, "TcpNoDelay": true, "HttpThreadsCount": 50, "SyncStorageArea": true,
 		"OverwriteInstances": false, "UnknownSopClassAccepted": true,

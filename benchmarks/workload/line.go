@@ -114,6 +114,8 @@ func (s Settings) lineOut(ms int, rtt time.Duration) benchmarks.Workload {
 	h := s.series
 	wado := func(clients int) driver { return getsOver(clients, web, h.instanceAsk, far) }
 	study := getsOver(1, web, h.studyAsk, far)
+	ours, orthanc := s.ours(), subject.Orthanc{}
+	ours.Mover, orthanc.Mover = moverAt, moverAt
 	filled := func(c benchmarks.Case) benchmarks.Case {
 		c.Fill = h.filled
 		return c
@@ -130,6 +132,10 @@ func (s Settings) lineOut(ms int, rtt time.Duration) benchmarks.Workload {
 			filled(onLine(s.ours(), "instances x16", wado(16))),
 			filled(onLine(subject.Orthanc{}, "study x1", once(study))),
 			filled(onLine(subject.Orthanc{}, "instances x4", wado(4))),
+			filled(onLine(ours, "movescu", once(movescu(h, far.move)))),
+			filled(onLine(ours, "getscu", once(getscu(h, far.move)))),
+			filled(onLine(orthanc, "movescu", once(movescu(h, far.move)))),
+			filled(onLine(orthanc, "getscu", once(getscu(h, far.move)))),
 			{Subject: file.Subject, Fill: file.Fill, Drive: once(file.Drive), Host: file.Host},
 			tcpOut(1, h, far), tcpOut(4, h, far), tcpOut(8, h, far),
 		},

@@ -45,8 +45,8 @@ type siteEntry struct {
 	OverrideIssuer bool     `yaml:"override-issuer"`
 	CallingAE      []string `yaml:"calling-ae"`
 	Networks       []string `yaml:"networks"`
-	// Addresses are where AE titles listen: for the reports of storage
-	// commitment.
+	// Addresses are where AE titles listen: for C-MOVE and the reports of
+	// storage commitment.
 	Addresses map[string]string `yaml:"addresses"`
 	// TokensSHA256 are the SHA-256 sums of bearer tokens, in hexadecimal.
 	TokensSHA256 []string `yaml:"tokens-sha256"`
