@@ -94,8 +94,8 @@ func loads(instances []gateway.Instance, tell func(suboperation)) []*load {
 
 const (
 	// mostTries is how often an instance is sent on whose way the association
-	// ended: it may be why.
-	mostTries = 3
+	// ended: it may be why. The second time nothing else is on its way.
+	mostTries = 2
 	// mostFutile is how many associations one after the other may end before
 	// anything became of a single instance: each may have met one that its peer
 	// cannot bear. One that does not come to be, or at whose end nobody
@@ -164,6 +164,10 @@ func (d *delivery) over(ctx context.Context, a *Association) error {
 			d.conclude(o)
 			continue
 		}
+		alone := d.tried(o.instance.Key.SOPInstanceUID, 0) > 0
+		if alone {
+			answers.Wait()
+		}
 		body, err := openDataSet(ctx, in)
 		if err != nil {
 			o.err = err
@@ -192,6 +196,9 @@ func (d *delivery) over(ctx context.Context, a *Association) error {
 				o.status = rsp.Status
 				d.conclude(o)
 			})
+		}
+		if alone {
+			answers.Wait()
 		}
 	}
 	answers.Wait()
@@ -235,17 +242,21 @@ func (d *delivery) conclude(o suboperation) {
 func (d *delivery) again(in gateway.Instance, why error) {
 	d.end(why)
 	o := suboperation{instance: in.About(), err: why}
-	if d.tried(o.instance.Key.SOPInstanceUID) < mostTries {
+	if d.tried(o.instance.Key.SOPInstanceUID, 1) < mostTries {
 		d.queue.again(in)
 		return
 	}
 	d.conclude(o)
 }
 
-func (d *delivery) tried(uid string) int {
+// tried is how often an association ended with an instance on its way, and so
+// many times more.
+func (d *delivery) tried(uid string, more int) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.tries[uid]++
+	if more > 0 {
+		d.tries[uid] += more
+	}
 	return d.tries[uid]
 }
 
