@@ -74,14 +74,15 @@ func TestInOrder(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if i == 0 {
+				switch i {
+				case 0:
 					expect(t, s, 0)
 					if len(s.opens) > 0 {
 						t.Error("another was opened when one was")
 					}
-				} else if i == 1 {
+				case 1:
 					expect(t, s, 1, 2)
-				} else {
+				default:
 					if i == fails {
 						expect(t, s, i)
 					}

@@ -110,42 +110,48 @@ func space(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n'
 // is longer than most, and otherwise valid until the next call.
 func (s *skimmer) until(most int) (text []byte, end byte, err error) {
 	s.text = s.text[:0]
-	quoted, depth, long := false, 0, false
-	for {
+	var in nesting
+	for long := false; ; {
 		c, err := s.next()
-		if err != nil {
-			return nil, 0, err
-		}
-		pair := false // what follows belongs to it
 		switch {
-		case quoted:
-			pair = c == '\\'
-			quoted = c != '"'
-		case c == '"':
-			quoted = true
-		case depth == 0 && (c == ':' || c == ',' || c == '}'):
-			if long {
-				return nil, c, nil
-			}
+		case err != nil:
+			return nil, 0, err
+		case in.ends(c) && long:
+			return nil, c, nil
+		case in.ends(c):
 			return s.text, c, nil
-		case c == '{' || c == '[':
-			depth++
-		case c == '}' || c == ']':
-			depth--
-		case space(c):
+		case !in.quoted && space(c):
 			continue
 		}
+		in.take(c)
 		if long = long || len(s.text) >= most; !long {
 			s.text = append(s.text, c)
 		}
-		if !pair {
-			continue
-		}
-		if c, err = s.next(); err != nil {
-			return nil, 0, err
-		}
-		if !long {
-			s.text = append(s.text, c)
-		}
+	}
+}
+
+// nesting is how deep in a value a byte stands.
+type nesting struct {
+	quoted, escaped bool
+	depth           int
+}
+
+// ends tells whether a byte stands behind the value.
+func (n *nesting) ends(c byte) bool {
+	return !n.quoted && n.depth == 0 && (c == ':' || c == ',' || c == '}')
+}
+
+func (n *nesting) take(c byte) {
+	switch {
+	case n.escaped:
+		n.escaped = false
+	case n.quoted:
+		n.escaped, n.quoted = c == '\\', c != '"'
+	case c == '"':
+		n.quoted = true
+	case c == '{' || c == '[':
+		n.depth++
+	case c == '}' || c == ']':
+		n.depth--
 	}
 }
