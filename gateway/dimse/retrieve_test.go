@@ -456,8 +456,6 @@ func TestDCMTKRetrieve(t *testing.T) {
 		_, dataSet := part10(ctImageStorage, uid, n)
 		h.hold("1.2.3.4", uid, ctImageStorage, dimse.ExplicitVRLittleEndian, dataSet)
 	}
-	addr, _ := serveHeld(t, h, nil)
-	host, port, _ := net.SplitHostPort(addr)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -465,6 +463,8 @@ func TestDCMTKRetrieve(t *testing.T) {
 	_, own, _ := net.SplitHostPort(ln.Addr().String())
 	ln.Close()
 	h.addresses["MOVESCU"] = "127.0.0.1:" + own
+	addr, _ := serveHeld(t, h, nil)
+	host, port, _ := net.SplitHostPort(addr)
 	keys := []string{"-k", "QueryRetrieveLevel=STUDY", "-k", "StudyInstanceUID=1.2.3", host, port}
 	for name, args := range map[string][]string{
 		movescu: {"-S", "-aec", "CIGOGNE", "-aem", "MOVESCU", "+P", own, "+B"},
