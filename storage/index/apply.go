@@ -55,6 +55,7 @@ func (x *Index) applyAt(ctx context.Context, at uint64, b Batch) (Applied, error
 	}
 	x.log.applied = max(x.log.applied, at)
 	x.wakeReaders()
+	x.shorten(ctx)
 	return applied, nil
 }
 

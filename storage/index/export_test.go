@@ -20,3 +20,6 @@ func (x *Index) Fsync(fsync func(*os.File) error) { x.disk.fsync = fsync }
 // PlanFor bounds how many names are walked, and how many studies sorted; 0 is
 // as usual.
 func (x *Index) PlanFor(names, studies int) { x.namesMost, x.sortMost = names, studies }
+
+// EmptyWALFrom has the -wal emptied from so many bytes on.
+func (x *Index) EmptyWALFrom(bytes int64) { x.walMost = bytes }

@@ -91,6 +91,9 @@ type Index struct {
 	filterMost int
 	// namesMost and sortMost, when not 0, are mostNames and mostSorted.
 	namesMost, sortMost int
+	// walMost, when not 0, is the constant's; walTried is how long the -wal was
+	// when it could not be emptied, held with apply.
+	walMost, walTried int64
 
 	happened struct {
 		mu   sync.Mutex
@@ -200,7 +203,7 @@ func (x *Index) openReaders() error {
 const askConns = 2
 
 func openPool(path string, conns int, pragmas ...string) (*sql.DB, error) {
-	q := url.Values{"_pragma": append([]string{"busy_timeout(10000)"}, pragmas...)}
+	q := url.Values{"_pragma": append([]string{fmt.Sprintf("busy_timeout(%d)", lockWait.Milliseconds())}, pragmas...)}
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("path of the index: %w", err)
