@@ -96,14 +96,14 @@ func (p *tab) text(js string) string {
 }
 
 // within waits until a condition holds, and tells how long that took.
-func (p *tab) within(most time.Duration, what, js string) time.Duration {
+func (p *tab) within(what, js string) time.Duration {
 	p.t.Helper()
 	began := time.Now()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !p.is(js) {
-		if time.Since(began) > most {
-			p.t.Fatalf("not within %s: %s\n%s", most, what, p.text("document.getElementById('main').innerText"))
+		if time.Since(began) > ordinary {
+			p.t.Fatalf("not within %s: %s\n%s", ordinary, what, p.text("document.getElementById('main').innerText"))
 		}
 		<-tick.C
 	}
@@ -113,7 +113,7 @@ func (p *tab) within(most time.Duration, what, js string) time.Duration {
 const ordinary = time.Minute // within which everything happens, on a busy machine too
 
 // TestOpsPage: three nodes in a real browser. What is pushed to one shows at
-// another, a leader that is killed is shown within 5 seconds, and comes back;
+// another, a leader that is killed is shown, and comes back;
 // the page is in three languages, on a phone, and for a keyboard; and says so
 // when its own node dies.
 func TestOpsPage(t *testing.T) {
@@ -130,22 +130,22 @@ func TestOpsPage(t *testing.T) {
 	leads := r.leader("n1")
 	shows := map[string]string{"n1": "n2", "n2": "n3", "n3": "n1"}[leads]
 	p := openTab(t, r.nodes[shows].web+"/ops?lang=en", 1280, 900)
-	p.within(ordinary, "all is well", allWell)
-	p.within(ordinary, "each is reached by the two others", `document.querySelectorAll("#nodes .chip.well").length === 6`)
+	p.within("all is well", allWell)
+	p.within("each is reached by the two others", `document.querySelectorAll("#nodes .chip.well").length === 6`)
 
 	p.throughput(r.nodes[leads])
 	r.nodes[leads].kill()
-	took := p.within(ordinary, "the dead node is shown", fmt.Sprintf(`document.getElementById("node-%s")?.dataset.answers === "false" && document.getElementById("summary").classList.contains("trouble")`, leads))
+	took := p.within("the dead node is shown", fmt.Sprintf(`document.getElementById("node-%s")?.dataset.answers === "false" && document.getElementById("summary").classList.contains("trouble")`, leads))
 	t.Logf("a killed leader was shown after %s", took)
 	for _, want := range []string{"Node " + leads + " does not answer.", "cigogne cluster remove " + leads} {
 		if !p.is(fmt.Sprintf(`document.getElementById("summary").innerText.includes(%q)`, want)) {
 			t.Errorf("no %q in %s", want, p.text(`document.getElementById("summary").innerText`))
 		}
 	}
-	p.within(ordinary, "it is seen by both others", fmt.Sprintf(`document.querySelectorAll("#node-%s .chip.trouble").length === 2`, leads))
-	p.within(ordinary, "another leads", `document.querySelectorAll("#nodes .badge.lead").length === 1`)
+	p.within("it is seen by both others", fmt.Sprintf(`document.querySelectorAll("#node-%s .chip.trouble").length === 2`, leads))
+	p.within("another leads", `document.querySelectorAll("#nodes .badge.lead").length === 1`)
 	r.start(leads, "--log-level", "error")
-	p.within(ordinary, "it is back, and all is well", allWell)
+	p.within("it is back, and all is well", allWell)
 
 	p.languages()
 	p.keyboard()
@@ -156,7 +156,7 @@ func TestOpsPage(t *testing.T) {
 
 	// When its own node dies the page says that it is old.
 	r.nodes[shows].kill()
-	p.within(ordinary, "the page says that it is old", `!document.getElementById("stale").hidden && document.body.classList.contains("old")`)
+	p.within("the page says that it is old", `!document.getElementById("stale").hidden && document.body.classList.contains("old")`)
 }
 
 // allWell: three nodes answer, and nothing is to be done.
@@ -180,7 +180,7 @@ func (p *tab) throughput(node *process) {
 	if err := a.Release(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	p.within(ordinary, "the sender is shown with what it sent", `[...document.querySelectorAll("[data-sender=TESTER]")].some(e => e.innerText.includes("4") && /ago|just now/.test(e.innerText))`)
+	p.within("the sender is shown with what it sent", `[...document.querySelectorAll("[data-sender=TESTER]")].some(e => e.innerText.includes("4") && /ago|just now/.test(e.innerText))`)
 	body, err := get(t.Context(), node.web+"/dicom-web/studies/"+study.Instances[0].StudyInstanceUID, "application/zip")
 	if err != nil {
 		t.Fatal(err)
@@ -190,7 +190,7 @@ func (p *tab) throughput(node *process) {
 	}
 	body.Close()
 	for _, plot := range []string{"received", "sent"} {
-		p.within(ordinary, "throughput is plotted: "+plot, fmt.Sprintf(`JSON.parse(document.getElementById("plot-%s").dataset.plot).slice(1).flat().some(v => v > 0) && document.querySelector("#plot-%[1]s canvas") !== null`, plot))
+		p.within("throughput is plotted: "+plot, fmt.Sprintf(`JSON.parse(document.getElementById("plot-%s").dataset.plot).slice(1).flat().some(v => v > 0) && document.querySelector("#plot-%[1]s canvas") !== null`, plot))
 	}
 }
 
@@ -199,9 +199,9 @@ func (p *tab) languages() {
 	p.t.Helper()
 	for language, title := range map[string]string{"fr": "Exploitation", "de": "Betrieb", "en": "Operations"} {
 		p.do(chromedp.Click(chromedp.CSS(`.languages a[lang="` + language + `"]`)))
-		p.within(ordinary, language, fmt.Sprintf(`document.readyState === "complete" && document.documentElement.lang === %q && document.querySelector("h1").innerText === %q`, language, title))
+		p.within(language, fmt.Sprintf(`document.readyState === "complete" && document.documentElement.lang === %q && document.querySelector("h1").innerText === %q`, language, title))
 		p.do(chromedp.Evaluate[chromedp.Void](`htmx.trigger("#live", "every")`))
-		p.within(ordinary, "the fragments are in "+language, fmt.Sprintf(`document.title.endsWith(%q)`, title))
+		p.within("the fragments are in "+language, fmt.Sprintf(`document.title.endsWith(%q)`, title))
 	}
 }
 
@@ -228,9 +228,9 @@ func (p *tab) keyboard() {
 		}
 	}
 	p.do(chromedp.Focus(chromedp.CSS(`#table-received summary`)), chromedp.KeyEvent(kb.Enter))
-	p.within(ordinary, "the table is open", `document.getElementById("table-received").open`)
+	p.within("the table is open", `document.getElementById("table-received").open`)
 	p.do(chromedp.Evaluate[chromedp.Void](`window.renewed = 0; document.getElementById("live").addEventListener("htmx:after:swap", () => window.renewed++)`))
-	p.within(ordinary, "the page is renewed twice", `window.renewed >= 2`)
+	p.within("the page is renewed twice", `window.renewed >= 2`)
 	if !p.is(`document.getElementById("table-received").open && document.activeElement.closest("#table-received") !== null`) {
 		p.t.Error("the table does not stay open, or loses the focus, when the page is renewed")
 	}
@@ -245,7 +245,7 @@ func (p *tab) phone() {
 	p.do(chromedp.EmulateViewport(360, 740))
 	for _, language := range []string{"en", "fr", "de"} {
 		p.do(chromedp.Click(chromedp.CSS(`.languages a[lang="` + language + `"]`)))
-		p.within(ordinary, language, fmt.Sprintf(`document.readyState === "complete" && document.documentElement.lang === %q`, language))
+		p.within(language, fmt.Sprintf(`document.readyState === "complete" && document.documentElement.lang === %q`, language))
 		p.do(chromedp.Evaluate[chromedp.Void](`for (const d of document.querySelectorAll("details")) d.open = true`))
 		if !p.is(`document.documentElement.scrollWidth <= 360`) {
 			p.t.Errorf("%s: the page is wider than a phone: %s", language, p.text(`[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > 360 && !e.closest(".scroll")).map(e => e.outerHTML.slice(0, 200)).join("\n")`))
