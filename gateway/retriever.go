@@ -55,8 +55,8 @@ func NewRetriever(o RetrieverOptions) *Retriever {
 }
 
 // Instances locates what is selected, series by series and in the order of
-// InstanceNumber within each pack and within what is not packed yet. Nothing
-// selected is storage.ErrNotFound, or storage.ErrUnavailable while the index
+// InstanceNumber within each pack and within what is not packed yet; of the
+// manifests of a study or a series the one that stands. Nothing selected is storage.ErrNotFound, or storage.ErrUnavailable while the index
 // takes nothing and is behind the journal.
 func (r *Retriever) Instances(ctx context.Context, sel Selector) ([]Instance, error) {
 	return r.locate(ctx, sel, r.places.find)
@@ -80,6 +80,11 @@ func (r *Retriever) locate(ctx context.Context, sel Selector, ask asking) (_ []I
 		return nil, err
 	}
 	found = r.withLive(found, live, sel, over)
+	if sel.SOPInstanceUID == "" && !sel.Conflicts {
+		if found, err = r.standing(ctx, sel.StudyInstanceUID, found); err != nil {
+			return nil, err
+		}
+	}
 	if len(found) == 0 && lag != nil {
 		return nil, lag // it may be what the index does not have yet
 	}

@@ -223,7 +223,8 @@ func resolve(t *testing.T, node *process, body io.Reader, media string) (answer 
 }
 
 // TestByManifestOfSomebodyElse: who shows the manifest of a study that was
-// linked with somebody else before is not given that person's manifest.
+// linked with somebody else before is not given that person's manifest, nor is
+// who wants all of the study.
 func TestByManifestOfSomebodyElse(t *testing.T) {
 	t.Parallel()
 	study := dicomtest.NewStudy(dicomtest.Options{Seed: 9503, Modality: "CR", Instances: 1, PatientID: "4711", PatientName: "Muller^Odile"})
@@ -236,6 +237,20 @@ func TestByManifestOfSomebodyElse(t *testing.T) {
 		now = l.ManifestSopInstanceUid
 		return !l.Open && l.ManifestMade && now != before
 	})
+	body, err := get(t.Context(), node.web+"/dicom-web/studies/"+study.StudyInstanceUID+"/metadata", "application/dicom+json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	all, err := io.ReadAll(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for sop, want := range map[string]bool{study.Instances[0].SOPInstanceUID: true, now: true, before: false} {
+		if got := strings.Contains(string(all), `{"vr":"UI","Value":["`+sop+`"]}`); got != want {
+			t.Errorf("all of the study has %s: %v, want %v", sop, got, want)
+		}
+	}
 	own := manifest.Manifest{Study: manifest.Study{StudyInstanceUID: study.StudyInstanceUID}}
 	for kos, want := range map[string]int{now: http.StatusOK, before: http.StatusNotFound} {
 		path := "/studies/" + study.StudyInstanceUID + "/series/" + own.SeriesInstanceUID() + "/instances/" + kos
