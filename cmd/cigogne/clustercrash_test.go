@@ -190,6 +190,9 @@ func (r *cohort) settled() {
 // life. What it had acknowledged is there while it is away, what it had not is
 // there whole or not at all, and all is there once when it is back.
 func TestKilledBetween(t *testing.T) {
+	if testing.Short() {
+		t.Skip("has a program of its own, in which no race is looked for")
+	}
 	t.Parallel() // it waits more than it works
 	program := filepath.Join(t.TempDir(), "cigogne")
 	build := exec.CommandContext(t.Context(), "go", "build", "-tags", "failpoints", "-o", program, ".")

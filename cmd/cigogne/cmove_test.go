@@ -96,6 +96,9 @@ func arrived(t *testing.T, dir string, files []*realFile, from string) {
 // TestGetSeries: getscu gets a study over its own association, and what was
 // retrieved by whom stands in the timeline.
 func TestGetSeries(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a series of 150")
+	}
 	t.Parallel()
 	getscu := tool(t, "getscu")
 	files := study(t)
