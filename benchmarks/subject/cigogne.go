@@ -74,8 +74,8 @@ func (c Cigogne) Promise() string {
 	return "journal fsynced before each answer; index rebuilt from it"
 }
 
-// never is longer than any run.
-const never = 1000 * time.Hour
+// never is longer than any run, and than ago anything was received.
+const never = 100 * 365 * 24 * time.Hour
 
 // Start implements Subject.
 func (c Cigogne) Start(ctx context.Context, dir, host string) (*Running, error) {
@@ -95,7 +95,10 @@ func (c Cigogne) Start(ctx context.Context, dir, host string) (*Running, error) 
 		settle = never
 	}
 	args := []string{"serve", "--data-dir", filepath.Join(dir, "data"), "--dimse", address[0], "--http", address[1],
-		"--settle", settle.String(), "--log-level", "warn"}
+		"--settle", settle.String(), "--log-level", "warn",
+		// What an index that is given says of studies is not true of the packs
+		// that it names: to complete them would fail, again and again.
+		"--complete-after", never.String()}
 	at := Endpoints{DIMSE: address[0], AETitle: "CIGOGNE", Web: "http://" + address[1] + "/dicom-web", Dir: dir}
 	if !net.ParseIP(host).IsLoopback() {
 		args = append(args, "--open")
