@@ -96,9 +96,9 @@ func (c Cigogne) Start(ctx context.Context, dir, host string) (*Running, error) 
 	}
 	args := []string{"serve", "--data-dir", filepath.Join(dir, "data"), "--dimse", address[0], "--http", address[1],
 		"--settle", settle.String(), "--log-level", "warn",
-		// What an index that is given says of studies is not true of the packs
-		// that it names: to complete them would fail, again and again.
-		"--complete-after", never.String()}
+		// An index that is given names packs that are not there: to complete
+		// studies and to verify packs would fail, over and over.
+		"--complete-after", never.String(), "--scrub-rate", "0"}
 	at := Endpoints{DIMSE: address[0], AETitle: "CIGOGNE", Web: "http://" + address[1] + "/dicom-web", Dir: dir}
 	if !net.ParseIP(host).IsLoopback() {
 		args = append(args, "--open")
