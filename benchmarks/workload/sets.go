@@ -144,18 +144,23 @@ func (s Settings) cstore(n int) benchmarks.Workload {
 	return benchmarks.Workload{
 		Name: fmt.Sprintf("cstore-%d", n), Title: fmt.Sprintf("C-STORE by stock storescu, %d association(s), CT of 526 KB", n),
 		Primary: result.Throughput, Unit: result.Instances, Amount: s.Instances, Material: ct,
-		Cases: []benchmarks.Case{
-			{Subject: s.ours(), Drive: send},
-			{Subject: s.bare(true), Drive: send},
-			{Subject: s.oursNoFsync(), Drive: send},
-			{Subject: s.bare(false), Drive: send},
-			{Subject: subject.Orthanc{}, Drive: send},
-			{Subject: subject.Orthanc{PostgreSQL: true}, Drive: send},
-			{Subject: subject.Orthanc{NoDelay: true}, Drive: send},
-			{Subject: named{subject.Orthanc{NoDelay: true}, "orthanc nodelay both"}, Drive: storescu(n, true)},
-			{Subject: subject.DCMQRSCP{}, Drive: send},
-			{Subject: subject.Client{Title: "loopback", Safe: "none: TCP alone"}, Drive: loopback(n)},
-		},
+		Cases: append(s.receivers(send),
+			benchmarks.Case{Subject: subject.Orthanc{NoDelay: true}, Drive: send},
+			benchmarks.Case{Subject: named{subject.Orthanc{NoDelay: true}, "orthanc nodelay both"}, Drive: storescu(n, true)},
+			benchmarks.Case{Subject: subject.Client{Title: "loopback", Safe: "none: TCP alone"}, Drive: loopback(n)}),
+	}
+}
+
+// receivers are those that take C-STORE, all driven alike.
+func (s Settings) receivers(send driver) []benchmarks.Case {
+	return []benchmarks.Case{
+		{Subject: s.ours(), Drive: send},
+		{Subject: s.bare(true), Drive: send},
+		{Subject: s.oursNoFsync(), Drive: send},
+		{Subject: s.bare(false), Drive: send},
+		{Subject: subject.Orthanc{}, Drive: send},
+		{Subject: subject.Orthanc{PostgreSQL: true}, Drive: send},
+		{Subject: subject.DCMQRSCP{}, Drive: send},
 	}
 }
 

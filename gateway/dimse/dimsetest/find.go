@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"testing"
-	"time"
 
 	"github.com/esante-alsace/cigogne/gateway/dimse"
 	"github.com/esante-alsace/cigogne/gateway/dimse/pdu"
@@ -39,14 +38,11 @@ type Answer struct {
 // of the association.
 func Find(t testing.TB, addr, called string, q Question) (*Answer, error) {
 	t.Helper()
-	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
+	c, err := dial(t, addr)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
-		return nil, err
-	}
 	if q.TransferSyntaxUID == "" {
 		q.TransferSyntaxUID = dimse.ExplicitVRLittleEndian
 	}
@@ -69,9 +65,7 @@ func Find(t testing.TB, addr, called string, q Question) (*Answer, error) {
 			return f.out, exchange(c, pdu.AppendReleaseRQ(nil), pdu.TypeReleaseRP)
 		}
 		if len(f.out.Matches) == q.CancelAfter {
-			cancel := &dicomtest.Builder{Implicit: true}
-			cancel.US(0x00000100, 0x0FFF).US(0x00000120, findMessage).US(0x00000800, 0x0101)
-			if _, err := c.Write(Fragment(1, true, true, cancel.Bytes())); err != nil {
+			if err := sendCancel(c, findMessage); err != nil {
 				return f.out, err
 			}
 		}
@@ -89,25 +83,13 @@ type finder struct {
 
 func (f *finder) associate(called string) error {
 	rq := &pdu.AssociateRQ{
-		ProtocolVersion: pdu.ProtocolVersion, CalledAETitle: called, CallingAETitle: "FINDER", ApplicationContextName: pdu.ApplicationContextName,
 		Contexts: []pdu.ContextRQ{{ID: 1, AbstractSyntax: f.SOPClassUID, TransferSyntaxes: []string{f.TransferSyntaxUID}}},
-		User:     pdu.UserInformation{MaxPDULength: f.MaxPDULength, ImplementationClassUID: "2.25.1"},
+		User:     pdu.UserInformation{MaxPDULength: f.MaxPDULength},
 	}
 	if f.Extended != nil {
 		rq.User.Extended = []pdu.ExtendedNegotiation{{SOPClassUID: f.SOPClassUID, Information: f.Extended}}
 	}
-	b, err := rq.Append(nil)
-	if err != nil {
-		return err
-	}
-	if _, err := f.conn.Write(b); err != nil {
-		return err
-	}
-	kind, b, err := receive(f.conn)
-	if err != nil || kind != pdu.TypeAssociateAC {
-		return fmt.Errorf("a %s instead of an acceptance: %w", kind, err)
-	}
-	ac, err := pdu.DecodeAssociateAC(b)
+	ac, err := associate(f.conn, called, "FINDER", rq)
 	if err != nil {
 		return err
 	}
@@ -147,16 +129,11 @@ func (f *finder) response() (last bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	scanner := dicom.NewScanner(f.TransferSyntaxUID, dicom.ScanLimits{})
-	defer scanner.Abort()
-	if _, err := scanner.Write(b); err != nil {
-		return false, err
-	}
-	found, err := scanner.Close()
+	found, err := decode(f.TransferSyntaxUID, b)
 	if err != nil {
 		return false, err
 	}
-	f.out.Matches, f.out.Pending = append(f.out.Matches, found.DataSet), append(f.out.Pending, status)
+	f.out.Matches, f.out.Pending = append(f.out.Matches, found), append(f.out.Pending, status)
 	return false, nil
 }
 

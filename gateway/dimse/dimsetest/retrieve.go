@@ -6,7 +6,6 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/esante-alsace/cigogne/gateway/dimse"
 	"github.com/esante-alsace/cigogne/gateway/dimse/pdu"
@@ -55,14 +54,11 @@ const requestMessage = 7
 // takes part in it until the last response. An error is of the association.
 func Retrieve(t testing.TB, addr, called string, r Retrieval) (*Retrieved, error) {
 	t.Helper()
-	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
+	c, err := dial(t, addr)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
-		return nil, err
-	}
 	p := &requester{Retrieval: r, conn: c, out: &Retrieved{DataSets: map[string][]byte{}}}
 	if err := p.associate(called); err != nil {
 		return nil, err
@@ -90,27 +86,15 @@ type requester struct {
 
 func (p *requester) associate(called string) error {
 	rq := &pdu.AssociateRQ{
-		ProtocolVersion: pdu.ProtocolVersion, CalledAETitle: called, CallingAETitle: "REQUESTER", ApplicationContextName: pdu.ApplicationContextName,
 		Contexts: []pdu.ContextRQ{{ID: 1, AbstractSyntax: p.SOPClassUID, TransferSyntaxes: []string{dimse.ExplicitVRLittleEndian}}},
-		User:     pdu.UserInformation{MaxPDULength: 16 << 10, ImplementationClassUID: "2.25.1"},
+		User:     pdu.UserInformation{MaxPDULength: 16 << 10},
 	}
 	for i, take := range p.Takes {
 		take.ID = byte(2*i + 3)
 		rq.Contexts = append(rq.Contexts, take)
 		rq.User.Roles = append(rq.User.Roles, pdu.Role{SOPClassUID: take.AbstractSyntax, SCP: true})
 	}
-	b, err := rq.Append(nil)
-	if err != nil {
-		return err
-	}
-	if _, err := p.conn.Write(b); err != nil {
-		return err
-	}
-	kind, b, err := receive(p.conn)
-	if err != nil || kind != pdu.TypeAssociateAC {
-		return fmt.Errorf("a %s instead of an acceptance: %w", kind, err)
-	}
-	ac, err := pdu.DecodeAssociateAC(b)
+	ac, err := associate(p.conn, called, "REQUESTER", rq)
 	if err == nil {
 		p.out.Roles = ac.User.Roles
 	}
@@ -158,15 +142,11 @@ func (p *requester) message() (ended bool, err error) {
 		Failed: countOf(command, 0x1022), Warning: countOf(command, 0x1023),
 	}
 	if len(data) > 0 {
-		scanner := dicom.NewScanner(dimse.ExplicitVRLittleEndian, dicom.ScanLimits{})
-		if _, err := scanner.Write(data); err != nil {
-			return false, err
-		}
-		found, err := scanner.Close()
+		found, err := decode(dimse.ExplicitVRLittleEndian, data)
 		if err != nil {
 			return false, err
 		}
-		e, _ := found.DataSet.Get(0x00080058)
+		e, _ := found.Get(0x00080058)
 		r.FailedUIDs = e.Values
 	}
 	p.out.Responses = append(p.out.Responses, r)
@@ -181,10 +161,7 @@ func (p *requester) cancel() error {
 	if p.seen++; p.seen != p.CancelAfter {
 		return nil
 	}
-	command := &dicomtest.Builder{Implicit: true}
-	command.US(0x00000100, 0x0FFF).US(0x00000120, requestMessage).US(0x00000800, 0x0101)
-	_, err := p.conn.Write(Fragment(1, true, true, command.Bytes()))
-	return err
+	return sendCancel(p.conn, requestMessage)
 }
 
 // take takes an instance of a C-GET.
