@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/esante-alsace/cigogne/gateway/dmp/manifest"
 	pb "github.com/esante-alsace/cigogne/gateway/rpc/cigogne/v1"
 	"github.com/esante-alsace/cigogne/storage/dicom/dicomtest"
 )
@@ -71,7 +72,11 @@ func TestStudyLife(t *testing.T) {
 	if second.Instances != int64(len(study.Instances)) || second.ManifestSopInstanceUid == first.ManifestSopInstanceUid {
 		t.Errorf("what came later: %v", second)
 	}
-	theManifest(t, node, uid, first.ManifestSopInstanceUid) // it is there still
+	own := manifest.Manifest{Study: manifest.Study{StudyInstanceUID: uid}}
+	before := "/dicom-web/studies/" + uid + "/series/" + own.SeriesInstanceUID() + "/instances/" + first.ManifestSopInstanceUid + "/metadata"
+	if said := string(page(t, node, before)); !strings.Contains(said, first.ManifestSopInstanceUid) { // it is there still, by its name
+		t.Errorf("the manifest before: %s", said)
+	}
 	if told := string(page(t, node, "/v1/studies/"+uid+"/timeline")); strings.Count(told, "STEP_KIND_COMPLETE") != 3 {
 		t.Errorf("timeline: %s", told)
 	}
