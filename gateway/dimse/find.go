@@ -51,16 +51,37 @@ func levelsOf(abstractSyntax string) []queryLevel {
 // storage.ErrInvalid when there is no such level, or, unless relational, when a
 // unique key above it is not there (PS3.4 §C.4.1.2.1).
 func (id identifier) descend(abstractSyntax string, relational bool) ([]queryLevel, error) {
-	levels := levelsOf(abstractSyntax)
-	for i, l := range levels {
-		switch {
-		case l.name == id.level:
-			return levels[:i+1], nil
-		case !relational && !id.single(l.unique):
+	levels, err := id.levels(abstractSyntax)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range levels[:len(levels)-1] {
+		if !relational && !id.single(l.unique) {
 			return nil, fmt.Errorf("%w: no single value of %s, the unique key of the %s level", storage.ErrInvalid, l.unique, l.name)
 		}
 	}
-	return nil, fmt.Errorf("%w: no QueryRetrieveLevel of the SOP class", storage.ErrInvalid)
+	return levels, nil
+}
+
+// errNoLevel is a QueryRetrieveLevel that the SOP class has not.
+var errNoLevel = fmt.Errorf("%w: no QueryRetrieveLevel of the SOP class", storage.ErrInvalid)
+
+// levels are those from the root to the one of the Identifier.
+func (id identifier) levels(abstractSyntax string) ([]queryLevel, error) {
+	all := levelsOf(abstractSyntax)
+	depth := slices.IndexFunc(all, func(l queryLevel) bool { return l.name == id.level })
+	if depth < 0 {
+		return nil, errNoLevel
+	}
+	return all[:depth+1], nil
+}
+
+// mismatch is the answer to an Identifier that is not one of the SOP class.
+func mismatch(err error) verdict {
+	if errors.Is(err, errNoLevel) {
+		return verdict{StatusMismatch, "QueryRetrieveLevel is none of the SOP class"}
+	}
+	return verdict{StatusMismatch, "Identifier does not match the SOP class"}
 }
 
 // question is what a C-FIND asks for.
@@ -228,7 +249,7 @@ func judgeFind(ctx context.Context, err error) verdict {
 	case canceled(ctx), errors.Is(err, ErrLost), errors.Is(err, ErrClosed), errors.Is(err, context.Canceled):
 		return verdict{status: StatusCanceled} // or there is nobody to tell
 	case errors.Is(err, storage.ErrInvalid):
-		return verdict{StatusMismatch, "Identifier does not match the SOP class"}
+		return mismatch(err)
 	case errors.Is(err, storage.ErrTooLarge), errors.Is(err, context.DeadlineExceeded):
 		return verdict{StatusOutOfResources, "too many matches, ask for fewer by patient or date"}
 	case errors.Is(err, storage.ErrConflict):

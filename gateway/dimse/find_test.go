@@ -102,6 +102,7 @@ func ask(t *testing.T, addr string, q dimsetest.Question) *dimsetest.Answer {
 func TestFindStatus(t *testing.T) {
 	const patient, study = dimse.PatientRootFind, dimse.StudyRootFind
 	wrap := func(err error) error { return fmt.Errorf("%w: PatientName Müller", err) }
+	noLevel := map[string]bool{"no level": true, "another level": true, "patients of the Study Root": true}
 	for _, c := range []struct {
 		name, class string
 		identifier  *dicomtest.Builder
@@ -146,6 +147,9 @@ func TestFindStatus(t *testing.T) {
 			}
 			if c.relational && !bytes.Equal(answer.Extended, []byte{1, 0, 0}) {
 				t.Errorf("granted % x", answer.Extended)
+			}
+			if about := strings.Contains(answer.Comment, "QueryRetrieveLevel"); about != noLevel[c.name] {
+				t.Errorf("comment %q", answer.Comment)
 			}
 			if m.counted("C-FIND "+c.want.String()) != 1 {
 				t.Error("it was not counted")
@@ -279,11 +283,7 @@ func TestFindTakesTooLong(t *testing.T) {
 	addr = f.serve(t, m, func(cfg *dimse.Config) { cfg.MaxMatches, cfg.WriteTimeout = 1<<30, 200*time.Millisecond })
 	r := findAssociation(t, addr)
 	r.send(append(data(1, true, true, findRQ(5)), data(1, false, true, at("STUDY").Bytes())...))
-	for until := time.Now().Add(time.Minute); m.counted(dimse.OutcomeLost) == 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(until) {
-			t.Fatal("who does not read is not given up")
-		}
-	}
+	m.await(t, dimse.OutcomeLost)
 }
 
 // TestFindBesides: with an asynchronous window there are several queries, each

@@ -22,6 +22,7 @@ type memory struct {
 	instances map[string][]byte // data sets by SOPInstanceUID
 	incoming  []gateway.Incoming
 	counts    map[string]int
+	news      chan struct{} // closed when something is counted
 
 	// What a test may change before the first association.
 	receive func(ctx context.Context, in gateway.Incoming) ([]byte, error)
@@ -80,6 +81,34 @@ func (m *memory) count(what string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.counts[what]++
+	if m.news != nil {
+		close(m.news)
+		m.news = nil
+	}
+}
+
+// await waits until something was counted.
+func (m *memory) await(t *testing.T, what string) {
+	t.Helper()
+	most := time.NewTimer(time.Minute)
+	defer most.Stop()
+	for {
+		m.mu.Lock()
+		if m.counts[what] > 0 {
+			m.mu.Unlock()
+			return
+		}
+		if m.news == nil {
+			m.news = make(chan struct{})
+		}
+		news := m.news
+		m.mu.Unlock()
+		select {
+		case <-news:
+		case <-most.C:
+			t.Fatalf("nothing was counted as %q", what)
+		}
+	}
 }
 
 func (m *memory) counted(what string) int {

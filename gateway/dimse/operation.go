@@ -105,7 +105,9 @@ func (a *association) operate(ctx context.Context, m *message, pc presentation, 
 	ctx, end, fresh := a.underWay.begin(ctx, m.command.MessageID)
 	if !fresh {
 		done()
-		return misused("message %d is not answered yet", m.command.MessageID)
+		err := misused("message %d is not answered yet", m.command.MessageID)
+		span.Done(err)
+		return err
 	}
 	a.answers.Go(func() {
 		defer done()

@@ -197,7 +197,7 @@ func (r *retrieval) locate(ctx context.Context) ([]gateway.Instance, verdict) {
 func judgeRetrieval(err error) verdict {
 	switch {
 	case errors.Is(err, storage.ErrInvalid):
-		return verdict{StatusMismatch, "Identifier does not match SOP class"}
+		return mismatch(err)
 	case errors.Is(err, storage.ErrConflict):
 		return verdict{StatusCannotUnderstand, "the Patient ID is that of several patients"}
 	case errors.Is(err, storage.ErrTooLarge):

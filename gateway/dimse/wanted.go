@@ -37,17 +37,16 @@ func (w wanted) among(found []gateway.Instance) []gateway.Instance {
 // the Patient Root a PatientID must be there at its own level alone. An
 // Identifier of another shape is storage.ErrInvalid.
 func (r *retrieval) wanted(ctx context.Context) ([]wanted, error) {
-	levels := levelsOf(r.context.abstractSyntax)
-	depth := slices.IndexFunc(levels, func(l queryLevel) bool { return l.name == r.identifier.level })
-	if depth < 0 {
-		return nil, fmt.Errorf("%w: no QueryRetrieveLevel of the SOP class", storage.ErrInvalid)
+	levels, err := r.identifier.levels(r.context.abstractSyntax)
+	if err != nil {
+		return nil, err
 	}
 	byPatient := levels[0].name == levelPatient
-	if byPatient && depth == 0 {
+	if byPatient && len(levels) == 1 {
 		return r.ofPatient(ctx, nil)
 	}
 	var keys []dicom.Tag
-	for _, l := range levels[:depth+1] {
+	for _, l := range levels {
 		if l.name != levelPatient {
 			keys = append(keys, l.unique)
 		}
