@@ -9,24 +9,25 @@ import (
 	"time"
 )
 
-// slowToEnd is a connection of which Read returns an error only when it may.
+// slowToEnd is a connection whose reader learns of an error only when it may.
 type slowToEnd struct {
 	net.Conn
-	closed chan struct{} // is sent to by Close
-	may    chan struct{}
+	may chan struct{}
 }
 
 func (c *slowToEnd) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
+	return n, c.slowly(err)
+}
+
+func (c *slowToEnd) SetReadDeadline(t time.Time) error {
+	return c.slowly(c.Conn.SetReadDeadline(t))
+}
+
+func (c *slowToEnd) slowly(err error) error {
 	if err != nil {
 		<-c.may
 	}
-	return n, err
-}
-
-func (c *slowToEnd) Close() error {
-	err := c.Conn.Close()
-	c.closed <- struct{}{}
 	return err
 }
 
@@ -62,13 +63,31 @@ func TestTheLastComerFeeds(t *testing.T) {
 			t.Errorf("%s hears a frame of kind %d, not %d: %v", who, f.kind, want, err)
 		}
 	}
-	first := &slowToEnd{closed: make(chan struct{}, 100), may: make(chan struct{})}
+	first := &slowToEnd{may: make(chan struct{})}
 	same := func(c net.Conn) net.Conn { return c }
 	hears("the first", come(1, func(c net.Conn) net.Conn { first.Conn = c; return first }), kindExtents)
+	waits := func(session uint64) {
+		t.Helper()
+		k, err := h.open(t.Context(), hello{journal: [16]byte{1}}.id())
+		if err != nil {
+			t.Fatal(err)
+		}
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for end := time.Now().Add(time.Minute); time.Now().Before(end); <-tick.C {
+			k.mu.Lock()
+			comer := k.session
+			k.mu.Unlock()
+			if comer == session {
+				return
+			}
+		}
+		t.Fatalf("session %d never came", session)
+	}
 	second := come(2, same)
-	<-first.closed // the second one waits
+	waits(2)
 	third := come(3, same)
-	<-first.closed // and the third
+	waits(3)
 	close(first.may)
 	hears("the third", third, kindExtents)
 	hears("the second", second, kindRefused)
