@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Machine is where figures were taken.
@@ -83,6 +85,32 @@ func Load() float64 {
 		return 0
 	}
 	return load
+}
+
+// TouchMemory writes to n bytes of memory, half of what is available at the
+// most, and gives it back.
+func TouchMemory(n int) error {
+	n = min(n, int(Available()/2))
+	if n <= 0 {
+		return nil
+	}
+	b, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_POPULATE)
+	if err != nil {
+		return fmt.Errorf("touching %d bytes of memory: %w", n, err)
+	}
+	return unix.Munmap(b)
+}
+
+// Available is how much memory programs may still take, in bytes; 0 when the
+// kernel does not say.
+func Available() int64 {
+	for line := range lines("/proc/meminfo") {
+		var kib int64
+		if _, err := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); err == nil {
+			return kib << 10
+		}
+	}
+	return 0
 }
 
 // Busy is how long all processors together have been doing something.

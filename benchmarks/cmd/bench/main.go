@@ -5,6 +5,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/esante-alsace/cigogne/benchmarks"
 	"github.com/esante-alsace/cigogne/benchmarks/report"
+	"github.com/esante-alsace/cigogne/benchmarks/result"
 	"github.com/esante-alsace/cigogne/benchmarks/subject"
 	"github.com/esante-alsace/cigogne/benchmarks/workload"
 )
@@ -155,27 +157,40 @@ func (f flags) measure(ctx context.Context, work []benchmarks.Workload, scratch,
 		settle = time.Second
 	}
 	r := &benchmarks.Runner{File: file, Options: benchmarks.Options{
-		Scratch: scratch, Material: memory, Rounds: f.rounds, Target: f.target, Settle: settle,
+		Scratch: scratch, Material: memory, Rounds: f.rounds, Target: f.target, Settle: settle, Memory: roundMemory,
 		Say: func(format string, args ...any) { fmt.Printf(format+"\n", args...) },
 	}}
 	if f.profile {
 		r.Profiles = filepath.Join(f.results, "profiles", strings.TrimSuffix(file.Name(), ".json"))
 	}
 	for _, w := range work {
-		if err := r.Run(ctx, w); err != nil {
+		if ended := r.Run(ctx, w); ended != nil {
+			file.Notes = append(file.Notes, fmt.Sprintf("the run was ended in %s: %v", w.Name, ended))
+			return errors.Join(ended, tell(file, work, f.results))
+		}
+		if _, err := file.Write(f.results); err != nil { // an hour is long enough for a machine to fail in
 			return err
 		}
 	}
+	return tell(file, work, f.results)
+}
+
+// roundMemory is what the rounds of the fastest take: what is sent, stored, and
+// received again.
+const roundMemory = 2 << 30
+
+// tell prints, keeps and draws what was measured.
+func tell(file *result.File, work []benchmarks.Workload, results string) error {
 	benchmarks.Growth(file, work)
 	fmt.Println()
 	if err := report.Table(os.Stdout, file); err != nil {
 		return err
 	}
-	path, err := file.Write(f.results)
+	path, err := file.Write(results)
 	if err != nil {
 		return err
 	}
-	page, err := report.Page(f.results)
+	page, err := report.Page(results)
 	if err != nil {
 		return err
 	}
