@@ -265,7 +265,7 @@ func (w *writer) checkBody(ctx context.Context, c *Copy, r *record, buf []byte) 
 		return fmt.Errorf("%w: the large file %016x is not there: %w", storage.ErrCorrupt, r.large, err)
 	}
 	defer f.Close()
-	size, err := f.Size()
+	size, _, err := f.Stat()
 	if err == nil && size != r.bodyLen {
 		err = fmt.Errorf("%w: the large file %016x has %d bytes, not %d", storage.ErrCorrupt, r.large, size, r.bodyLen)
 	}

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"io"
+	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
 )
@@ -32,7 +33,9 @@ type FS interface {
 type File interface {
 	io.ReaderAt
 	io.Closer
-	Size() (int64, error)
+	// Stat tells the size, and when bytes were last written, to within what
+	// the filesystem's clock ticks.
+	Stat() (size int64, modified time.Time, err error)
 	// Stream reads a range from start to end; it moves the file's own
 	// position, so a File has one Stream at a time. Where there is an
 	// *os.File below, it is one that io.Copy hands to the kernel.

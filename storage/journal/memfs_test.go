@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/journal"
@@ -45,6 +46,7 @@ type memFS struct {
 type inode struct {
 	live, durable []byte
 	unsynced      []change
+	changes       int64 // of live
 }
 
 // change is a write, or, with nil data, a truncation to off.
@@ -236,6 +238,7 @@ func (m *memFS) flip(name string, off int64) {
 	n := m.live[name]
 	n.live = append([]byte(nil), n.live...)
 	n.live[off] ^= 0x40
+	n.changes++
 }
 
 // memFile is an open file of a memFS.
@@ -247,10 +250,11 @@ type memFile struct {
 
 func (f *memFile) Close() error { return nil }
 
-func (f *memFile) Size() (int64, error) {
+// Stat tells of flips, too: what a kernel has read it does not read again.
+func (f *memFile) Stat() (int64, time.Time, error) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	return int64(len(f.node.live)), nil
+	return int64(len(f.node.live)), time.Unix(0, f.node.changes), nil
 }
 
 func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
@@ -299,6 +303,7 @@ func (f *memFile) WriteVAt(bufs [][]byte, off int64) error {
 func (f *memFile) change(c change) {
 	f.node.live = c.apply(append([]byte(nil), f.node.live...))
 	f.node.unsynced = append(f.node.unsynced, c)
+	f.node.changes++
 }
 
 func (f *memFile) Truncate(size int64) error {

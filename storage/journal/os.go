@@ -3,6 +3,7 @@ package journal
 import (
 	"io"
 	"os"
+	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
 )
@@ -83,12 +84,12 @@ func openOS(name string, flags int) (*osFile, error) {
 	return &osFile{f}, nil
 }
 
-func (f *osFile) Size() (int64, error) {
-	info, err := f.Stat()
+func (f *osFile) Stat() (int64, time.Time, error) {
+	info, err := f.File.Stat()
 	if err != nil {
-		return 0, err
+		return 0, time.Time{}, err
 	}
-	return info.Size(), nil
+	return info.Size(), info.ModTime(), nil
 }
 
 func (f *osFile) Stream(r storage.Range) (io.Reader, error) {

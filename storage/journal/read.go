@@ -112,7 +112,11 @@ func (j *Journal) newReader(ctx context.Context, f File, at Position, r *record,
 		Offset: part.Offset - from,
 		Length: part.Length - (to - from),
 	})
-	file := sound.File{ReaderAt: f, Name: "journal entry " + at.String()}
+	_, modified, err := f.Stat()
+	if err != nil {
+		return nil, closeAfter(f, diskError("looking at journal entry "+at.String(), err))
+	}
+	file := sound.File{ReaderAt: f, Name: "journal entry " + at.String(), Modified: modified}
 	gate, err := j.comparer.Open(ctx, file, body, sound.Sum{Range: r.body(), Table: castagnoli(), CRC: r.bodyCRC})
 	if err != nil {
 		if errors.Is(err, storage.ErrCorrupt) { // whoever reads may have another copy, and say nothing

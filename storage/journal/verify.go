@@ -82,7 +82,7 @@ func (j *Journal) verifyBody(ctx context.Context, number uint64, r *record, buf 
 	}
 	defer f.Close()
 	if r.large != 0 {
-		if size, err := f.Size(); err != nil || size != r.bodyLen {
+		if size, _, err := f.Stat(); err != nil || size != r.bodyLen {
 			return fmt.Errorf("%w: its file %s has %d bytes, not %d (%w)", storage.ErrCorrupt, name, size, r.bodyLen, err)
 		}
 	}

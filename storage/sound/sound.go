@@ -60,8 +60,8 @@ type File struct {
 
 // Open makes sure that part of f, a range within that of sum, may be given
 // away: sum's range is read, and what does not match, or ends early, is
-// storage.ErrCorrupt. When only a part is wanted and all was found sound
-// within the last minute, it is not read again.
+// storage.ErrCorrupt. What was found sound within the last minute, in a file
+// that was not changed since, is not read again.
 //
 // A range of more than AtOnce that is wanted whole is compared while it is
 // given away: the Gate that is returned then says how far. A part of such a
@@ -77,7 +77,7 @@ func (c *Comparer) Open(ctx context.Context, f File, part storage.Range, sum Sum
 		return nil, nil
 	}
 	id := seen{f.Name, sum.Offset, sum.CRC, f.Modified.UnixNano()}
-	if !whole && c.remembered(id) {
+	if c.remembered(id) {
 		return nil, nil
 	}
 	got, err := c.add(ctx, f, sum.Range, 0, sum.Table)
@@ -87,9 +87,7 @@ func (c *Comparer) Open(ctx context.Context, f File, part storage.Range, sum Sum
 	if got != sum.CRC {
 		return nil, sum.mismatch(f.Name, got)
 	}
-	if !whole {
-		c.keep(id)
-	}
+	c.keep(id)
 	return nil, nil
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"hash/crc32"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/sound"
@@ -46,27 +48,36 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// TestRemembered: a part is believed that was compared a moment ago, the whole
-// never is.
+// TestRemembered: what was compared a moment ago is believed, in whole and in
+// part, for a minute and as long as nobody has written to the file.
 func TestRemembered(t *testing.T) {
 	content := bytes.Repeat([]byte("pixels"), 100)
 	all := sum(content)
-	var compare sound.Comparer
-	try := func(part storage.Range) error {
-		_, err := compare.Open(t.Context(), sound.File{ReaderAt: bytes.NewReader(content), Name: "a"}, part, all)
-		return err
-	}
 	part := storage.Range{Offset: 10, Length: 20}
-	if err := try(part); err != nil {
-		t.Fatal(err)
-	}
-	content[100] ^= 1
-	if err := try(part); err != nil {
-		t.Errorf("compared again: %v", err)
-	}
-	if err := try(all.Range); !errors.Is(err, storage.ErrCorrupt) {
-		t.Errorf("the whole: %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var compare sound.Comparer
+		try := func(part storage.Range, modified int64) error {
+			file := sound.File{ReaderAt: bytes.NewReader(content), Name: "a", Modified: time.Unix(modified, 0)}
+			_, err := compare.Open(t.Context(), file, part, all)
+			return err
+		}
+		if err := try(all.Range, 1); err != nil {
+			t.Fatal(err)
+		}
+		content[100] ^= 1
+		for _, r := range []storage.Range{all.Range, part} {
+			if err := try(r, 1); err != nil {
+				t.Errorf("compared again: %v", err)
+			}
+			if err := try(r, 2); !errors.Is(err, storage.ErrCorrupt) {
+				t.Errorf("somebody has written: %v", err)
+			}
+		}
+		time.Sleep(time.Minute) // on the bubble's clock
+		if err := try(all.Range, 1); !errors.Is(err, storage.ErrCorrupt) {
+			t.Errorf("after a minute: %v", err)
+		}
+	})
 }
 
 // TestGate: of a long range that rotted anywhere, all but its last bytes may
