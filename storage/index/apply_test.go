@@ -387,3 +387,15 @@ func TestClosed(t *testing.T) {
 		t.Error("a closed index counts")
 	}
 }
+
+// TestCheckOfOddModalities: whatever a sender writes as a Modality, an index
+// that is sound is said to be.
+func TestCheckOfOddModalities(t *testing.T) {
+	x := open(t)
+	p := indextest.Population{Seed: 17, MaxSeries: 1, MaxInstances: 1}
+	for n, modality := range []string{`A"B`, "A\x00B", "A\x01B", "'", `["`, "é", ""} {
+		in := indextest.With(p.Study(n)[0], indextest.Text(0x00080060, "CS", modality))
+		apply(t, x, index.Batch{Received: []index.Instance{in}, Through: in.At})
+	}
+	sound(t, x)
+}

@@ -142,10 +142,25 @@ func (n *narrow) settleModalities() {
 func (x *Index) lookUp(ctx context.Context, l lookup) (keys []string, ok bool, err error) {
 	switch {
 	case l.key != "":
-		return []string{l.key}, utf8.ValidString(l.key), nil
+		keys, ok = []string{l.key}, utf8.ValidString(l.key)
 	case l.from != "":
-		return x.keysBetween(ctx, l.from, l.below)
+		keys, ok, err = x.keysBetween(ctx, l.from, l.below)
+	default:
+		return x.lookThrough(ctx, l)
 	}
+	if err != nil || !ok {
+		return nil, false, err
+	}
+	// Of a name with too many keys this one may not be kept.
+	err = each(ctx, x.read, `SELECT 1 FROM name WHERE folded = ? LIMIT 1`, []any{moreNames}, func(*sql.Rows) error {
+		keys = append(keys, moreNames)
+		return nil
+	})
+	return keys, ok, err
+}
+
+// lookThrough is lookUp for what is looked for among words.
+func (x *Index) lookThrough(ctx context.Context, l lookup) (keys []string, ok bool, err error) {
 	most := cmp.Or(x.namesMost, mostNames)
 	p, err := x.read.now()
 	if err != nil {

@@ -78,11 +78,11 @@ func (x *Index) checkRows(ctx context.Context, say func(string) error) error {
 		{"deleted pack %s is in use", `SELECT o.name FROM deleted_pack o JOIN pack p ON p.name = o.name
 			WHERE length(p.members) > 0 AND p.conflict = 0`},
 		{"study %s is not found under each of its modalities",
-			`SELECT s.uid FROM study s WHERE (CASE s.modalities WHEN '' THEN 0 ELSE 1 + length(s.modalities) - length(replace(s.modalities, '\', '')) END)
-			 > (SELECT count(*) FROM json_each('["' || replace(replace(s.modalities, '"', ''), '\', '","') || '"]') j
-			    JOIN modality m ON m.value = j.value AND m.date = s.date AND m.study = s.id)`},
+			`SELECT s.uid FROM study s WHERE s.modalities <> '' AND EXISTS (
+			 SELECT 1 FROM json_each('[' || replace(json_quote(s.modalities), '\\', '","') || ']') j
+			 WHERE NOT EXISTS (SELECT 1 FROM modality m WHERE m.value = j.value AND m.date = s.date AND m.study = s.id))`},
 		{"study %s has a name of which not all words are known",
-			`SELECT DISTINCT s.uid FROM name k JOIN study s ON s.id = k.study WHERE (instr(substr(k.folded, 2), '^') = 0 OR k.folded >= '=' AND k.folded < '>')
+			`SELECT DISTINCT s.uid FROM name k JOIN study s ON s.id = k.study WHERE (instr(substr(CAST(k.folded AS BLOB), 2), x'5E') = 0 OR k.folded >= '=' AND k.folded < '>')
 			 AND NOT EXISTS (SELECT 1 FROM word w WHERE w.folded = k.folded)`},
 		{"word %s is that of no study", `SELECT w.id FROM word w WHERE NOT EXISTS (SELECT 1 FROM name k WHERE k.folded = w.folded)`},
 	} {

@@ -64,37 +64,38 @@ const (
 )
 
 // moreNames is the key of a study whose PatientName has more keys than are
-// kept; no group has a '='. It is looked at by whoever looks through words.
+// kept; no group has a '='. Whatever is asked of names, its studies are looked
+// at too.
 const moreNames = "="
 
 // nameKeys are the folded texts by which a name is found: its component
-// groups, the family name of each, and each word that begins no group.
+// groups, the family name of each, and each word that begins no group. It takes
+// no longer for thousands than for a few too many.
 func nameKeys(pn string) []string {
-	var keys []string
-	add := func(key string) {
-		if !slices.Contains(keys, key) {
-			keys = append(keys, key)
-		}
-	}
-	var words []string
+	var keys, words []string
 	for value := range strings.SplitSeq(pn, `\`) {
 		folded := fold(strings.Trim(value, " \x00"))
+		words = append(words, nameWords(folded)...)
 		for _, group := range nameGroups(folded) {
-			if group != "" {
-				family, _, _ := strings.Cut(group, "^")
-				add(group)
-				add(familyKey(family))
+			family, _, _ := strings.Cut(group, "^")
+			for _, key := range [...]string{group, familyKey(family)} {
+				if group != "" && !slices.Contains(keys, key) {
+					keys = append(keys, key)
+				}
+			}
+			if len(keys) > maxNameKeys {
+				return append(keys[:maxNameKeys], moreNames)
 			}
 		}
-		words = append(words, nameWords(folded)...)
 	}
 	for _, word := range words {
-		if !slices.ContainsFunc(keys, func(k string) bool { return strings.HasPrefix(k, word) }) {
-			keys = append(keys, word)
+		if slices.ContainsFunc(keys, func(k string) bool { return strings.HasPrefix(k, word) }) {
+			continue
 		}
-	}
-	if len(keys) > maxNameKeys {
-		keys = append(keys[:maxNameKeys], moreNames)
+		if len(keys) == maxNameKeys {
+			return append(keys, moreNames)
+		}
+		keys = append(keys, word)
 	}
 	return keys
 }

@@ -72,7 +72,12 @@ func oddNames() [][2]string { // of the patient, of who refers
 	for i := range doctors {
 		doctors[i] = fmt.Sprintf("Doctor%d^Who", i)
 	}
+	many := make([]string, 30)
+	for i := range many {
+		many[i] = fmt.Sprintf("N%d^G%d", i, i)
+	}
 	return [][2]string{
+		{strings.Join(many, `\`), "A\x00B^C\x00D"}, {"A\x00B^C\x00D", ""},
 		{"Long^" + strings.Join(words, " "), "Weiss^Louise"}, {"MARTIN^MART", "Weiss^Louise=ワイス"}, {"^Given", ""}, {`One^A\Other^B`, `Noël^S\Weiss^L`},
 		{"Ben Ali-Klein^O'Hara", strings.Join(doctors, `\`)}, {"=花子", strings.Repeat("x", 600)}, {"", "^Only"}, {"=r", "="}, {"^", "r"},
 	}
@@ -104,6 +109,7 @@ func TestOddNames(t *testing.T) {
 			model.Receive(b)
 		}
 		for _, asked := range []string{
+			"N28^G28", "N28^*", "N28^G*", "n28", "A\x00B^C*", "*a\x00b*",
 			"*w39x*", "*w3*", "w39x", "*MART", "*mart*", "MART*", "*given", "*giv*", "B", "Other^B", "*other*", "*hara*", "*li-kl*", "klein", "*klein^*",
 			"doctor5", "*doctor5*", "Doctor*", "*weiss*", "Weiss^L*", "weiss^louise", "*ワ*", "*xxx*", "*only*", "=花*", "*=*", "r", "*r*", "lou", "*zzz*", "^", "=", "?", "*" + strings.Repeat("w1*", 40),
 		} {
@@ -181,4 +187,26 @@ func TestWordsThatCome(t *testing.T) {
 		applied.Add(1)
 	}
 	searchers.Wait()
+}
+
+// TestNameOfThousandsOfGroups: such a name is kept by its first groups, and
+// found by its last.
+func TestNameOfThousandsOfGroups(t *testing.T) {
+	var b strings.Builder
+	for i := range 3500 {
+		fmt.Fprintf(&b, "%x=", i)
+	}
+	x, n := open(t), 0
+	p := indextest.Population{Seed: 16, MaxSeries: 1, MaxInstances: 1}
+	for n = range 3 {
+		in := indextest.With(p.Study(n)[0], indextest.Text(0x00100010, "PN", b.String()))
+		apply(t, x, index.Batch{Received: []index.Instance{in}, Through: in.At})
+	}
+	for _, asked := range []string{"d4e", "D4E*", "*d4e*"} {
+		q := index.Query{Level: index.Study, Match: []index.Condition{{Path: []dicom.Tag{0x00100010}, Value: asked}}}
+		if got := len(search(t, x, q)); got != n+1 {
+			t.Errorf("%q: %d answers", asked, got)
+		}
+	}
+	sound(t, x)
 }

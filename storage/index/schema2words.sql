@@ -7,4 +7,4 @@ CREATE TABLE word (
   folded TEXT NOT NULL UNIQUE
 );
 INSERT INTO word (folded) SELECT DISTINCT folded FROM name
-  WHERE instr(substr(folded, 2), '^') = 0 OR folded >= '=' AND folded < '>' ORDER BY folded;
+  WHERE instr(substr(CAST(folded AS BLOB), 2), x'5E') = 0 OR folded >= '=' AND folded < '>' ORDER BY folded;
