@@ -105,6 +105,9 @@ func find(ctx context.Context, o *operation) response {
 		matches, err = o.matches(ctx, q, cfg.MaxMatches)
 	}
 	last := judgeFind(ctx, err)
+	if errors.Is(err, storage.ErrInvalid) { // it may quote what was asked
+		err = errors.New(last.comment)
+	}
 	o.association.log.Info("query", "level", o.identifier.level, "asks", q.Describe(), "matches", matches, "status", last.status.String(), "reason", err)
 	return response{verdict: last}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"reflect"
 	"strconv"
 	"strings"
@@ -266,6 +267,23 @@ func TestFindCancel(t *testing.T) {
 	f.endless = false
 	if answer := ask(t, addr, dimsetest.Question{Identifier: at("STUDY").Bytes()}); answer.Last != dimse.StatusSuccess {
 		t.Errorf("afterwards: %s", answer.Last)
+	}
+}
+
+// TestFindLogs: the log says that a question was none, and not what was asked.
+func TestFindLogs(t *testing.T) {
+	var log strings.Builder
+	f := newFinder(0)
+	f.err = fmt.Errorf("%w: %q is not a value or a range of DA", storage.ErrInvalid, "19550812x")
+	addr, stop := serve(t, newMemory(), func(cfg *dimse.Config) {
+		cfg.Finder, cfg.Log = f, slog.New(slog.NewTextHandler(&log, nil))
+	})
+	if answer := ask(t, addr, dimsetest.Question{Identifier: at("STUDY").Text(0x00100030, "DA", "19550812x").Bytes()}); answer.Last != dimse.StatusMismatch {
+		t.Errorf("%s", answer.Last)
+	}
+	stop()
+	if said := log.String(); !strings.Contains(said, "Identifier does not match") || strings.Contains(said, "19550812") {
+		t.Errorf("the log has %q", said)
 	}
 }
 

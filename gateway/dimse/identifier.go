@@ -86,6 +86,13 @@ func (id identifier) single(tag dicom.Tag) bool {
 	return len(e.Values) == 1 && e.Values[0] != "" && !strings.ContainsAny(e.Values[0], "*?")
 }
 
+// names tells whether a key says anything of its attribute: it is there, and not
+// with what everything matches (PS3.4 §C.2.2.2.3).
+func (id identifier) names(tag dicom.Tag) bool {
+	e, _ := id.keys.Get(tag)
+	return strings.Trim(strings.Join(e.Values, `\`), "* ") != ""
+}
+
 // appendIdentifier appends an Identifier as the transfer syntax has it, which is
 // Explicit or Implicit VR Little Endian. Its text is in UTF-8, and it says so.
 // What was received may be anything: a value that cannot be written is left

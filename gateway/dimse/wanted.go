@@ -12,7 +12,11 @@ import (
 	"github.com/esante-alsace/cigogne/storage/index"
 )
 
-const tagIssuerOfPatientID dicom.Tag = 0x00100021
+// Who assigned a PatientID: see index.IssuerOf.
+const (
+	tagIssuerOfPatientID dicom.Tag = 0x00100021
+	tagIssuerQualifiers  dicom.Tag = 0x00100024 // IssuerOfPatientIDQualifiersSequence
+)
 
 // wanted is what a retrieval asks for of one study: all that the Selector
 // selects, or of that the instances named.
@@ -56,7 +60,7 @@ func (r *retrieval) wanted(ctx context.Context) ([]wanted, error) {
 		return nil, err
 	}
 	all := selected(above, list)
-	if byPatient && r.identifier.single(tagPatientID) {
+	if byPatient && r.identifier.names(tagPatientID) {
 		return r.ofPatient(ctx, all)
 	}
 	return all, nil
@@ -107,15 +111,18 @@ func selected(above, list []string) []wanted {
 }
 
 // ofPatient leaves of what is wanted that of the studies of the patient whom
-// the Identifier names; of nil it makes all their studies.
+// the Identifier names; of nil it makes all their studies. What it says of who
+// assigned the PatientID is matched as by C-FIND: it would be another patient's
+// studies otherwise.
 func (r *retrieval) ofPatient(ctx context.Context, all []wanted) ([]wanted, error) {
 	if !r.identifier.single(tagPatientID) {
 		return nil, fmt.Errorf("%w: no PatientID", storage.ErrInvalid)
 	}
-	q := index.Query{Level: index.Study, Limit: mostSuboperations + 1}
-	for _, key := range []dicom.Tag{tagPatientID, tagIssuerOfPatientID} {
-		if r.identifier.single(key) {
-			q.Match = append(q.Match, index.Condition{Path: []dicom.Tag{key}, Value: r.identifier.keys.String(key)})
+	q := question{Query: index.Query{Level: index.Study, Limit: mostSuboperations + 1}}
+	for _, key := range []dicom.Tag{tagPatientID, tagIssuerOfPatientID, tagIssuerQualifiers} {
+		e, _ := r.identifier.keys.Get(key)
+		if err := q.match([]dicom.Tag{key}, e); err != nil {
+			return nil, err
 		}
 	}
 	if all != nil {
@@ -127,7 +134,7 @@ func (r *retrieval) ofPatient(ctx context.Context, all []wanted) ([]wanted, erro
 	}
 	theirs := map[string]bool{}
 	var found []wanted
-	for ds, err := range r.association.server.cfg.Finder.Find(ctx, q) {
+	for ds, err := range r.association.server.cfg.Finder.Find(ctx, q.Query) {
 		if err != nil {
 			return nil, err
 		}

@@ -21,6 +21,8 @@ type Retrieval struct {
 	Level       string
 	// Keys are of the Identifier; a list is parted by backslashes.
 	Keys map[dicom.Tag]string
+	// UniversalEntityID, when not empty, says in it who assigned the PatientID.
+	UniversalEntityID string
 	// Takes are the contexts in which the peer takes instances of a C-GET.
 	Takes []pdu.ContextRQ
 	// Answer is the status for an instance: nil is success.
@@ -103,11 +105,13 @@ func (p *requester) associate(called string) error {
 
 func (p *requester) ask() error {
 	identifier := &dicomtest.Builder{}
-	for _, tag := range []dicom.Tag{0x00080018, 0x00080052, 0x00100020, 0x0020000D, 0x0020000E} {
+	for _, tag := range []dicom.Tag{0x00080018, 0x00080052, 0x00100020, 0x00100021, 0x00100024, 0x0020000D, 0x0020000E} {
 		switch value, ok := p.Keys[tag]; {
+		case tag == 0x00100024 && p.UniversalEntityID != "":
+			identifier.Sequence(uint32(tag), func(item *dicomtest.Builder) { item.Text(0x00400032, "UT", p.UniversalEntityID) })
 		case tag == 0x00080052:
 			identifier.Text(uint32(tag), "CS", p.Level)
-		case ok && tag == 0x00100020:
+		case ok && (tag == 0x00100020 || tag == 0x00100021):
 			identifier.Text(uint32(tag), "LO", value)
 		case ok:
 			identifier.Text(uint32(tag), "UI", value)
