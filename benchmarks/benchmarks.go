@@ -49,6 +49,9 @@ type Case struct {
 	// after; either may be nil. Neither is measured.
 	Before func(ctx context.Context, dir string) error
 	Fill   func(ctx context.Context, at subject.Endpoints) error
+	// Prepare gives the subject what it needs for a round, before that is
+	// measured; it may be nil.
+	Prepare func(ctx context.Context, r Round) error
 	// Drive has the subject do a round.
 	Drive func(ctx context.Context, r Round) (Work, error)
 	// Host is where the subject listens: default 127.0.0.1.

@@ -228,6 +228,12 @@ func (r *Runner) material(w Workload, n, round int) (*material.Series, error) {
 // one runs and measures one round of one case.
 func (r *Runner) one(ctx context.Context, w Workload, c *contender, series *material.Series, amount, n int) error {
 	rd := Round{At: c.running.Endpoints, Amount: amount, Series: series}
+	if c.Prepare != nil {
+		if err := c.Prepare(ctx, rd); err != nil {
+			return err
+		}
+		r.quiet(ctx, c.running)
+	}
 	if err := proc.TouchMemory(r.Memory); err != nil {
 		return err
 	}

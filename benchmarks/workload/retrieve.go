@@ -123,6 +123,35 @@ func (s Settings) wado(h *held, n int) []benchmarks.Workload {
 	}
 }
 
+// studyFirst is the retrieval of a study that was not asked for before: what is
+// believed of it for a while afterwards is not known yet.
+func (s Settings) studyFirst() benchmarks.Workload {
+	ours := func(ctx context.Context, r benchmarks.Round) (benchmarks.Work, error) {
+		return askedFor(ctx, r, web, studyAsk(r.Series))
+	}
+	file := func(ctx context.Context, r benchmarks.Round) (benchmarks.Work, error) {
+		return askedFor(ctx, r, files, ask{path: "/study", least: r.Series.Bytes()})
+	}
+	return benchmarks.Workload{
+		Name: "wado-study-first", Title: fmt.Sprintf("WADO-RS, a study of %d CT that nobody has asked for yet, 1 client", s.Instances),
+		Primary: result.Throughput, Unit: result.Instances, Amount: s.Instances, Material: ct,
+		Cases: []benchmarks.Case{
+			{Subject: s.ours(), Prepare: stored, Drive: ours},
+			{Subject: subject.Nginx{}, Drive: file, Prepare: func(_ context.Context, r benchmarks.Round) error {
+				return asFile(r.Series, filepath.Join(r.At.Dir, "study"))
+			}},
+			{Subject: subject.Orthanc{}, Prepare: stored, Drive: ours},
+		},
+	}
+}
+
+// askedFor asks for all that a round has.
+func askedFor(ctx context.Context, r benchmarks.Round, root func(subject.Endpoints) string, a ask) (benchmarks.Work, error) {
+	work, err := once(gets(1, root, func(int) ask { return a }))(ctx, r)
+	work.Units = r.Amount
+	return work, err
+}
+
 func (s Settings) metadata(h *held) benchmarks.Workload {
 	get := gets(1, web, h.metadataAsk)
 	return benchmarks.Workload{

@@ -62,7 +62,7 @@ func All(s Settings) []benchmarks.Workload {
 	for _, n := range []int{1, 4, 16} {
 		all = append(all, s.wado(s.series, n)...)
 	}
-	all = append(all, s.s3Store(), s.s3Study(s.series))
+	all = append(all, s.studyFirst(), s.s3Store(), s.s3Study(s.series))
 	multiframe := s.hold("held-multiframe", material.Kind{Modality: "CT", Frames: s.frames()}, 1)
 	all = append(all, s.metadata(s.series), s.farFrame(multiframe, 1), s.farFrame(multiframe, 4))
 	all = append(all, s.hugeIn(), s.hugeOut())

@@ -158,7 +158,12 @@ func (h *held) filled(ctx context.Context, at subject.Endpoints) error {
 	if err != nil {
 		return err
 	}
-	_, err = stow(1, 20)(ctx, benchmarks.Round{At: at, Series: s, Amount: len(s.Instances)})
+	return stored(ctx, benchmarks.Round{At: at, Series: s, Amount: len(s.Instances)})
+}
+
+// stored stores what a round has by STOW-RS.
+func stored(ctx context.Context, r benchmarks.Round) error {
+	_, err := stow(1, 20)(ctx, r)
 	return err
 }
 
@@ -183,6 +188,10 @@ func (h *held) asFile(path string) error {
 	if err != nil {
 		return err
 	}
+	return asFile(s, path)
+}
+
+func asFile(s *material.Series, path string) error {
 	study, err := os.Create(path)
 	if err != nil {
 		return err
@@ -200,8 +209,10 @@ func (h *held) asFile(path string) error {
 // instance is the n-th one, again from the first after the last.
 func (h *held) instance(n int) *material.Instance { return &h.series.Instances[n%h.n] }
 
-func (h *held) studyAsk(int) ask {
-	return ask{"/studies/" + h.series.StudyInstanceUID, acceptDICOM, h.series.Bytes()}
+func (h *held) studyAsk(int) ask { return studyAsk(h.series) }
+
+func studyAsk(s *material.Series) ask {
+	return ask{"/studies/" + s.StudyInstanceUID, acceptDICOM, s.Bytes()}
 }
 
 func (h *held) studyFile(int) ask { return ask{path: "/study", least: h.series.Bytes()} }
