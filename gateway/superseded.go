@@ -9,7 +9,8 @@ import (
 
 // standing leaves out the manifests of a study that stand no more. One may name
 // somebody else, for whom the patient was taken then: who wants the study must
-// not get it under two names. By its own name each is still given.
+// not get it under two names. By its own name each is still given, and searches
+// list and count what is given (index.Query).
 func (r *Retriever) standing(ctx context.Context, study string, found []Instance) ([]Instance, error) {
 	if !slices.ContainsFunc(found, isManifest) {
 		return found, nil
@@ -18,9 +19,9 @@ func (r *Retriever) standing(ctx context.Context, study string, found []Instance
 	if err != nil {
 		return nil, err
 	}
+	stands := life.Stands()
 	return slices.DeleteFunc(found, func(in Instance) bool {
-		stands := life != nil && life.Manifest != nil && life.Manifest.SOPInstanceUID == in.About().Key.SOPInstanceUID
-		return isManifest(in) && !stands
+		return isManifest(in) && in.About().Key.SOPInstanceUID != stands
 	}), nil
 }
 

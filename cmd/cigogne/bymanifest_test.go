@@ -252,10 +252,48 @@ func TestByManifestOfSomebodyElse(t *testing.T) {
 		}
 	}
 	own := manifest.Manifest{Study: manifest.Study{StudyInstanceUID: study.StudyInstanceUID}}
+	shows(t, node, study, own.SeriesInstanceUID(), before, now)
+	node.archived()
+	shows(t, node, study, own.SeriesInstanceUID(), before, now)
 	for kos, want := range map[string]int{now: http.StatusOK, before: http.StatusNotFound} {
 		path := "/studies/" + study.StudyInstanceUID + "/series/" + own.SeriesInstanceUID() + "/instances/" + kos
 		if status, _, _, err := byManifest(t.Context(), node, path, shown{"Bearer haguenau's token", now, drimAccept}); err != nil || status != want {
 			t.Errorf("%s by %s: %d, want %d, %v", kos, now, status, want, err)
+		}
+	}
+}
+
+// shows fails unless searches show of a study's manifests the one that stands,
+// and count it alone, and find the one before by its name.
+func shows(t *testing.T, node *process, study dicomtest.Study, series, before, now string) {
+	t.Helper()
+	of := node.web + "/dicom-web/studies/" + study.StudyInstanceUID
+	for _, c := range []struct {
+		query string
+		tag   string
+		want  []string
+	}{
+		{of + "/instances", "00080018", []string{study.Instances[0].SOPInstanceUID, now}},
+		{of + "/series/" + series + "/instances", "00080018", []string{now}},
+		{of + "/instances?SOPInstanceUID=" + before, "00080018", []string{before}},
+		{of + "/series?SeriesInstanceUID=" + series, "00201209", []string{"1"}},
+		{node.web + "/dicom-web/studies?StudyInstanceUID=" + study.StudyInstanceUID, "00201208", []string{"2"}},
+	} {
+		body, err := get(t.Context(), c.query, "application/dicom+json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var answers []map[string]struct{ Value []any }
+		err = json.NewDecoder(body).Decode(&answers)
+		body.Close()
+		var got []string
+		for _, a := range answers {
+			got = append(got, fmt.Sprint(a[c.tag].Value...))
+		}
+		slices.Sort(got)
+		slices.Sort(c.want)
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q, %v", c.query, got, c.want, err)
 		}
 	}
 }

@@ -105,7 +105,7 @@ func (m *Matcher) Answers(s ImageSeries, packed []PackedInstance) []dicom.DataSe
 	found := make([]candidate, 0, len(s.Live)+len(packed))
 	add := func(in storage.Instance, attributes dicom.DataSet) {
 		sop := in.Key.SOPInstanceUID
-		if seen[sop] {
+		if seen[sop] || s.hides(in) && !m.named() {
 			return
 		}
 		seen[sop] = true

@@ -186,6 +186,7 @@ func (c *change) take(ctx context.Context, s *study, series []*series, r *Deleti
 		r.Instances += e.instances
 		s.series--
 		s.instances -= e.instances
+		s.manifests -= e.manifests
 	}
 	if r.Packs, err = c.deletedPacks(ctx, r.ID); err != nil {
 		return err
@@ -198,8 +199,8 @@ func (c *change) take(ctx context.Context, s *study, series []*series, r *Deleti
 func (c *change) takeSeries(ctx context.Context, e *series, name string) error {
 	e.dirty = false
 	for _, move := range []string{
-		`INSERT INTO deleted_series (deletion, uid, modality, instances, newest, classes, attributes)
-			SELECT d.id, e.uid, e.modality, e.instances, e.newest, e.classes, e.attributes FROM series e, deletion d WHERE e.id = ?1 AND d.name = ?2`,
+		`INSERT INTO deleted_series (deletion, uid, modality, instances, newest, classes, attributes, manifests)
+			SELECT d.id, e.uid, e.modality, e.instances, e.newest, e.classes, e.attributes, e.manifests FROM series e, deletion d WHERE e.id = ?1 AND d.name = ?2`,
 		`INSERT INTO deleted_instance (deletion, series, sop, number, digest, size, journal, segment, pack, record, attributes)
 			SELECT d.id, ?4, i.sop, i.number, i.digest, i.size, i.journal, i.segment, coalesce(p.name, ''), i.record, i.attributes
 			FROM deletion d JOIN instance i ON i.series = ?1 LEFT JOIN pack p ON p.id = i.pack WHERE d.name = ?2 ORDER BY i.id`,

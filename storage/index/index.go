@@ -34,6 +34,9 @@ var schema2names string
 //go:embed schema2words.sql
 var schema2words string
 
+//go:embed schema2manifests.sql
+var schema2manifests string
+
 const (
 	schemaVersion = 2
 	// applicationID stands in the file's header: "Cigo".
@@ -177,7 +180,7 @@ func (x *Index) openReadOnly(ctx context.Context) error {
 	version, err := recognize(ctx, now.db)
 	current := version == schemaVersion
 	if err == nil && current {
-		current, err = hasWords(ctx, now.db)
+		current, err = isCurrent(ctx, now.db)
 	}
 	if err == nil && !current {
 		err = fmt.Errorf("%w: schema version %d: a node must have been started on it once", storage.ErrUnsupported, version)
@@ -223,15 +226,15 @@ func (x *Index) prepareSchema(ctx context.Context) error {
 	case err != nil:
 		return err
 	case version == 0:
-		return x.change(ctx, schema+schema2names+schema2+schema2words)
+		return x.change(ctx, schema+schema2names+schema2+schema2words+schema2manifests)
 	case version == 1:
 		// What an upgrade left that was not finished goes.
 		if err := errors.Join(x.nameIssuers(ctx), x.keyNames(ctx, schema2names+"DELETE FROM name2", "name2", "")); err != nil {
 			return err
 		}
-		return x.change(ctx, schema2+schema2words)
+		return x.change(ctx, schema2+schema2words+schema2manifests)
 	}
-	return x.keyWords(ctx)
+	return errors.Join(x.keyWords(ctx), x.countManifests(ctx))
 }
 
 // recognize returns the schema version of a database; 0 when it is empty. One

@@ -93,6 +93,15 @@ type LifeRecord struct {
 	Lack string `cbor:"9,keyasint,omitempty"`
 }
 
+// Stands is the SOPInstanceUID of the manifest that says what the study consists
+// of, once it is stored; "" for none.
+func (l *StudyLife) Stands() string {
+	if l == nil || l.Owed || l.Manifest == nil {
+		return ""
+	}
+	return l.Manifest.SOPInstanceUID
+}
+
 func (l *Life) validate() error {
 	if l == nil {
 		return nil

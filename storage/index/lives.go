@@ -29,7 +29,7 @@ func (s *statements) ofLives() []prepared {
 			ON CONFLICT DO UPDATE SET open = 1, since = ?2, revision = revision + 1, due = CASE WHEN shared = 1 AND ?2 = 0 THEN 0 ELSE due END`},
 		{&s.reopenPatient, `UPDATE life SET since = CASE open WHEN 1 THEN since ELSE 0 END, open = 1, revision = revision + 1,
 			due = CASE shared WHEN 1 THEN 0 ELSE due END WHERE study IN (SELECT uid FROM study WHERE patient = ? AND issuer = ?)`},
-		{&s.complete, `UPDATE life SET open = 0, owed = ?2, due = CASE WHEN shared = 1 OR due = -2 THEN 0 ELSE due END, record = ?3 WHERE study = ?1`},
+		{&s.complete, `UPDATE life SET open = 0, owed = ?2, due = CASE WHEN shared = 1 OR due = -2 THEN 0 ELSE due END, record = ?3, manifest = ?4 WHERE study = ?1`},
 		{&s.made, `UPDATE life SET owed = 0, due = 0 WHERE study = ?`},
 		{&s.dueOfPatient, `UPDATE life SET due = 0, since = CASE WHEN ?3 AND open = 0 THEN 0 ELSE since END,
 			revision = revision + ?3, open = max(open, ?3) WHERE length(record) > 0 AND study IN (SELECT uid FROM study WHERE patient = ?1 AND issuer = ?2
@@ -108,7 +108,11 @@ func (c *change) completed(ctx context.Context, d *Completion, at int64) error {
 	if err != nil {
 		return err
 	}
-	if _, err = c.complete.ExecContext(ctx, d.StudyInstanceUID, owed, record); err != nil || d.Found == nil {
+	manifest := ""
+	if r.Manifest != nil {
+		manifest = r.Manifest.SOPInstanceUID
+	}
+	if _, err = c.complete.ExecContext(ctx, d.StudyInstanceUID, owed, record, manifest); err != nil || d.Found == nil {
 		return err
 	}
 	life.LifeRecord = r

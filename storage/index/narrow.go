@@ -53,6 +53,9 @@ func (m *Matcher) narrowing() *narrow {
 	if uid := m.query.SeriesInstanceUID; uid != "" && m.query.Level > Study {
 		n.series(jsonList([]string{uid}))
 	}
+	if m.query.Level == Series {
+		n.and(shownSeries)
+	}
 	if m.patients != nil {
 		n.patients(m.query.Patients)
 	}

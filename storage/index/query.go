@@ -31,6 +31,9 @@ type Query struct {
 	// Fuzzy asks for fuzzy semantic matching of person names (PS3.18
 	// §8.3.4.2): each word matches the beginning of a name component.
 	Fuzzy bool
+	// Superseded asks at the Image level for the manifests of a study that stand
+	// no more, too.
+	Superseded bool
 	// Limit is the most results to return, 0 for the bound of the index;
 	// Offset is how many to skip. The order is stable.
 	Limit, Offset int

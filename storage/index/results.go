@@ -134,8 +134,12 @@ type ImageSeries struct {
 	SeriesInstanceUID string
 	// Attributes are those of patient, study and series, with the counts.
 	Attributes dicom.DataSet
-	// Instances is how many it holds in all, live and archived.
+	// Instances is how many it holds in all, live and archived, without the
+	// manifests that stand no more; Stands is the SOPInstanceUID of the one that
+	// does, when it holds any.
 	Instances int
+	Stands    string
+	manifests bool // it holds some
 	// Live are its instances that still lie in a journal.
 	Live []LiveInstance
 	// Packs hold its other instances. Their metadata must be read to answer.

@@ -72,6 +72,8 @@ type found struct {
 	cursor
 	attributes dicom.DataSet
 	instances  int
+	manifests  int // of the series
+	stands     string
 }
 
 // candidates yields what SQL lets through in the order of the answer, at the
@@ -108,9 +110,9 @@ func (x *Index) tooLong() error {
 
 const (
 	studyColumns = `s.date, s.uid, s.modalities, s.classes, s.series, s.instances, s.attributes,
-		coalesce(l.authority, ''), coalesce(l.number, ''), coalesce(l.name, '')`
+		coalesce(l.authority, ''), coalesce(l.number, ''), coalesce(l.name, ''), s.manifests, ` + standingManifest
 	linkOfStudy   = ` LEFT JOIN identity_link l ON l.patient = s.patient AND l.issuer = s.issuer `
-	seriesColumns = `, e.uid, e.instances, e.attributes`
+	seriesColumns = `, e.uid, e.instances, e.attributes, e.manifests`
 )
 
 // chunkWithin is chunk for no longer than left.
@@ -164,15 +166,20 @@ type studyRow struct {
 func (x *Index) scan(rows *sql.Rows, l Level, last *studyRow) (found, error) {
 	f := found{cursor: cursor{set: true}}
 	var modalities, classes string
-	var seriesCount, instances int64
+	var seriesCount, instances, manifests int64
 	var blob, seriesBlob sql.RawBytes
 	var link nationalLink
-	to := []any{&f.date, &f.study, &modalities, &classes, &seriesCount, &instances, &blob, &link.authority, &link.number, &link.name}
+	to := []any{&f.date, &f.study, &modalities, &classes, &seriesCount, &instances, &blob, &link.authority, &link.number, &link.name, &manifests, &f.stands}
 	if l > Study {
-		to = append(to, &f.series, &f.instances, &seriesBlob)
+		to = append(to, &f.series, &f.instances, &seriesBlob, &f.manifests)
 	}
 	if err := rows.Scan(to...); err != nil {
 		return f, err
+	}
+	hidden := superseded(manifests, f.stands)
+	instances -= hidden
+	if manifests > 0 && hidden == manifests { // they are a series of their own
+		seriesCount--
 	}
 	if last.uid != f.study {
 		own, err := x.codec.decodeSet(blob)
@@ -193,6 +200,7 @@ func (x *Index) scan(rows *sql.Rows, l Level, last *studyRow) (found, error) {
 		f.instances = int(instances)
 		return f, nil
 	}
+	f.instances -= int(superseded(int64(f.manifests), f.stands))
 	own, err := x.codec.decodeSet(seriesBlob)
 	if err != nil {
 		return f, err
@@ -228,7 +236,10 @@ func (x *Index) Images(ctx context.Context, q Query) iter.Seq2[ImageSeries, erro
 			if err == nil && !m.matchesLevel(f.attributes, Series) {
 				continue
 			}
-			s := ImageSeries{StudyInstanceUID: f.study, SeriesInstanceUID: f.series, Attributes: f.attributes, Instances: f.instances}
+			s := ImageSeries{StudyInstanceUID: f.study, SeriesInstanceUID: f.series, Attributes: f.attributes, Instances: f.instances, Stands: f.stands, manifests: f.manifests > 0}
+			if q.Superseded {
+				s.Instances += int(superseded(int64(f.manifests), f.stands))
+			}
 			if err == nil {
 				began := time.Now()
 				err = x.locate(ctx, &s, sops)

@@ -22,6 +22,7 @@ type study struct {
 	patient, issuer     string
 	modalities, classes []string
 	series, instances   int64
+	manifests           int64 // of the instances, the gateway's own
 	attributes          dicom.DataSet
 	received            int64 // the earliest
 
@@ -41,6 +42,7 @@ type series struct {
 	uid        string
 	modality   string
 	instances  int64
+	manifests  int64 // of them the gateway's own
 	unplanned  int64
 	bytes      int64
 	newest     int64
@@ -59,7 +61,7 @@ func (c *change) loadStudy(ctx context.Context, uid string) (*study, error) {
 	var modalities, classes string
 	var attributes []byte
 	err := c.study.QueryRowContext(ctx, uid).Scan(&s.id, &s.date, &s.patient, &s.issuer,
-		&modalities, &classes, &s.series, &s.instances, &attributes, &s.received)
+		&modalities, &classes, &s.series, &s.instances, &attributes, &s.received, &s.manifests)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		c.lastStudy++
@@ -89,7 +91,7 @@ func (c *change) loadSeries(ctx context.Context, s *study, uid string) (*series,
 	var attributes []byte
 	var classes string
 	err := c.statements.series.QueryRowContext(ctx, s.id, uid).Scan(&e.id, &e.modality, &e.instances,
-		&e.unplanned, &e.bytes, &e.newest, &attributes, &classes)
+		&e.unplanned, &e.bytes, &e.newest, &attributes, &classes, &e.manifests)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		c.lastSeries++
@@ -114,6 +116,10 @@ func (e *series) count(in *Instance) {
 	}
 	e.instances++
 	e.study.instances++
+	if in.isManifest() {
+		e.manifests++
+		e.study.manifests++
+	}
 	e.newest = max(e.newest, in.Received)
 	if e.study.received == 0 || in.Received < e.study.received {
 		e.study.received = in.Received
@@ -201,7 +207,7 @@ func (c *change) flush(ctx context.Context) error {
 			return err
 		}
 		if _, err := c.putSeries.ExecContext(ctx, e.id, e.study.id, e.uid, e.modality, e.instances,
-			e.unplanned, e.bytes, e.newest, attributes, strings.Join(e.classes, `\`)); err != nil {
+			e.unplanned, e.bytes, e.newest, attributes, strings.Join(e.classes, `\`), e.manifests); err != nil {
 			return err
 		}
 	}
@@ -222,7 +228,7 @@ func (c *change) flushStudy(ctx context.Context, s *study) error {
 	}
 	if _, err := c.putStudy.ExecContext(ctx, s.id, s.uid, s.date, s.patient, s.issuer,
 		value(s.attributes, tagAccessionNumber), strings.Join(s.modalities, `\`), strings.Join(s.classes, `\`),
-		s.series, s.instances, attributes, s.received); err != nil {
+		s.series, s.instances, attributes, s.received, s.manifests); err != nil {
 		return err
 	}
 	if err := c.flushModalities(ctx, s); err != nil {

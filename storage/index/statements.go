@@ -99,16 +99,16 @@ func prepare(ctx context.Context, c *sql.Conn) (*statements, error) {
 		{&s.passLog, `UPDATE raft SET applied = ?`},
 
 		{&s.maxStudy, `SELECT coalesce(max(id), 0) FROM study`},
-		{&s.study, `SELECT id, date, patient, issuer, modalities, classes, series, instances, attributes, received FROM study WHERE uid = ?`},
-		{&s.putStudy, `INSERT INTO study (id, uid, date, patient, issuer, accession, modalities, classes, series, instances, attributes, received)
-			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+		{&s.study, `SELECT id, date, patient, issuer, modalities, classes, series, instances, attributes, received, manifests FROM study WHERE uid = ?`},
+		{&s.putStudy, `INSERT INTO study (id, uid, date, patient, issuer, accession, modalities, classes, series, instances, attributes, received, manifests)
+			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
 			ON CONFLICT (id) DO UPDATE SET date = ?3, patient = ?4, issuer = ?5, accession = ?6,
-			modalities = ?7, classes = ?8, series = ?9, instances = ?10, attributes = ?11, received = ?12`},
+			modalities = ?7, classes = ?8, series = ?9, instances = ?10, attributes = ?11, received = ?12, manifests = ?13`},
 		{&s.maxSeries, `SELECT coalesce(max(id), 0) FROM series`},
-		{&s.series, `SELECT id, modality, instances, unplanned, bytes, newest, attributes, classes FROM series WHERE study = ? AND uid = ?`},
-		{&s.putSeries, `INSERT INTO series (id, study, uid, modality, instances, unplanned, bytes, newest, attributes, classes)
-			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
-			ON CONFLICT (id) DO UPDATE SET modality = ?4, instances = ?5, unplanned = ?6, bytes = ?7, newest = ?8, attributes = ?9, classes = ?10`},
+		{&s.series, `SELECT id, modality, instances, unplanned, bytes, newest, attributes, classes, manifests FROM series WHERE study = ? AND uid = ?`},
+		{&s.putSeries, `INSERT INTO series (id, study, uid, modality, instances, unplanned, bytes, newest, attributes, classes, manifests)
+			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+			ON CONFLICT (id) DO UPDATE SET modality = ?4, instances = ?5, unplanned = ?6, bytes = ?7, newest = ?8, attributes = ?9, classes = ?10, manifests = ?11`},
 		{&s.putName, `INSERT INTO name VALUES (?, ?, ?) ON CONFLICT DO NOTHING`},
 		{&s.dropName, `DELETE FROM name WHERE folded = ? AND date = ? AND study = ?`},
 		{&s.putWord, `INSERT INTO word (folded) VALUES (?) ON CONFLICT DO NOTHING`},

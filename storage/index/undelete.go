@@ -166,6 +166,7 @@ func (c *change) putBack(ctx context.Context, id int64, s, was *study) error {
 		}
 		s.series++
 		s.instances += e.instances
+		s.manifests += e.manifests
 		s.modalities = addTo(s.modalities, e.modality)
 		for _, class := range e.classes {
 			s.classes = addTo(s.classes, class)
@@ -182,13 +183,13 @@ func (c *change) putBack(ctx context.Context, id int64, s, was *study) error {
 
 // deletedSeries are the series of a deletion, entered under the study.
 func (c *change) deletedSeries(ctx context.Context, id int64, s *study) (back []*series, err error) {
-	err = each(ctx, c.conn, `SELECT uid, modality, instances, newest, classes, attributes FROM deleted_series WHERE deletion = ? ORDER BY uid`,
+	err = each(ctx, c.conn, `SELECT uid, modality, instances, newest, classes, attributes, manifests FROM deleted_series WHERE deletion = ? ORDER BY uid`,
 		[]any{id}, func(rows *sql.Rows) error {
 			c.lastSeries++
 			e := &series{id: c.lastSeries, study: s, dirty: true}
 			var classes string
 			var attributes []byte
-			if err := rows.Scan(&e.uid, &e.modality, &e.instances, &e.newest, &classes, &attributes); err != nil {
+			if err := rows.Scan(&e.uid, &e.modality, &e.instances, &e.newest, &classes, &attributes, &e.manifests); err != nil {
 				return err
 			}
 			e.classes = splitList(classes)

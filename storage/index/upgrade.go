@@ -71,6 +71,31 @@ func (x *Index) keyWords(ctx context.Context) error {
 	return x.syncHeld(ctx)
 }
 
+// countManifests brings an index up to date that an earlier version 2 wrote,
+// which did not count manifests.
+func (x *Index) countManifests(ctx context.Context) error {
+	if has, err := hasManifests(ctx, x.conn); err != nil || has {
+		return err
+	}
+	return x.change(ctx, schema2manifests)
+}
+
+// isCurrent tells whether an index of version 2 has all that this program knows.
+func isCurrent(ctx context.Context, q querier) (bool, error) {
+	if has, err := hasWords(ctx, q); err != nil || !has {
+		return false, err
+	}
+	return hasManifests(ctx, q)
+}
+
+// hasManifests tells whether an index of version 2 counts manifests.
+func hasManifests(ctx context.Context, q querier) (has bool, err error) {
+	err = each(ctx, q, `SELECT EXISTS (SELECT 1 FROM pragma_table_info('life') WHERE name = 'manifest')`, nil, func(rows *sql.Rows) error {
+		return rows.Scan(&has)
+	})
+	return has, err
+}
+
 // hasWords tells whether an index of version 2 has the table of words.
 func hasWords(ctx context.Context, q querier) (has bool, err error) {
 	err = each(ctx, q, `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'word')`, nil, func(rows *sql.Rows) error {

@@ -77,7 +77,7 @@ func unzip(t *testing.T, from, to string) {
 }
 
 // TestUpgradeOfAnEarlierVersion2 opens an index that was written before there
-// were words, and referring physicians among the names.
+// were words, and referring physicians among the names, and manifests counted.
 func TestUpgradeOfAnEarlierVersion2(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "index.db")
 	x, err := index.Open(t.Context(), index.Options{Path: path})
@@ -101,7 +101,9 @@ func TestUpgradeOfAnEarlierVersion2(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if _, err := db.ExecContext(t.Context(), `DROP TABLE word; DELETE FROM name WHERE folded >= '=' AND folded < '>'`); err != nil {
+	if _, err := db.ExecContext(t.Context(), `DROP TABLE word; DELETE FROM name WHERE folded >= '=' AND folded < '>';
+		ALTER TABLE study DROP COLUMN manifests; ALTER TABLE series DROP COLUMN manifests; ALTER TABLE deleted_series DROP COLUMN manifests;
+		ALTER TABLE life DROP COLUMN manifest`); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {

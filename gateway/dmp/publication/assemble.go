@@ -172,7 +172,7 @@ func (p *Publisher) holding(ctx context.Context, uid string) (h holding, err err
 // nothing else is looked at.
 func (p *Publisher) list(ctx context.Context, c *content, held map[string]bool) error {
 	own := manifestSeries(c.study.StudyInstanceUID)
-	q := index.Query{Level: index.Image, StudyInstanceUID: c.study.StudyInstanceUID, IncludeAll: true}
+	q := index.Query{Level: index.Image, StudyInstanceUID: c.study.StudyInstanceUID, IncludeAll: true, Superseded: true}
 	if c.long {
 		q.SeriesInstanceUID = own
 	}
