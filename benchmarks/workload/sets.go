@@ -67,7 +67,7 @@ func All(s Settings) []benchmarks.Workload {
 	all = append(all, s.metadata(s.series), s.farFrame(multiframe, 1), s.farFrame(multiframe, 4))
 	all = append(all, s.hugeIn(), s.hugeOut())
 	for _, n := range s.Studies {
-		all = append(all, s.queries(n)...)
+		all = append(all, s.queries(n))
 	}
 	return append(all, s.lines()...)
 }

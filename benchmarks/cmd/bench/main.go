@@ -121,7 +121,7 @@ func inMemory(otherwise string) string {
 func (f flags) settings(memory string) workload.Settings {
 	s := workload.Settings{
 		Material: memory, Real: f.real, Pprof: f.profile,
-		Instances: 500, Studies: []int{20_000, 1_000_000}, PeerStudies: 20_000,
+		Instances: 500, Studies: []int{20_000, 1_000_000}, PeerStudies: 5000,
 	}
 	if f.quick {
 		s.Instances, s.Studies, s.PeerStudies = 200, []int{2000, 20_000}, 500
