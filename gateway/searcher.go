@@ -31,15 +31,17 @@ func NewSearcher(x *index.Index, i *Indexer, r *Retriever, realm ins.Realm) *Sea
 }
 
 // Search yields the answers of Find, each as one DICOM JSON object (PS3.18
-// §F.2).
+// §F.2), which is valid until the next one.
 func (s *Searcher) Search(ctx context.Context, q index.Query) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
+		var object []byte
 		for ds, err := range s.Find(ctx, q) {
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			if !yield(ds.AppendJSON(nil), nil) {
+			object = ds.AppendJSON(object[:0])
+			if !yield(object, nil) {
 				return
 			}
 		}

@@ -14,6 +14,8 @@ type returned struct {
 	vr  dicom.VR
 	// empty: it is returned without a value when there is none.
 	empty bool
+	// is, when not nil, is what it has in all answers.
+	is []string
 }
 
 // PackedInstance is an instance as a pack's metadata describes it, with all
@@ -44,7 +46,8 @@ func (m *Matcher) returnSet() []returned {
 		}
 		always := a.role != kept && m.returnsLevel(a.level) || identifies(a.tag)
 		if always || m.query.IncludeAll || asked[a.tag] {
-			set = append(set, returned{a.tag, a.vr, always && a.role == usual})
+			empty := always && a.role == usual && a.vr != "SQ" && a.tag != tagTransferSyntaxOffered
+			set = append(set, returned{a.tag, a.vr, empty, ofAll(a.tag)})
 		}
 	}
 	return set
@@ -61,6 +64,17 @@ func (m *Matcher) returnsLevel(l Level) bool {
 	}
 }
 
+// ofAll is what an attribute has in all answers, nil for most.
+func ofAll(t dicom.Tag) []string {
+	switch t {
+	case tagSpecificCharacterSet:
+		return []string{"ISO_IR 192"}
+	case tagInstanceAvailability:
+		return []string{"ONLINE"}
+	}
+	return nil
+}
+
 func identifies(t dicom.Tag) bool {
 	switch t {
 	case tagSpecificCharacterSet, tagInstanceAvailability, tagStudyInstanceUID, tagSeriesInstanceUID:
@@ -69,19 +83,22 @@ func identifies(t dicom.Tag) bool {
 	return false
 }
 
-// Answer is what a query returns of a Data Set that matches, sorted by tag.
-// RetrieveURL is left to the transport.
+// Answer is what a query returns of a Data Set that matches, sorted by tag as
+// that is. RetrieveURL is left to the transport. Values are shared with other
+// answers.
 func (m *Matcher) Answer(ds dicom.DataSet) dicom.DataSet {
 	out := make(dicom.DataSet, 0, len(m.returned))
-	for _, r := range m.returned {
-		switch e := find(ds, r.tag); {
-		case r.tag == tagSpecificCharacterSet:
-			out = append(out, element(r.tag, r.vr, "ISO_IR 192"))
-		case r.tag == tagInstanceAvailability:
-			out = append(out, element(r.tag, r.vr, "ONLINE"))
-		case e != nil:
-			out = append(out, *e)
-		case r.empty && r.vr != "SQ" && r.tag != tagTransferSyntaxOffered:
+	for i := range m.returned {
+		r := &m.returned[i]
+		for len(ds) > 0 && ds[0].Tag < r.tag {
+			ds = ds[1:]
+		}
+		switch {
+		case r.is != nil:
+			out = append(out, dicom.Element{Tag: r.tag, VR: r.vr, Values: r.is})
+		case len(ds) > 0 && ds[0].Tag == r.tag:
+			out = append(out, ds[0])
+		case r.empty:
 			out = append(out, dicom.Element{Tag: r.tag, VR: r.vr})
 		}
 	}

@@ -65,7 +65,7 @@ func (x *Index) look(ctx context.Context, in *Instance) (found Standing, study k
 			study.packs = true
 			found = Members(blob).compare(Named{in.Key, in.Digest}, found)
 		default:
-			attributes, err := x.codec.decodeSet(blob)
+			attributes, err := decodeSet(blob)
 			study.described, study.patient = len(attributes) > 0, attributes.Select([]dicom.Tag{tagPatientID, tagIssuerOfPatientID, tagIssuerQualifiers})
 			return err
 		}

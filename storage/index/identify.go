@@ -248,7 +248,7 @@ func (x *Index) nameIssuers(ctx context.Context) error {
 		if err := rows.Scan(&id, &has, &blob); err != nil {
 			return err
 		}
-		ds, err := x.codec.decodeSet(blob)
+		ds, err := decodeSet(blob)
 		if is := IssuerOf(ds).Key(); err == nil && is != has {
 			issuers[id] = is
 		}

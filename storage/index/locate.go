@@ -65,7 +65,7 @@ func (x *Index) Issuer(ctx context.Context, studyInstanceUID string) (is storage
 		if err := rows.Scan(&blob); err != nil {
 			return err
 		}
-		ds, err := x.codec.decodeSet(blob)
+		ds, err := decodeSet(blob)
 		is = IssuerOf(ds)
 		return err
 	})
@@ -118,7 +118,7 @@ func (x *Index) unpack(in *Instance, record, attributes []byte) (err error) {
 	}
 	in.Instance, in.At = r.Instance, r.At
 	if attributes != nil { // otherwise they were not asked for
-		in.Attributes, err = x.codec.decodeSet(attributes)
+		in.Attributes, err = decodeSet(attributes)
 	}
 	return err
 }

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"iter"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,7 +15,7 @@ import (
 // Candidates are read this many at a time; in between nothing is held, so a
 // slow reader of answers keeps nothing from going on.
 const (
-	firstChunk = 64
+	firstChunk = 64 // where it is not known how many are wanted
 	lastChunk  = 2048
 )
 
@@ -45,7 +44,7 @@ func (x *Index) Search(ctx context.Context, q Query) iter.Seq2[dicom.DataSet, er
 		if len(m.conditions) == 0 {
 			skip, sqlSkip = 0, q.Offset
 		}
-		for c, err := range x.candidates(ctx, m, q.Level, left, sqlSkip) {
+		for c, err := range x.candidates(ctx, m, q.Level, left+min(skip, lastChunk), sqlSkip) {
 			if err != nil {
 				yield(nil, err)
 				return
@@ -67,23 +66,15 @@ func (x *Index) Search(ctx context.Context, q Query) iter.Seq2[dicom.DataSet, er
 	}
 }
 
-// found is a study or a series that SQL let through.
-type found struct {
-	cursor
-	attributes dicom.DataSet
-	instances  int
-	manifests  int // of the series
-	stands     string
-}
-
 // candidates yields what SQL lets through in the order of the answer, at the
-// Study or Series level; few is how many are likely to be wanted.
+// Study or Series level; few is how many are likely to be wanted: when SQL lets
+// through what the Matcher does, no more are read.
 func (x *Index) candidates(ctx context.Context, m *Matcher, l Level, few, skip int) iter.Seq2[found, error] {
 	return func(yield func(found, error) bool) {
 		n := m.narrowing()
 		after := m.query.start()
 		left := x.o.MaxSearch
-		for size := min(max(few, firstChunk), lastChunk/4); ; size = min(size*2, lastChunk) {
+		for size := min(few, lastChunk/4); ; size = min(4*size, lastChunk) {
 			began := time.Now()
 			chunk, err := x.chunkWithin(ctx, left, n, l, after, size, skip)
 			left -= time.Since(began)
@@ -108,13 +99,6 @@ func (x *Index) tooLong() error {
 	return fmt.Errorf("%w: the search took longer than %v: ask for fewer studies, by patient or date", storage.ErrTooLarge, x.o.MaxSearch)
 }
 
-const (
-	studyColumns = `s.date, s.uid, s.modalities, s.classes, s.series, s.instances, s.attributes,
-		coalesce(l.authority, ''), coalesce(l.number, ''), coalesce(l.name, ''), s.manifests, ` + standingManifest
-	linkOfStudy   = ` LEFT JOIN identity_link l ON l.patient = s.patient AND l.issuer = s.issuer `
-	seriesColumns = `, e.uid, e.instances, e.attributes, e.manifests`
-)
-
 // chunkWithin is chunk for no longer than left.
 func (x *Index) chunkWithin(ctx context.Context, left time.Duration, n *narrow, l Level, after cursor, limit, skip int) ([]found, error) {
 	bounded, cancel := context.WithTimeout(ctx, left)
@@ -138,78 +122,6 @@ func (x *Index) chunk(ctx context.Context, n *narrow, l Level, after cursor, lim
 	}
 	inner, args := n.ids(l, after, limit, skip)
 	return x.rows(ctx, l, inner, args, limit)
-}
-
-// rows reads the candidates whose ids a query yields, in the order of answers.
-func (x *Index) rows(ctx context.Context, l Level, inner string, args []any, limit int) ([]found, error) {
-	query := `SELECT ` + studyColumns + ` FROM study s` + linkOfStudy + `WHERE s.id IN (` + inner + `) ORDER BY s.date DESC, s.uid`
-	if l > Study {
-		query = `SELECT ` + studyColumns + seriesColumns + ` FROM series e CROSS JOIN study s ON s.id = e.study` + linkOfStudy + `
-			WHERE e.id IN (` + inner + `) ORDER BY s.date DESC, s.uid, e.uid`
-	}
-	out := make([]found, 0, min(limit, 256))
-	var last studyRow // the study of the series before, decoded
-	err := each(ctx, x.read, query, args, func(rows *sql.Rows) error {
-		f, err := x.scan(rows, l, &last)
-		out = append(out, f)
-		return err
-	})
-	return out, err
-}
-
-// studyRow is a study as it is scanned.
-type studyRow struct {
-	uid        string
-	attributes dicom.DataSet
-}
-
-func (x *Index) scan(rows *sql.Rows, l Level, last *studyRow) (found, error) {
-	f := found{cursor: cursor{set: true}}
-	var modalities, classes string
-	var seriesCount, instances, manifests int64
-	var blob, seriesBlob sql.RawBytes
-	var link nationalLink
-	to := []any{&f.date, &f.study, &modalities, &classes, &seriesCount, &instances, &blob, &link.authority, &link.number, &link.name, &manifests, &f.stands}
-	if l > Study {
-		to = append(to, &f.series, &f.instances, &seriesBlob, &f.manifests)
-	}
-	if err := rows.Scan(to...); err != nil {
-		return f, err
-	}
-	hidden := superseded(manifests, f.stands)
-	instances -= hidden
-	if manifests > 0 && hidden == manifests { // they are a series of their own
-		seriesCount--
-	}
-	if last.uid != f.study {
-		own, err := x.codec.decodeSet(blob)
-		if err != nil {
-			return f, err
-		}
-		last.uid = f.study
-		last.attributes = merge(dicom.DataSet{
-			element(tagModalitiesInStudy, "CS", splitList(modalities)...),
-			element(tagSOPClassesInStudy, "UI", splitList(classes)...),
-			element(tagStudyInstanceUID, "UI", f.study),
-			element(tagSeriesInStudy, "IS", strconv.FormatInt(seriesCount, 10)),
-			element(tagInstancesInStudy, "IS", strconv.FormatInt(instances, 10)),
-		}, link.over(own))
-	}
-	f.attributes = last.attributes
-	if l == Study {
-		f.instances = int(instances)
-		return f, nil
-	}
-	f.instances -= int(superseded(int64(f.manifests), f.stands))
-	own, err := x.codec.decodeSet(seriesBlob)
-	if err != nil {
-		return f, err
-	}
-	f.attributes = merge(merge(dicom.DataSet{
-		element(tagSeriesInstanceUID, "UI", f.series),
-		element(tagInstancesInSeries, "IS", strconv.Itoa(f.instances)),
-	}, own), last.attributes)
-	return f, nil
 }
 
 // Images yields the series that may hold answers to a query at the Image

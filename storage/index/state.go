@@ -70,7 +70,7 @@ func (c *change) loadStudy(ctx context.Context, uid string) (*study, error) {
 	case err != nil:
 		return nil, err
 	default:
-		if s.attributes, err = c.codec.decodeSet(attributes); err != nil {
+		if s.attributes, err = decodeSet(attributes); err != nil {
 			return nil, err
 		}
 		s.modalities, s.classes = splitList(modalities), splitList(classes)
@@ -99,7 +99,7 @@ func (c *change) loadSeries(ctx context.Context, s *study, uid string) (*series,
 	case err != nil:
 		return nil, err
 	default:
-		if e.attributes, err = c.codec.decodeSet(attributes); err != nil {
+		if e.attributes, err = decodeSet(attributes); err != nil {
 			return nil, err
 		}
 		e.classes = splitList(classes)

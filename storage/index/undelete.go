@@ -59,7 +59,7 @@ func (c *change) deletedStudy(ctx context.Context, id int64) (*study, error) {
 		}
 		s.classes = splitList(classes)
 		var err error
-		s.attributes, err = c.codec.decodeSet(attributes)
+		s.attributes, err = decodeSet(attributes)
 		return err
 	})
 	return s, err
@@ -195,7 +195,7 @@ func (c *change) deletedSeries(ctx context.Context, id int64, s *study) (back []
 			e.classes = splitList(classes)
 			back = append(back, e)
 			var err error
-			e.attributes, err = c.codec.decodeSet(attributes)
+			e.attributes, err = decodeSet(attributes)
 			return err
 		})
 	for _, e := range back {

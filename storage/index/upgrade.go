@@ -42,7 +42,7 @@ func (x *Index) keyAll(ctx context.Context) error {
 			if err := rows.Scan(&last, &date, &blob); err != nil {
 				return err
 			}
-			ds, err := x.codec.decodeSet(blob)
+			ds, err := decodeSet(blob)
 			for _, key := range namesOf(ds).keys() {
 				keys = append(keys, [3]any{key, date, last})
 			}

@@ -102,14 +102,6 @@ func (c codec) encodeSet(ds dicom.DataSet) ([]byte, error) {
 	return b, nil
 }
 
-func (c codec) decodeSet(b []byte) (dicom.DataSet, error) {
-	var w wireSet
-	if err := c.dec.Unmarshal(b, &w); err != nil {
-		return nil, fmt.Errorf("%w: attributes in the index: %w", storage.ErrCorrupt, err)
-	}
-	return fromWire(w), nil
-}
-
 func (c codec) decodeRow(b []byte, v any) error {
 	if err := c.dec.Unmarshal(b, v); err != nil {
 		return fmt.Errorf("%w: a row of the index: %w", storage.ErrCorrupt, err)
