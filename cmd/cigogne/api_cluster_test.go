@@ -18,6 +18,7 @@ import (
 // nodes are listed, drained and led over the API, and one that is dead is said
 // to be.
 func TestAPICluster(t *testing.T) {
+	t.Parallel()
 	r := newRegion(t)
 	ids := []string{"n1", "n2", "n3"}
 	for _, id := range ids {
@@ -102,6 +103,7 @@ func TestAPICluster(t *testing.T) {
 // TestAPIAlone: a node that stands alone lists itself, and has nothing to hand
 // over.
 func TestAPIAlone(t *testing.T) {
+	t.Parallel()
 	c := pb.NewNodesClient(dial(t, serve(t, t.TempDir())))
 	all, err := c.List(t.Context(), &pb.NodesListRequest{})
 	if err != nil || len(all.Nodes) != 1 || !all.Nodes[0].Leads || all.Nodes[0].NodeId == "" {

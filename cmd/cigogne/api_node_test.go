@@ -17,6 +17,7 @@ import (
 // back by an undo, is kept by a hold, and is removed when its time has come;
 // feed and timeline tell each step.
 func TestAPICustody(t *testing.T) {
+	t.Parallel()
 	node := serve(t, t.TempDir(), "--settle", "1ms", "--delete-grace", "1h", "--allow-delete")
 	conn := dial(t, node)
 	custody, studies := pb.NewCustodyClient(conn), pb.NewStudiesClient(conn)
@@ -83,6 +84,7 @@ func TestAPICustody(t *testing.T) {
 // TestAPIHealth: a node says that it is well and, when its archive is away,
 // what fails, since when, and in the operator's language what to do.
 func TestAPIHealth(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	node := serve(t, filepath.Join(dir, "data"), "--archive", "dir://"+filepath.Join(dir, "archive"))
 	well := &pb.NodesHealthResponse{}
@@ -102,8 +104,6 @@ func TestAPIHealth(t *testing.T) {
 	}
 
 	// Nothing listens at port 1.
-	t.Setenv("AWS_ACCESS_KEY_ID", "x")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "x")
 	cut := serve(t, t.TempDir(), "--archive", "s3://bucket?endpoint=http://127.0.0.1:1&path-style=true&region=x")
 	ill := &pb.NodesHealthResponse{}
 	rest(t, cut, "/v1/health?language=fr", ill)
@@ -126,6 +126,7 @@ func TestAPIHealth(t *testing.T) {
 // TestAPIVerify: packs are read back; a copy that is damaged is found, told
 // over gRPC and REST, and brought back from the other archive.
 func TestAPIVerify(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
 	node := serve(t, filepath.Join(dir, "data"), "--settle", "1ms", "--archive", "dir://"+a, "--archive", "dir://"+b, "--scrub-rate", "0")

@@ -16,6 +16,7 @@ import (
 // TestAPIPatients: what was asserted is told over the API both ways, what
 // waits is settled there by somebody who is named, and a link is ended.
 func TestAPIPatients(t *testing.T) {
+	t.Parallel()
 	node := serve(t, t.TempDir(), "--sites", region(t), "--settle", "1h", "--log-level", "error")
 	hers := dicomtest.NewStudy(dicomtest.Options{Seed: 9101, Modality: "CR", Instances: 1, PatientID: "4711", PatientName: "Muller^Odile"})
 	sendAs(t, node, "HTP_PACS", hers, "F")

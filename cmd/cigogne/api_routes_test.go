@@ -20,6 +20,7 @@ import (
 // the .proto files and what native handlers answer, no more and no less; a node
 // answers all of it, and the page shows it.
 func TestOpenAPITellsEveryRoute(t *testing.T) {
+	t.Parallel()
 	served := serve(t, t.TempDir())
 	var described struct {
 		Paths map[string]map[string]struct {

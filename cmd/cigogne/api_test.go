@@ -66,6 +66,7 @@ func page(t *testing.T, p *process, path string) []byte {
 // over gRPC, bit for bit and from where a transfer broke, and REST says the
 // same; in the journal and in the archive alike.
 func TestAPIStudies(t *testing.T) {
+	t.Parallel()
 	node := serve(t, t.TempDir(), "--settle", "1h")
 	study := dicomtest.NewStudy(dicomtest.Options{Modality: "CT", Instances: 12})
 	if !pushSTOW(t.Context(), node, newLedger(), study.Instances) {
@@ -195,6 +196,7 @@ func apiRetrieve(t *testing.T, c pb.StudiesClient, study dicomtest.Study, listed
 // TestAPIDescribesItself: gRPC health and reflection answer, and REST has its
 // description and a page to read.
 func TestAPIDescribesItself(t *testing.T) {
+	t.Parallel()
 	node := serve(t, t.TempDir())
 	conn := dial(t, node)
 	h, err := healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{Service: "cigogne.v1.Studies"})
@@ -226,6 +228,7 @@ func TestAPIDescribesItself(t *testing.T) {
 // without gaps; who comes back goes on where it was, over gRPC and REST alike,
 // also after the node was killed; and the timeline says the same of the study.
 func TestAPIEvents(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	node := serve(t, dir, "--settle", "1ms")
 	c := pb.NewEventsClient(dial(t, node))
@@ -293,6 +296,7 @@ func TestAPIEvents(t *testing.T) {
 // retrieval right before the node stopped; of a part or of headers alone it
 // does not.
 func TestAPIRetrievals(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	node := serve(t, dir, "--settle", "1h")
 	study := dicomtest.NewStudy(dicomtest.Options{Modality: "CR", Instances: 4})

@@ -31,7 +31,7 @@ type twice struct {
 func serveTwice(t *testing.T, studies int, flags ...string) *twice {
 	t.Helper()
 	n := &twice{server: s3test.Start(t), dir: t.TempDir(), folder: t.TempDir(), ledger: newLedger()}
-	n.flags = []string{"--archive", s3URL(t, n.server), "--archive", "dir://" + n.folder}
+	n.flags = []string{"--archive", s3URL(n.server), "--archive", "dir://" + n.folder}
 	n.process = serve(t, n.dir, append(slices.Concat(n.flags, flags), "--settle", "1s", "--log-level", "error")...)
 	for i := range studies {
 		n.push(uint64(i + 1))
@@ -99,6 +99,7 @@ func flip(t *testing.T, path string) {
 // what is wrong is named, and what is wrong in one archive is repaired from
 // the other.
 func TestArchiveCommands(t *testing.T) {
+	t.Parallel()
 	n := serveTwice(t, 3, "--scrub-rate", "0")
 	if code, said := n.command("verify"); code != exitOK || !strings.Contains(said, "verified 3 packs in 6 copies with 30 instances") {
 		t.Errorf("verify: exit code %d, %s", code, said)
@@ -158,6 +159,7 @@ func TestArchiveCommands(t *testing.T) {
 // doing, by the background's round or because a reader came across it; the
 // reader gets what was stored.
 func TestScrubsBesides(t *testing.T) {
+	t.Parallel()
 	n := serveTwice(t, 2, "--scrub-rate", "100MiB", "--scrub-every", "0", "--cache-max", "0")
 	inS3, inFolder := n.packs()
 	flip(t, inFolder[0])
@@ -225,6 +227,7 @@ func answers(t *testing.T, node *process, l *ledger) map[string]string {
 // TestRebuildFromArchivesAlone: the data directory is gone with journal and
 // index, and all that the node ever answered comes back from the archives.
 func TestRebuildFromArchivesAlone(t *testing.T) {
+	t.Parallel()
 	n := serveTwice(t, 3, "--scrub-rate", "0")
 	other := dicomtest.NewStudy(dicomtest.Options{Seed: 1, Modality: "CR", Instances: 5}).Instances[2]
 	changed := slices.Clone(other.Part10())

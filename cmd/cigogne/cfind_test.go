@@ -175,6 +175,7 @@ func TestFindscu(t *testing.T) {
 
 // TestOrthancFinds: Orthanc queries us as a modality.
 func TestOrthancFinds(t *testing.T) {
+	t.Parallel()
 	node := serveQuiet(t)
 	o := startOrthanc(t, node)
 	study := dicomtest.NewStudy(dicomtest.Options{Seed: 8821, Modality: "CR", Instances: 2, PatientID: "4711", PatientName: "Müller^Odile"})

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -48,17 +47,6 @@ func (r *cohort) command(dir string, args []string) *exec.Cmd {
 
 func newRegion(t *testing.T) *cohort {
 	return &cohort{t: t, dir: t.TempDir(), peers: map[string]string{}, reached: map[string]string{}, nodes: map[string]*process{}}
-}
-
-// freeAddr is an address at which nobody listens now.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // start starts a node: the first begins the cluster, others join it.
@@ -224,6 +212,7 @@ func synthesized(t *testing.T, n int) []string {
 // TestAClusterInThreeCommands: what one node is given, the next query at any
 // other finds; a node drains, another dies, and the rest go on.
 func TestAClusterInThreeCommands(t *testing.T) {
+	t.Parallel()
 	r := newRegion(t)
 	ids := []string{"n1", "n2", "n3"}
 	for _, id := range ids {
@@ -309,6 +298,7 @@ func TestAClusterInThreeCommands(t *testing.T) {
 // TestWhoMayNotJoin: a certificate of another CA, and data of a node that
 // stood alone.
 func TestWhoMayNotJoin(t *testing.T) {
+	t.Parallel()
 	r := newRegion(t)
 	r.start("n1").ready()
 	other := filepath.Join(r.dir, "other")

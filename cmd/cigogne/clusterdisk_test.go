@@ -15,6 +15,7 @@ func TestAFullDiskInACluster(t *testing.T) {
 	if testing.Short() {
 		t.Skip("fills disks")
 	}
+	t.Parallel()
 	r := newRegion(t)
 	disk, _ := smallDisk(t, 256<<20, 1)
 	if err := os.Symlink(disk, filepath.Join(r.dir, "n2")); err != nil {

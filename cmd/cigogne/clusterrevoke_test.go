@@ -13,6 +13,7 @@ import (
 // whose certificate was revoked with it gets no answer, until it has another or
 // is added.
 func TestARevokedNode(t *testing.T) {
+	t.Parallel()
 	r := newRegion(t)
 	certs := filepath.Join(r.dir, "certs")
 	for _, id := range []string{"n1", "n2", "n3"} {

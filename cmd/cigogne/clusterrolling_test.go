@@ -39,6 +39,7 @@ func TestRollingRestart(t *testing.T) {
 	if testing.Short() {
 		t.Skip("restarts a cluster under load")
 	}
+	t.Parallel()
 	r := newRegion(t)
 	f := &fleet{}
 	ids := []string{"n1", "n2", "n3"}

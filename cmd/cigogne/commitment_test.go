@@ -158,6 +158,7 @@ func TestCommitmentSurvives(t *testing.T) {
 // TestOrthancCommits: Orthanc sends a study, asks for its storage commitment,
 // and is told of that, and of an instance that it never sent.
 func TestOrthancCommits(t *testing.T) {
+	t.Parallel()
 	port := freePort(t)
 	sites := committingSites(t, map[string]string{"ORTHANC": "127.0.0.1:" + port})
 	node := serve(t, t.TempDir(), committingFlags(sites)...)

@@ -19,6 +19,7 @@ func TestPackCompression(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compresses much")
 	}
+	t.Parallel()
 	storescu := tool(t, "storescu")
 	series := filepath.Join(dicomDir(t), "series", "mr-ge-epi-150")
 	multi := filepath.Join(dicomDir(t), "modality", "d2n--philips_enhanced-fmri-IM-0001-9600-0001.dcm")

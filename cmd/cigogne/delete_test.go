@@ -93,13 +93,14 @@ func filesBelow(t *testing.T, dir, part string) (found []string) {
 // removed: from a real S3 server that is away at first, and from a folder. The
 // node is killed in between, and its index lost in the end.
 func TestDelete(t *testing.T) {
+	t.Parallel()
 	storescu := tool(t, "storescu")
 	folder := filepath.Join(dicomDir(t), "series", "mr-ge-epi-150")
 	files, _ := readSeries(t, folder)
 	study := files[0].key.StudyInstanceUID
 	server := s3test.Start(t)
 	dir, backup := t.TempDir(), t.TempDir()
-	stores := []string{"--archive", s3URL(t, server), "--archive", "dir://" + backup}
+	stores := []string{"--archive", s3URL(server), "--archive", "dir://" + backup}
 	start := func(flags ...string) *process {
 		return serve(t, dir, append(append([]string{"--settle", "50ms"}, stores...), flags...)...)
 	}

@@ -16,6 +16,7 @@ import (
 // them, and finds them again by each component group, whatever the case and
 // the accents, whole or by their beginning.
 func TestRealCharacterSets(t *testing.T) {
+	t.Parallel()
 	tool(t, "dcm2json")
 	var files []*realFile
 	for _, f := range realFiles(t) {

@@ -66,6 +66,7 @@ func curlStudy(t *testing.T, node *process) []dicomtest.Instance {
 
 // TestCurlSearches asks in every style that clients write.
 func TestCurlSearches(t *testing.T) {
+	t.Parallel()
 	node := serveQuiet(t)
 	in := curlStudy(t, node)[0]
 	for query, found := range map[string]int{
@@ -107,6 +108,7 @@ func TestCurlSearches(t *testing.T) {
 // TestCurlRetrieves looks at ranges, HEAD, validators and content codings, of
 // an instance in the journal and then in a pack.
 func TestCurlRetrieves(t *testing.T) {
+	t.Parallel()
 	node := serveQuiet(t, "--settle", "50ms")
 	in := curlStudy(t, node)[0]
 	file, url := fileOf(in), instanceURL(node.web, keyOf(in))
@@ -146,6 +148,7 @@ func TestCurlRetrieves(t *testing.T) {
 // TestViewersAccept retrieves with the Accept headers that clients are known
 // to send, quoted or not.
 func TestViewersAccept(t *testing.T) {
+	t.Parallel()
 	node := serveQuiet(t)
 	in := curlStudy(t, node)[0]
 	instance := instanceURL(node.web, keyOf(in))
@@ -193,6 +196,7 @@ for p in m.get_payload():
 // TestPythonEmailReadsMultipart counts on a parser that is not ours and not
 // Go's.
 func TestPythonEmailReadsMultipart(t *testing.T) {
+	t.Parallel()
 	python := tool(t, "python3")
 	node := serveQuiet(t)
 	instances := curlStudy(t, node)

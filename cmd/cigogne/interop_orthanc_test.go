@@ -147,6 +147,7 @@ func (o *orthanc) fill(files []*realFile) {
 
 // TestOrthancStores: Orthanc sends us a study by C-STORE.
 func TestOrthancStores(t *testing.T) {
+	t.Parallel()
 	node := serveQuiet(t)
 	o := startOrthanc(t, node)
 	files := study(t)
@@ -162,6 +163,7 @@ func TestOrthancStores(t *testing.T) {
 
 // TestOrthancStows: Orthanc sends us a study as a STOW-RS client.
 func TestOrthancStows(t *testing.T) {
+	t.Parallel()
 	node := serveQuiet(t)
 	o := startOrthanc(t, node)
 	files := study(t)
@@ -173,6 +175,7 @@ func TestOrthancStows(t *testing.T) {
 // TestOrthancRetrieves: Orthanc searches us and retrieves a study from us as
 // a QIDO-RS and WADO-RS client, from the journal and then from packs.
 func TestOrthancRetrieves(t *testing.T) {
+	t.Parallel()
 	node := serveQuiet(t, "--settle", "50ms")
 	files := study(t)
 	var bodies [][]byte
@@ -222,6 +225,7 @@ func (o *orthanc) has(files []*realFile) {
 // TestWeSendToOrthanc: our SCU sends to Orthanc, which grants no asynchronous
 // operations and announces PDUs of 16 KiB.
 func TestWeSendToOrthanc(t *testing.T) {
+	t.Parallel()
 	o := startOrthanc(t, serveQuiet(t))
 	awaitPort(t, o.dicom)
 	files := study(t)

@@ -174,6 +174,7 @@ func sameDump(t *testing.T, ours, theirs []string) {
 // for what came by DIMSE: dciodvfy finds in such a file what it finds in the
 // original, and nothing more.
 func TestFileMetaPassesDciodvfy(t *testing.T) {
+	t.Parallel()
 	dciodvfy := tool(t, "dciodvfy")
 	node := serveQuiet(t)
 	for _, f := range waves(realFiles(t))[0] {

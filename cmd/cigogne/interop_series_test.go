@@ -108,6 +108,7 @@ func unpack(t *testing.T, path string) string {
 // TestEchoSCU asks with DCMTK whether the node is there, under its own name,
 // under the one that DCMTK uses when it is told none, and under another's.
 func TestEchoSCU(t *testing.T) {
+	t.Parallel()
 	echoscu := tool(t, "echoscu")
 	node := serveQuiet(t)
 	host, port := node.hostPort()
@@ -121,6 +122,7 @@ func TestEchoSCU(t *testing.T) {
 // TestAsyncWindow: a window of 16 that is asked for is granted, and none to
 // who asks for none.
 func TestAsyncWindow(t *testing.T) {
+	t.Parallel()
 	node := serveQuiet(t)
 	study := dicomtest.NewStudy(dicomtest.Options{Seed: 1, Modality: "CR", Instances: 200})
 	a, err := associate(t.Context(), node.dimse, 16, study.Instances[0])

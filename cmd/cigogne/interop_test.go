@@ -374,17 +374,6 @@ func (p *storescp) receive(ctx context.Context, way []string, f *realFile) (stri
 	return got[0], nil
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	return port
-}
-
 // awaitPort waits until somebody listens.
 func awaitPort(t *testing.T, port string) {
 	t.Helper()

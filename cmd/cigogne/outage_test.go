@@ -71,8 +71,9 @@ func pushUntilLimit(t *testing.T, node *process, l *ledger, seed uint64, web boo
 // again; what is there is given; and when the archive is back everything
 // drains without anybody's doing, also a series that is not quiet yet.
 func TestJournalLimit(t *testing.T) {
+	t.Parallel()
 	server := s3test.Start(t)
-	dir, url := t.TempDir(), s3URL(t, server)
+	dir, url := t.TempDir(), s3URL(server)
 	node := serve(t, dir, "--archive", url, "--journal-max", "16MiB", "--settle", "1h", "--log-level", "error")
 	l := newLedger()
 	server.Kill(t)
@@ -153,6 +154,7 @@ func fault(random *rand.Rand) s3test.Fault {
 // line that does all that lines do. Nothing that was acknowledged is lost, and
 // nothing lies in the archive twice.
 func TestOutagesUnderLoad(t *testing.T) {
+	t.Parallel()
 	rounds := 12
 	if testing.Short() {
 		rounds = 3
@@ -168,7 +170,7 @@ func TestOutagesUnderLoad(t *testing.T) {
 		return fault(random)
 	})
 	dir := t.TempDir()
-	flags := []string{"--archive", s3URLAt(t, proxy.URL), "--settle", "20ms", "--log-level", "error"}
+	flags := []string{"--archive", s3URLAt(proxy.URL), "--settle", "20ms", "--log-level", "error"}
 	node := serve(t, dir, flags...)
 	all := newLedger()
 	for round := range rounds {

@@ -4,17 +4,24 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/esante-alsace/cigogne/storage/archive/archivetest/s3test"
 )
 
 // The tests of this package run the program the way its users do: this test
@@ -26,6 +33,12 @@ func TestMain(m *testing.M) {
 		os.Unsetenv(asProgram)
 		main()
 	}
+	// Nodes and commands find them, and ask no archive but the tests' own.
+	os.Setenv("AWS_ACCESS_KEY_ID", s3test.AccessKey)
+	os.Setenv("AWS_SECRET_ACCESS_KEY", s3test.SecretKey)
+	// Tests wait for processes more than they work; a -parallel of the command
+	// line is read later.
+	flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
 	os.Exit(m.Run())
 }
 
@@ -103,10 +116,14 @@ func listening(t *testing.T, cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// kill ends the process the hard way.
+// kill ends the process the hard way, and fails the test when the race detector
+// found something in it.
 func (p *process) kill() {
 	p.cmd.Process.Kill() // it may have ended
 	<-p.done
+	if log := p.log.String(); strings.Contains(log, "WARNING: DATA RACE") {
+		p.t.Errorf("a data race in cigogne\n%s", log)
+	}
 }
 
 // stop ends the process the way an operator does, and fails the test unless
@@ -202,6 +219,33 @@ func dicomDir(t *testing.T) string {
 		t.Skipf("no real DICOM files: %v", err)
 	}
 	return dir
+}
+
+// freeAddr is an address at which nobody listens now, and which is given to
+// nobody who asks for any port: a node that is down for a while finds it free.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	const from, to = 20000, 32768 // where Linux begins to choose
+	for range 100 {
+		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(from+rand.IntN(to-from)))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		return l.Addr().String()
+	}
+	t.Fatal("no free port")
+	return ""
+}
+
+// freePort is the port of a freeAddr.
+func freePort(t *testing.T) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(freeAddr(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 // tool is the path of a program that the test needs; the test is skipped

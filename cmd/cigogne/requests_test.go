@@ -20,7 +20,7 @@ func TestRequestsOfStudy(t *testing.T) {
 	}
 	server := s3test.Start(t)
 	proxy := s3test.StartProxy(t, server.URL())
-	url := s3URLAt(t, proxy.URL)
+	url := s3URLAt(proxy.URL)
 	dir := t.TempDir()
 	node := serve(t, dir, "--archive", url, "--settle", "3s", "--scrub-rate", "0", "--log-level", "error")
 	study := dicomtest.NewStudy(dicomtest.Options{Seed: 77, Instances: 500})

@@ -9,20 +9,19 @@ import (
 )
 
 // s3URL is the --archive of a real server.
-func s3URL(t *testing.T, s *s3test.Server) string { return s3URLAt(t, s.URL()) }
+func s3URL(s *s3test.Server) string { return s3URLAt(s.URL()) }
 
 // s3URLAt is that of a server that is reached at another URL.
-func s3URLAt(t *testing.T, endpoint string) string {
-	t.Setenv("AWS_ACCESS_KEY_ID", s3test.AccessKey)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", s3test.SecretKey)
+func s3URLAt(endpoint string) string {
 	return fmt.Sprintf("s3://%s/packs?endpoint=%s&region=%s&path-style=true", s3test.Bucket, endpoint, s3test.Region)
 }
 
 // TestS3Archive: packs go to a real S3 server; while that is away instances
 // are taken in and given as before, and when it is back everything drains.
 func TestS3Archive(t *testing.T) {
+	t.Parallel()
 	server := s3test.Start(t)
-	dir, url := t.TempDir(), s3URL(t, server)
+	dir, url := t.TempDir(), s3URL(server)
 	node := serve(t, dir, "--archive", url, "--settle", "50ms", "--log-level", "error")
 	l := newLedger()
 	push := func(seed uint64) {
@@ -60,9 +59,10 @@ func TestS3Archive(t *testing.T) {
 
 // TestS3AndDirectory: with two archives each pack lies in both.
 func TestS3AndDirectory(t *testing.T) {
+	t.Parallel()
 	server := s3test.Start(t)
 	dir, backup := t.TempDir(), t.TempDir()
-	flags := []string{"--archive", s3URL(t, server), "--archive", "dir://" + backup}
+	flags := []string{"--archive", s3URL(server), "--archive", "dir://" + backup}
 	node := serve(t, dir, append(flags, "--settle", "50ms", "--log-level", "error")...)
 	l := newLedger()
 	if !pushSTOW(t.Context(), node, l, dicomtest.NewStudy(dicomtest.Options{Seed: 3, Modality: "CR", Instances: 10}).Instances) {

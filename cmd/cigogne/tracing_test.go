@@ -241,6 +241,7 @@ func TestTracesOverGRPC(t *testing.T) {
 // TestOneTraceOverNodes: what one node asks of another is in the trace of who
 // asked it; the copies are a step of their own.
 func TestOneTraceOverNodes(t *testing.T) {
+	t.Parallel()
 	c := newReceiver(t)
 	r := newRegion(t)
 	ids := []string{"n1", "n2", "n3"}
