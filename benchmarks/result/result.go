@@ -160,7 +160,8 @@ func (f *File) Name() string {
 	return fmt.Sprintf("%s-%s%s.json", f.Taken.UTC().Format("2006-01-02T150405"), f.Commit, dirty)
 }
 
-// Write writes the file below dir and returns its path.
+// Write writes the file below dir and returns its path. One that is there keeps
+// what it has until all is written.
 func (f *File) Write(dir string) (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
@@ -170,7 +171,10 @@ func (f *File) Write(dir string) (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, f.Name())
-	return path, os.WriteFile(path, append(b, '\n'), 0o644)
+	if err := os.WriteFile(path+".new", append(b, '\n'), 0o644); err != nil {
+		return "", err
+	}
+	return path, os.Rename(path+".new", path)
 }
 
 // Read reads one file.

@@ -1,6 +1,9 @@
 package result_test
 
 import (
+	"io"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,5 +77,34 @@ func TestHistoryIsInTheOrderOfTime(t *testing.T) {
 	files, err := result.History(dir)
 	if err != nil || len(files) != 2 || files[0].Commit != "fff" || files[1].Commit != "aaa" {
 		t.Fatalf("%v, %v", files, err)
+	}
+}
+
+// TestWriteKeepsWhatWasThere: a machine that fails while a file is written
+// again leaves what was measured before.
+func TestWriteKeepsWhatWasThere(t *testing.T) {
+	dir := t.TempDir()
+	f := &result.File{Notes: []string{"before"}}
+	path, err := f.Write(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer before.Close()
+	f.Notes = []string{"after"}
+	if _, err := f.Write(dir); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(before); err != nil || !strings.Contains(string(b), "before") {
+		t.Errorf("%q, %v", b, err)
+	}
+	if now, err := result.Read(path); err != nil || now.Notes[0] != "after" {
+		t.Errorf("%+v, %v", now, err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("%v, %v", left, err)
 	}
 }

@@ -150,7 +150,7 @@ type delivery struct {
 
 // over sends over an association, one instance after the other while others
 // wait for their answer, to the end of the queue or of the association, which
-// is an error.
+// is an error. An instance on whose way one ended is sent alone.
 func (d *delivery) over(ctx context.Context, a *Association) error {
 	d.err = nil
 	var answers sync.WaitGroup
@@ -159,44 +159,11 @@ func (d *delivery) over(ctx context.Context, a *Association) error {
 		if !ok {
 			break
 		}
-		o := suboperation{instance: in.About()}
-		if o.err = d.refused(a, o.instance); o.err != nil {
-			d.conclude(o)
-			continue
-		}
-		alone := d.tried(o.instance.Key.SOPInstanceUID, 0) > 0
+		alone := d.tried(in.About().Key.SOPInstanceUID, 0) > 0
 		if alone {
 			answers.Wait()
 		}
-		body, err := openDataSet(ctx, in)
-		if err != nil {
-			o.err = err
-			d.conclude(o)
-			continue
-		}
-		answer, sent, err := a.offer(ctx, d.request(o.instance, body))
-		_ = body.Close() // it was read
-		switch {
-		case body.err != nil: // and the association is aborted
-			o.err = body.err
-			d.conclude(o)
-			d.end(err)
-		case err != nil && !sent:
-			d.queue.first(in)
-			d.end(err)
-		case err != nil:
-			d.again(in, err)
-		default:
-			answers.Go(func() {
-				rsp, err := a.await(ctx, answer)
-				if err != nil {
-					d.again(in, err)
-					return
-				}
-				o.status = rsp.Status
-				d.conclude(o)
-			})
-		}
+		d.send(ctx, a, in, &answers)
 		if alone {
 			answers.Wait()
 		}
@@ -210,6 +177,44 @@ func (d *delivery) over(ctx context.Context, a *Association) error {
 		a.Abort() // all is answered
 	}
 	return nil
+}
+
+// send sends an instance, and leaves its answer to a goroutine in answers.
+func (d *delivery) send(ctx context.Context, a *Association, in gateway.Instance, answers *sync.WaitGroup) {
+	o := suboperation{instance: in.About()}
+	if o.err = d.refused(a, o.instance); o.err != nil {
+		d.conclude(o)
+		return
+	}
+	body, err := openDataSet(ctx, in)
+	if err != nil {
+		o.err = err
+		d.conclude(o)
+		return
+	}
+	answer, sent, err := a.offer(ctx, d.request(o.instance, body))
+	_ = body.Close() // it was read
+	switch {
+	case body.err != nil: // and the association is aborted
+		o.err = body.err
+		d.conclude(o)
+		d.end(err)
+	case err != nil && !sent:
+		d.queue.first(in)
+		d.end(err)
+	case err != nil:
+		d.again(in, err)
+	default:
+		answers.Go(func() {
+			rsp, err := a.await(ctx, answer)
+			if err != nil {
+				d.again(in, err)
+				return
+			}
+			o.status = rsp.Status
+			d.conclude(o)
+		})
+	}
 }
 
 // refused tells why an instance cannot be offered.
