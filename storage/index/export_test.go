@@ -1,6 +1,9 @@
 package index
 
-import "os"
+import (
+	"context"
+	"os"
+)
 
 // RenewFilterAfter makes the filter of live names anew after so many.
 func (x *Index) RenewFilterAfter(names int) {
@@ -23,3 +26,16 @@ func (x *Index) PlanFor(names, studies int) { x.namesMost, x.sortMost = names, s
 
 // EmptyWALFrom has the -wal emptied from so many bytes on.
 func (x *Index) EmptyWALFrom(bytes int64) { x.walMost = bytes }
+
+// Vocabulary is how many bytes of words are held in memory.
+func (x *Index) Vocabulary(ctx context.Context) int {
+	p, err := x.read.now()
+	if err != nil {
+		return -1
+	}
+	said, err := p.words.now(ctx, readsIn{x.read, p})
+	if err != nil {
+		return -1
+	}
+	return len(said.names) + len(said.referring)
+}

@@ -60,42 +60,46 @@ func (c *change) dropNames(ctx context.Context, s *study) error {
 const (
 	maxNameKeys      = 24
 	maxReferringKeys = 4
-	maxReferringKey  = 512 // bytes
+	maxKey           = 512 // bytes
 )
 
-// moreNames is the key of a study whose PatientName has more keys than are
-// kept; no group has a '='. Whatever is asked of names, its studies are looked
+// moreNames is the key of a study whose PatientName has more keys, or longer
+// ones, than are kept; no group has a '='. Whatever is asked of names, its studies are looked
 // at too.
 const moreNames = "="
 
 // nameKeys are the folded texts by which a name is found: its component
-// groups, the family name of each, and each word that begins no group. It takes
-// no longer for thousands than for a few too many.
+// groups, the family name of each, and each word that begins no group.
 func nameKeys(pn string) []string {
 	var keys, words []string
+	more := false
+	add := func(key string) {
+		switch {
+		case slices.Contains(keys, key):
+		case len(keys) == maxNameKeys, len(key) > maxKey:
+			more = true
+		default:
+			keys = append(keys, key)
+		}
+	}
 	for value := range strings.SplitSeq(pn, `\`) {
 		folded := fold(strings.Trim(value, " \x00"))
 		words = append(words, nameWords(folded)...)
 		for _, group := range nameGroups(folded) {
-			family, _, _ := strings.Cut(group, "^")
-			for _, key := range [...]string{group, familyKey(family)} {
-				if group != "" && !slices.Contains(keys, key) {
-					keys = append(keys, key)
-				}
-			}
-			if len(keys) > maxNameKeys {
-				return append(keys[:maxNameKeys], moreNames)
+			if group != "" {
+				family, _, _ := strings.Cut(group, "^")
+				add(group)
+				add(familyKey(family))
 			}
 		}
 	}
 	for _, word := range words {
-		if slices.ContainsFunc(keys, func(k string) bool { return strings.HasPrefix(k, word) }) {
-			continue
+		if !slices.ContainsFunc(keys, func(k string) bool { return strings.HasPrefix(k, word) }) {
+			add(word)
 		}
-		if len(keys) == maxNameKeys {
-			return append(keys, moreNames)
-		}
-		keys = append(keys, word)
+	}
+	if more {
+		keys = append(keys, moreNames)
 	}
 	return keys
 }
@@ -117,7 +121,7 @@ func referringKeys(pn string) []string {
 		if value == "" || slices.Contains(keys, key) {
 			continue
 		}
-		if len(keys) == maxReferringKeys || len(key) > maxReferringKey || key == referringKey("") {
+		if len(keys) == maxReferringKeys || len(key) > maxKey || key == referringKey("") {
 			return append(keys, moreReferring)
 		}
 		keys = append(keys, key)
