@@ -130,11 +130,7 @@ func skipValue(b []byte, i int) int {
 	for ; i < len(b); i++ {
 		switch b[i] {
 		case '"':
-			for i++; i < len(b) && b[i] != '"'; i++ {
-				if b[i] == '\\' {
-					i++
-				}
-			}
+			i = skipText(b, i)
 		case '{', '[':
 			depth++
 		case '}', ']':
@@ -149,6 +145,22 @@ func skipValue(b []byte, i int) int {
 		}
 	}
 	return min(i, len(b))
+}
+
+// skipText returns where the closing quote of the text is that begins at i.
+func skipText(b []byte, i int) int {
+	for i++; i < len(b); {
+		quote := bytes.IndexByte(b[i:], '"')
+		if quote < 0 {
+			return len(b)
+		}
+		escape := bytes.IndexByte(b[i:i+quote], '\\')
+		if escape < 0 {
+			return i + quote
+		}
+		i += escape + 2
+	}
+	return i
 }
 
 // firstValue is the first text in the Value of an attribute, or "".

@@ -175,24 +175,26 @@ func digits(s string) int {
 func appendString(dst []byte, s string) []byte {
 	const digits = "0123456789abcdef"
 	dst = append(dst, '"')
-	for i := 0; i < len(s); {
+	done := 0 // of s, up to where nothing has to be written otherwise
+	for i := 0; i < len(s); i++ {
 		c := s[i]
+		if c >= 0x20 && c != '"' && c != '\\' && c < 0x7F {
+			continue
+		}
+		dst = append(dst, s[done:i]...)
 		switch {
 		case c == '"' || c == '\\':
 			dst = append(dst, '\\', c)
-		case c < 0x20 || c == 0x7F:
-			dst = append(dst, '\\', 'u', '0', '0', digits[c>>4], digits[c&0xF])
 		case c < utf8.RuneSelf:
-			dst = append(dst, c)
+			dst = append(dst, '\\', 'u', '0', '0', digits[c>>4], digits[c&0xF])
 		default:
 			r, n := utf8.DecodeRuneInString(s[i:])
 			dst = utf8.AppendRune(dst, r)
-			i += n
-			continue
+			i += n - 1
 		}
-		i++
+		done = i + 1
 	}
-	return append(dst, '"')
+	return append(append(dst, s[done:]...), '"')
 }
 
 var _ json.Marshaler = DataSet(nil)

@@ -30,7 +30,7 @@ type PackedInstance struct {
 // resources (PS3.18 §10.6.3.3), what was asked for, what was matched (PS3.4
 // §C.4.1.1.3.2), and the UIDs of all levels.
 func (m *Matcher) returnSet() []returned {
-	asked := make(map[dicom.Tag]bool, len(m.query.Include))
+	asked := make(map[dicom.Tag]bool, len(m.query.Include)+len(m.query.Match))
 	for _, t := range m.query.Include {
 		asked[t] = true
 	}
@@ -39,7 +39,7 @@ func (m *Matcher) returnSet() []returned {
 			asked[c.Path[0]] = true
 		}
 	}
-	var set []returned
+	set := make([]returned, 0, 32) // as many as are usual
 	for _, a := range attributes() {
 		if a.level > m.query.Level {
 			continue

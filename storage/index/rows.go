@@ -10,7 +10,7 @@ import (
 
 const (
 	studyColumns = `s.date, s.uid, s.modalities, s.classes, s.series, s.instances, s.attributes,
-		coalesce(l.authority, ''), coalesce(l.number, ''), coalesce(l.name, ''), s.manifests, ` + standingManifest
+		l.authority, l.number, l.name, s.manifests, ` + standingManifest
 	linkOfStudy   = ` LEFT JOIN identity_link l ON l.patient = s.patient AND l.issuer = s.issuer `
 	seriesColumns = `, e.uid, e.instances, e.attributes, e.manifests`
 )
@@ -31,7 +31,7 @@ func (x *Index) rows(ctx context.Context, l Level, inner string, args []any, lim
 		query = `SELECT ` + studyColumns + seriesColumns + ` FROM series e CROSS JOIN study s ON s.id = e.study` + linkOfStudy + `
 			WHERE e.id IN (` + inner + `) ORDER BY s.date DESC, s.uid, e.uid`
 	}
-	out := make([]found, 0, min(limit, 256))
+	out := make([]found, 0, min(limit, firstChunk))
 	var r row
 	to := r.columns(l)
 	err := each(ctx, x.read, query, args, func(rows *sql.Rows) error {
@@ -51,7 +51,7 @@ type row struct {
 	date, study, modalities, classes string
 	inStudy, instances, manifests    int64 // its series, instances and manifests
 	attributes                       sql.RawBytes
-	link                             nationalLink
+	authority, number, name          sql.NullString // of the link, if there is one
 	stands                           string
 
 	series            string
@@ -68,7 +68,7 @@ type row struct {
 // columns are where studyColumns and seriesColumns go.
 func (r *row) columns(l Level) []any {
 	to := []any{&r.date, &r.study, &r.modalities, &r.classes, &r.inStudy, &r.instances, &r.attributes,
-		&r.link.authority, &r.link.number, &r.link.name, &r.manifests, &r.stands}
+		&r.authority, &r.number, &r.name, &r.manifests, &r.stands}
 	if l > Study {
 		to = append(to, &r.series, &r.inSeries, &r.seriesAttributes, &r.manifestsInSeries)
 	}
@@ -95,7 +95,7 @@ func (r *row) found(l Level) (found, error) {
 			element(tagStudyInstanceUID, "UI", r.study),
 			element(tagSeriesInStudy, "IS", strconv.FormatInt(series, 10)),
 			element(tagInstancesInStudy, "IS", strconv.Itoa(f.instances)),
-		}, r.link.over(own))
+		}, nationalLink{r.authority.String, r.number.String, r.name.String}.over(own))
 	}
 	if f.attributes = r.ofStudy; l == Study {
 		return f, nil
