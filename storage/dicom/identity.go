@@ -22,8 +22,14 @@ func identifying(t Tag) bool {
 
 // identity is what the identifying attributes of a Data Set said so far.
 type identity struct {
-	seen    map[Tag]string
+	seen    []identified
 	foreign bool // one of them has bytes that a character set explains
+}
+
+// identified is what one of them said.
+type identified struct {
+	tag   Tag
+	value string
 }
 
 // admit refuses a top-level element that may not be where it is, whatever its
@@ -54,15 +60,17 @@ func (id *identity) note(h *header, raw []byte, values []string) (again bool, er
 	}
 	id.foreign = id.foreign || h.tag != tagSpecificCharacterSet && !plain(raw)
 	value := strings.Join(values, `\`)
-	before, again := id.seen[h.tag]
-	if again && before != value {
-		return true, refused(h.tag, "it is there twice, with two values")
+	for _, before := range id.seen {
+		switch {
+		case before.tag != h.tag:
+		case before.value != value:
+			return true, refused(h.tag, "it is there twice, with two values")
+		default:
+			return true, nil
+		}
 	}
-	if id.seen == nil {
-		id.seen = make(map[Tag]string, 16)
-	}
-	id.seen[h.tag] = value
-	return again, nil
+	id.seen = append(id.seen, identified{h.tag, value})
+	return false, nil
 }
 
 func refused(tag Tag, format string, args ...any) error {

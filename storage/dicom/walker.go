@@ -77,6 +77,7 @@ type walker struct {
 	hold [12]byte // the beginning of a header that was cut by a chunk's end
 	held int
 
+	met    header // the element or item that was met last
 	cur    header // the element whose value is wanted
 	want   int    // bytes of it, when gathering
 	gather bool
@@ -185,13 +186,14 @@ func (w *walker) header(p []byte) ([]byte, error) {
 		return nil, nil
 	}
 	w.held = 0
-	h := w.decode(b[:size])
+	h := &w.met
+	*h = w.decode(b[:size])
 	h.offset = w.off + int64(size)
 	if h.offset > w.top().limit {
 		return nil, w.fail(h.tag, w.off, "its header reaches beyond the item or sequence that holds it")
 	}
 	w.off = h.offset
-	return p[size-before:], w.enter(&h)
+	return p[size-before:], w.enter(h)
 }
 
 // headerSize is 12 for the long form of Explicit VR, else 8. Of fewer bytes
