@@ -24,7 +24,8 @@ const (
 // digester reads a body by chunks and computes its sums. The SHA-256 takes
 // longer than all else that is done to a chunk. Of an instance that fits into
 // memory it is computed later, while the disk is at work; of a larger one
-// beside the receiving, on another core.
+// beside the receiving, on another core. Of one that is a single chunk it is
+// computed at once: to wake another core would cost as much.
 type digester struct {
 	body   io.Reader
 	digest hash.Hash
@@ -93,6 +94,16 @@ func (d *digester) start(soFar [][]byte) {
 	})
 }
 
+// small digests a Data Set that is a single chunk, of which start was not
+// called. It tells whether it is one.
+func (d *digester) small() bool {
+	if d.size > chunk {
+		return false
+	}
+	d.digest.Write(d.buffers[0][:d.size])
+	return true
+}
+
 // close waits until all that was read since start is digested.
 func (d *digester) close() {
 	if d.full != nil {
@@ -102,7 +113,8 @@ func (d *digester) close() {
 	}
 }
 
-// sum is the Digest of an instance for which start was called, after close.
+// sum is the Digest of an instance for which start was called, after close, or
+// of a small one.
 func (d *digester) sum() (s storage.Digest) {
 	d.digest.Sum(s[:0])
 	return s

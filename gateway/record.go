@@ -43,10 +43,11 @@ type record struct {
 	took  time.Duration // to be received; 0 when it was read back
 }
 
-// lateDigest is a Digest that is computed while the instance becomes durable.
-// The journal's header has none then: whoever reads it back computes it.
+// lateDigest is a Digest that the journal's header does not have: whoever reads
+// it back computes it, and finds what is damaged. It may be computed while the
+// instance becomes durable.
 type lateDigest struct {
-	done chan struct{}
+	done chan struct{}  // nil when there is the sum
 	sum  storage.Digest // read after done is closed
 }
 
@@ -65,7 +66,9 @@ func (r *record) digestLater(pieces [][]byte, release func()) {
 func (r *record) await() storage.Instance {
 	in := r.Instance
 	if r.late != nil {
-		<-r.late.done
+		if r.late.done != nil {
+			<-r.late.done
+		}
 		in.Digest = r.late.sum
 	}
 	return in

@@ -224,6 +224,10 @@ func (s *Storer) receive(in Incoming, prefix []byte, a *journal.Append, spare *s
 	if err != nil || !late {
 		return r, err
 	}
+	if d.small() {
+		r.late = &lateDigest{sum: d.sum()}
+		return r, nil
+	}
 	pieces, release, err := a.Share()
 	if err != nil {
 		return nil, err
