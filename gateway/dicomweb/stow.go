@@ -191,22 +191,14 @@ func (u *upload) multipart(ctx context.Context, body io.Reader, boundary string)
 	if err != nil {
 		return err
 	}
-	window := make(chan *waiting, u.Limits.PendingWindow)
-	settled := make(chan struct{})
-	go func() {
-		defer close(settled)
-		for w := range window {
-			u.settle(w.ctx, w)
-		}
-	}()
+	window := &window{upload: u}
 	err = u.receiveAll(ctx, parts, window)
-	close(window)
 	if err == nil {
 		// To the end of the request, so that its deadline is taken away and
 		// the connection can be kept. What comes there is of no account.
 		_, _ = io.CopyN(io.Discard, body, maxEpilogue)
 	}
-	<-settled
+	window.settle()
 	if err == nil && len(u.results) == 0 {
 		return errNoPart
 	}
@@ -215,7 +207,7 @@ func (u *upload) multipart(ctx context.Context, body io.Reader, boundary string)
 
 // receiveAll receives part after part and hands those that are not durable yet
 // to the window.
-func (u *upload) receiveAll(ctx context.Context, parts *multipartReader, window chan<- *waiting) error {
+func (u *upload) receiveAll(ctx context.Context, parts *multipartReader, window *window) error {
 	for {
 		header, err := parts.Next()
 		if errors.Is(err, io.EOF) {
@@ -224,6 +216,7 @@ func (u *upload) receiveAll(ctx context.Context, parts *multipartReader, window 
 		if err != nil {
 			return err
 		}
+		window.another()
 		if len(u.results) == u.Limits.MaxParts {
 			return fmt.Errorf("%w: more than %d parts", storage.ErrTooLarge, u.Limits.MaxParts)
 		}
@@ -243,7 +236,48 @@ func (u *upload) receiveAll(ctx context.Context, parts *multipartReader, window 
 			}
 			continue
 		}
-		window <- &waiting{res, pending, ctx, span}
+		window.last = &waiting{res, pending, ctx, span}
+	}
+}
+
+// window is the parts of a request that are not durable yet, which are waited
+// for in turn: the only one of a request, which may be small, by the request's
+// own goroutine; several by one beside the reading.
+type window struct {
+	*upload
+	last    *waiting
+	several chan *waiting // nil while there is no other than last
+	settled chan struct{} // closed when these are durable
+}
+
+// another tells that another part comes. It waits while there are too many
+// that are not durable.
+func (w *window) another() {
+	if w.last == nil {
+		return
+	}
+	if w.several == nil {
+		w.several, w.settled = make(chan *waiting, w.Limits.PendingWindow), make(chan struct{})
+		go func() {
+			defer close(w.settled)
+			for one := range w.several {
+				w.upload.settle(one.ctx, one)
+			}
+		}()
+	}
+	w.several <- w.last
+	w.last = nil
+}
+
+// settle waits for all; no other comes.
+func (w *window) settle() {
+	if w.several != nil {
+		w.another()
+		close(w.several)
+		<-w.settled
+	}
+	if w.last != nil {
+		w.upload.settle(w.last.ctx, w.last)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -121,12 +122,17 @@ func storeStatus(results []*result) int {
 	return http.StatusConflict
 }
 
+// usualItem is more than an item of the response takes, in bytes, and than what
+// stands around them.
+const usualItem = 512
+
 // appendStoreResponse writes the response as DICOM JSON, in ascending order of
 // tags. RetrieveURL is that of the one study in which something was stored,
 // and empty when there are several or none. A failure whose instance is not
 // known goes to OtherFailuresSequence. With receipts each item ends with one.
 func appendStoreResponse(dst []byte, root string, results []*result, receipts bool) []byte {
-	var other, failed, stored []byte
+	var other, failed []byte
+	stored := make([]byte, 0, usualItem*len(results))
 	study, several := "", false
 	end := func(item []byte, part int) []byte {
 		if receipts {
@@ -151,7 +157,7 @@ func appendStoreResponse(dst []byte, root string, results []*result, receipts bo
 			other = end(appendNumber(other, "00081197", failureReason(res.err)), part)
 		}
 	}
-	dst = append(dst, '{')
+	dst = append(slices.Grow(dst, usualItem+len(failed)+len(stored)+len(other)), '{')
 	if study == "" || several {
 		dst = append(dst, `"00081190":{"vr":"UR"},`...)
 	} else {
@@ -161,7 +167,7 @@ func appendStoreResponse(dst []byte, root string, results []*result, receipts bo
 		tag   string
 		items []byte
 	}{{"00081198", failed}, {"00081199", stored}, {"0008119A", other}} {
-		if sequence.items != nil {
+		if len(sequence.items) > 0 {
 			dst = append(dst, `"`+sequence.tag+`":{"vr":"SQ","Value":[`...)
 			dst = append(append(dst, sequence.items...), "]},"...)
 		}
@@ -210,8 +216,8 @@ func appendReference(dst []byte, name gateway.Receipt) []byte {
 }
 
 func appendComma(items []byte) []byte {
-	if items == nil {
-		return nil
+	if len(items) == 0 {
+		return items
 	}
 	return append(items, ',')
 }
