@@ -11,9 +11,9 @@ import (
 )
 
 // Oppose says whether a patient, as a site knows them or by their national
-// number, does not want to be in the shared record. It counts from when it
-// returns: nothing is begun for them afterwards. What is said already changes
-// nothing.
+// number, does not want to be in the shared record. A site's issuer is named by
+// its identifier or its name. It counts from when it returns: nothing is begun
+// for them afterwards. What is said already changes nothing.
 func (p *Patients) Oppose(ctx context.Context, patient index.PatientKey, opposes bool, by, why string) error {
 	if oid := patient.Issuer; len(ins.Known(oid)) > 0 {
 		n, err := ins.Parse(patient.PatientID, oid, p.o.Realm)
@@ -27,6 +27,18 @@ func (p *Patients) Oppose(ctx context.Context, patient index.PatientKey, opposes
 	} else if err := checkLocal(&patient, by); err != nil {
 		return err
 	}
+	issuers, err := p.o.Sites.issuersOf(patient.Issuer)
+	for _, issuer := range issuers {
+		if err == nil {
+			patient.Issuer = issuer
+			err = p.oppose(ctx, patient, opposes, by, why)
+		}
+	}
+	return err
+}
+
+// oppose is Oppose by one name of the patient.
+func (p *Patients) oppose(ctx context.Context, patient index.PatientKey, opposes bool, by, why string) error {
 	is, err := p.o.Index.Opposes(ctx, patient)
 	if err != nil || is == opposes {
 		return err
@@ -41,6 +53,13 @@ func (p *Patients) Oppose(ctx context.Context, patient index.PatientKey, opposes
 
 // Opposes tells whether a patient, as a site knows them or by their national
 // number, does not want to be in the shared record.
-func (p *Patients) Opposes(ctx context.Context, patient index.PatientKey) (bool, error) {
-	return p.o.Index.Opposes(ctx, patient)
+func (p *Patients) Opposes(ctx context.Context, patient index.PatientKey) (opposes bool, err error) {
+	issuers, err := p.o.Sites.issuersOf(patient.Issuer)
+	for _, issuer := range issuers {
+		if err == nil && !opposes {
+			patient.Issuer = issuer
+			opposes, err = p.o.Index.Opposes(ctx, patient)
+		}
+	}
+	return opposes, err
 }

@@ -19,6 +19,8 @@ type PatientsOptions struct {
 	Index    *index.Index
 	Indexer  *Indexer
 	Proposer Proposer
+	// Sites tell which names one issuer has; nil knows of none.
+	Sites *Sites
 	// Realm is whose national identities are dealt in.
 	Realm ins.Realm
 	// Changed, when set, is called after each change that was made.

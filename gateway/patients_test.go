@@ -414,6 +414,59 @@ func TestSites(t *testing.T) {
 	}
 }
 
+// TestOppositionByEitherName: a site's patient who opposes is found to, by
+// whichever name of its issuer a study has them, and by whichever it was said.
+func TestOppositionByEitherName(t *testing.T) {
+	sites, err := gateway.NewSites([]gateway.Site{
+		{SenderInfo: storage.SenderInfo{Name: "A", Issuer: storage.Issuer{Name: "HUS", UniversalID: "1.2.250.1.999.1"}}},
+		{SenderInfo: storage.SenderInfo{Name: "B", Issuer: storage.Issuer{Name: "PACS", UniversalID: "1.2.250.1.999.2"}}},
+		{SenderInfo: storage.SenderInfo{Name: "C", Issuer: storage.Issuer{Name: "PACS", UniversalID: "1.2.250.1.999.3"}}},
+	}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := region(t, mem.New())
+	p := gateway.NewPatients(gateway.PatientsOptions{Index: n.index, Indexer: n.indexer, Proposer: n.proposer, Sites: sites, Logger: slog.New(slog.DiscardHandler)})
+	of := func(issuer string) index.PatientKey { return index.PatientKey{Issuer: issuer, PatientID: "4711"} }
+	for _, c := range []struct {
+		said, ended string
+		known, not  []string
+	}{
+		{"HUS", "1.2.250.1.999.1", []string{"HUS", "1.2.250.1.999.1"}, []string{"A", "1.2.250.1.999.2"}},
+		{"1.2.250.1.999.1", "HUS", []string{"HUS", "1.2.250.1.999.1"}, []string{"PACS", "1.2.250.1.999.2"}},
+		{"1.2.250.1.999.2", "1.2.250.1.999.2", []string{"1.2.250.1.999.2"}, []string{"PACS", "1.2.250.1.999.3"}},
+		{"HCC", "HCC", []string{"HCC"}, []string{"HUS"}},
+	} {
+		if err := p.Oppose(t.Context(), of(c.said), true, "chief", ""); err != nil {
+			t.Fatal(err)
+		}
+		for _, issuer := range c.known { // which is what a delivery asks
+			if is, err := n.index.Opposes(t.Context(), of(issuer)); err != nil || !is {
+				t.Errorf("%s was said, and %s does not oppose: %v", c.said, issuer, err)
+			}
+		}
+		for _, issuer := range c.not {
+			if is, err := n.index.Opposes(t.Context(), of(issuer)); err != nil || is {
+				t.Errorf("%s was said, and %s opposes: %v", c.said, issuer, err)
+			}
+		}
+		if is, err := p.Opposes(t.Context(), of(c.ended)); err != nil || !is {
+			t.Errorf("%s was said, and asked about %s: %v", c.said, c.ended, err)
+		}
+		if err := p.Oppose(t.Context(), of(c.ended), false, "chief", ""); err != nil {
+			t.Fatal(err)
+		}
+		for _, issuer := range c.known {
+			if is, err := n.index.Opposes(t.Context(), of(issuer)); err != nil || is {
+				t.Errorf("%s was ended, and %s opposes: %v", c.ended, issuer, err)
+			}
+		}
+	}
+	if err := p.Oppose(t.Context(), of("PACS"), true, "chief", ""); !errors.Is(err, storage.ErrConflict) {
+		t.Errorf("the issuer of two sites: %v", err)
+	}
+}
+
 // TestOppositionsSurviveARebuild: who does not want to be in the shared record
 // is not forgotten with the index, however they are known, and who has changed
 // their mind neither.

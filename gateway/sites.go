@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/esante-alsace/cigogne/storage"
@@ -131,6 +132,32 @@ func (s *Sites) Address(title string) string {
 		return ""
 	}
 	return s.addresses[strings.TrimSpace(title)]
+}
+
+// issuersOf are the issuers by which patients of the one that is named may be
+// known, it first: a site that has an identifier and a name records the
+// identifier, a Data Set may say the name alone, and people say either. A name
+// of several sites is storage.ErrConflict.
+func (s *Sites) issuersOf(named string) ([]string, error) {
+	all := []string{named}
+	for _, site := range s.List() {
+		is := site.Issuer
+		if is.UniversalID == "" || is.Name == "" || named != is.UniversalID && named != is.Name {
+			continue
+		}
+		if slices.ContainsFunc(s.sites, func(o Site) bool { return o.Issuer.Name == is.Name && o.Issuer.UniversalID != is.UniversalID }) {
+			if named == is.Name {
+				return nil, fmt.Errorf("%w: the issuer %q is that of several sites: name its identifier", storage.ErrConflict, named)
+			}
+			continue
+		}
+		for _, other := range []string{is.UniversalID, is.Name} {
+			if !slices.Contains(all, other) {
+				all = append(all, other)
+			}
+		}
+	}
+	return all, nil
 }
 
 // SenderOf is the site of who sent something, or asks for something, as it is

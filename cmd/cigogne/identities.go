@@ -16,6 +16,6 @@ type people struct {
 func (n *node) wirePeople() {
 	n.identities = gateway.NewIdentityKeeper(n.index, n.proposer, n.archives.Archive, n.log)
 	n.patients = gateway.NewPatients(gateway.PatientsOptions{
-		Index: n.index, Indexer: n.indexer, Proposer: n.proposer, Realm: n.config.realm(), Changed: n.identities.Changed, Logger: n.log,
+		Index: n.index, Indexer: n.indexer, Proposer: n.proposer, Sites: n.sites, Realm: n.config.realm(), Changed: n.identities.Changed, Logger: n.log,
 	})
 }
