@@ -27,8 +27,9 @@ type held struct {
 	gateway.Instance
 	about   storage.Instance
 	dataSet []byte
-	open    error // in place of the instance
-	breaks  int   // behind so many bytes of the Data Set it rots, 0 is never
+	open    error  // in place of the instance
+	breaks  int    // behind so many bytes of the Data Set it rots, 0 is never
+	halfway func() // when half of it was read, nil is nothing
 }
 
 const heldPrefix = 140
@@ -46,8 +47,17 @@ func (h *held) Open(_ context.Context, r storage.Range) (io.ReadCloser, error) {
 	if h.breaks > 0 {
 		return io.NopCloser(io.MultiReader(bytes.NewReader(whole[:heldPrefix+h.breaks]), broken{})), nil
 	}
+	if h.halfway != nil {
+		half := len(whole) / 2
+		return io.NopCloser(io.MultiReader(bytes.NewReader(whole[:half]), called(h.halfway), bytes.NewReader(whole[half:]))), nil
+	}
 	return io.NopCloser(bytes.NewReader(whole)), nil
 }
+
+// called is empty, and calls when it is read.
+type called func()
+
+func (c called) Read([]byte) (int, error) { c(); return 0, io.EOF }
 
 type broken struct{}
 

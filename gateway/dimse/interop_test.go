@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -117,32 +118,45 @@ func TestDCMTKStoreSCU(t *testing.T) {
 	}
 }
 
-// TestSCUAgainstDCMTK sends to storescp, which has no asynchronous window and
-// announces PDUs of 16 KiB.
-func TestSCUAgainstDCMTK(t *testing.T) {
-	storescp := tool(t, "storescp")
-	dir := t.TempDir()
+// storeSCP starts storescp, which keeps what comes in dir, until it is killed or
+// the test ends.
+func storeSCP(t *testing.T, args ...string) (addr, dir string, kill func()) {
+	t.Helper()
+	program := tool(t, "storescp")
+	dir = t.TempDir()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	addr = ln.Addr().String()
+	_, port, _ := net.SplitHostPort(addr)
 	ln.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	cmd := exec.CommandContext(ctx, storescp, "-aet", "STORESCP", "--bit-preserving", "-od", dir, port)
+	cmd := exec.CommandContext(context.Background(), program, append([]string{"-aet", "STORESCP", "--bit-preserving", "-od", dir}, append(args, port)...)...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { cancel(); _ = cmd.Wait() })
-	addr := "127.0.0.1:" + port
-	var a *dimse.Association
-	for began := time.Now(); a == nil; {
-		a, err = tryDial(addr, func(c *dimse.SCUConfig) { c.CalledAETitle, c.AsyncWindow = "STORESCP", 8 })
-		if err != nil && time.Since(began) > 10*time.Second {
+	kill = sync.OnceFunc(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	t.Cleanup(kill)
+	for began := time.Now(); ; {
+		a, err := tryDial(addr, func(c *dimse.SCUConfig) { c.CalledAETitle = "STORESCP" })
+		if err == nil {
+			a.Abort()
+			return addr, dir, kill
+		}
+		if time.Since(began) > 30*time.Second {
 			t.Fatal(err)
 		}
 	}
-	defer a.Abort()
+}
+
+// TestSCUAgainstDCMTK sends to storescp, which has no asynchronous window and
+// announces PDUs of 16 KiB.
+func TestSCUAgainstDCMTK(t *testing.T) {
+	addr, dir, _ := storeSCP(t)
+	a := dial(t, addr, func(c *dimse.SCUConfig) { c.CalledAETitle, c.AsyncWindow = "STORESCP", 8 })
 	if a.Window() != 1 {
 		t.Errorf("the window is %d", a.Window())
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -99,7 +100,8 @@ const (
 	// mostFutile is how many associations one after the other may end before
 	// anything became of a single instance: each may have met one that its peer
 	// cannot bear. One that does not come to be, or at whose end nobody
-	// answers, is counted as slow ones.
+	// answers, is counted as slow ones, and that an instance has failed in it is
+	// nothing that became of one.
 	mostFutile, slow = 6, 3
 )
 
@@ -114,10 +116,11 @@ func (m *mover) deliver(ctx context.Context, contexts []ProposedContext, q *queu
 		if err == nil {
 			err = d.over(ctx, a)
 		}
+		answered, decided := d.answered.Swap(0), d.decided.Swap(0)
 		switch {
 		case err == nil:
 			return
-		case d.decided.Swap(0) > 0:
+		case answered > 0, decided > 0 && !silent(err):
 			futile = 0
 		case errors.Is(err, ErrAborted):
 			futile++
@@ -130,6 +133,12 @@ func (m *mover) deliver(ctx context.Context, contexts []ProposedContext, q *queu
 	}
 }
 
+// silent tells of an association whose end was that the peer neither answered
+// nor read.
+func silent(err error) bool {
+	return errors.Is(err, ErrIdle) || errors.Is(err, os.ErrDeadlineExceeded)
+}
+
 func (m *mover) dial(ctx context.Context, scu SCUConfig) (*Association, error) {
 	ctx, cancel := context.WithTimeout(ctx, scu.ARTIM)
 	defer cancel()
@@ -139,9 +148,11 @@ func (m *mover) dial(ctx context.Context, scu SCUConfig) (*Association, error) {
 // delivery is the sending of one load.
 type delivery struct {
 	*mover
-	queue   *queue
-	tell    func(suboperation)
-	decided atomic.Int64 // since the association was opened
+	queue *queue
+	tell  func(suboperation)
+	// Since the association was opened: the instances of which it is known what
+	// became of them, and those that the peer answered.
+	decided, answered atomic.Int64
 
 	mu    sync.Mutex
 	tries map[string]int // of those in flight when one ended, by SOPInstanceUID
@@ -212,6 +223,7 @@ func (d *delivery) send(ctx context.Context, a *Association, in gateway.Instance
 				return
 			}
 			o.status = rsp.Status
+			d.answered.Add(1)
 			d.conclude(o)
 		})
 	}

@@ -10,8 +10,13 @@ import (
 	"github.com/esante-alsace/cigogne/gateway/dimse/ul"
 )
 
-// commandRoom is enough for any command set of ours, in the shortest PDUs too.
-const commandRoom = 1 << 10
+const (
+	// commandRoom is enough for any command set of ours, in the shortest PDUs too.
+	commandRoom = 1 << 10
+	// writeRoom is how much is written at once to peers that take short PDUs, in
+	// several of them: the time to write bounds how slowly they may read.
+	writeRoom = 64 << 10
+)
 
 // sendMessage sends a message with its data set, in P-DATA-TFs of at most most
 // bytes, and nothing else meanwhile. The command set goes out together with the
@@ -22,7 +27,7 @@ func (l *link) sendMessage(ctx context.Context, contextID byte, c *command, data
 	defer l.out.Unlock()
 	fragment := fragmentLength(most)
 	if l.room == nil {
-		l.room = make([]byte, 0, fragment+commandRoom)
+		l.room = make([]byte, 0, max(fragment, writeRoom)+commandRoom)
 	}
 	out := appendMessage(l.room, contextID, c, most)
 	// One byte is read ahead, to know which fragment is the last.
@@ -47,7 +52,10 @@ func (l *link) sendMessage(ctx context.Context, contextID byte, c *command, data
 			ahead[0], held = room[n-1], 1
 		}
 		pdu.AppendPDV(out[:head], pdu.PDV{ContextID: contextID, Last: last, Length: length})
-		if err := l.requestLocked(ul.DataRequest, out[:start+length]); err != nil {
+		if out = out[:start+length]; !last && len(out)+pdu.DataOverhead+fragment < cap(out) {
+			continue
+		}
+		if err := l.requestLocked(ul.DataRequest, out); err != nil {
 			return err
 		}
 		out = l.room

@@ -30,6 +30,11 @@ type Retrieval struct {
 	// CancelAfter is how many responses, or instances of a C-GET, come before
 	// the C-CANCEL-RQ; 0 is none.
 	CancelAfter int
+	// Insists asks again in place of answering an instance of a C-GET, whatever
+	// the window is.
+	Insists bool
+	// MaxPDULength is what the peer takes: nil is 16 KiB.
+	MaxPDULength *uint32
 }
 
 // Retrieved is what came of it.
@@ -37,6 +42,7 @@ type Retrieved struct {
 	Responses []RetrieveResponse
 	DataSets  map[string][]byte // of a C-GET, by SOPInstanceUID
 	Roles     []pdu.Role        // that were granted
+	Longest   int               // of the PDUs that came, without their head
 }
 
 // RetrieveResponse is one response; a count of -1 is not there.
@@ -56,27 +62,39 @@ const requestMessage = 7
 // takes part in it until the last response. An error is of the association.
 func Retrieve(t testing.TB, addr, called string, r Retrieval) (*Retrieved, error) {
 	t.Helper()
+	all, err := RetrieveAll(t, addr, called, r)
+	return all[0], err
+}
+
+// RetrieveAll is Retrieve of several, one after the other over the association
+// of the first.
+func RetrieveAll(t testing.TB, addr, called string, rs ...Retrieval) ([]*Retrieved, error) {
+	t.Helper()
+	all := make([]*Retrieved, len(rs))
+	for i := range all {
+		all[i] = &Retrieved{DataSets: map[string][]byte{}}
+	}
 	c, err := dial(t, addr)
 	if err != nil {
-		return nil, err
+		return all, err
 	}
 	defer c.Close()
-	p := &requester{Retrieval: r, conn: c, out: &Retrieved{DataSets: map[string][]byte{}}}
-	if err := p.associate(called); err != nil {
-		return nil, err
-	}
-	if err := p.ask(); err != nil {
-		return nil, err
-	}
-	for {
-		ended, err := p.message()
+	for i, r := range rs {
+		p := &requester{Retrieval: r, conn: c, out: all[i]}
+		if i == 0 {
+			err = p.associate(called)
+		}
+		if err == nil {
+			err = p.ask()
+		}
+		for ended := false; err == nil && !ended; {
+			ended, err = p.message()
+		}
 		if err != nil {
-			return p.out, err
-		}
-		if ended {
-			return p.out, exchange(c, pdu.AppendReleaseRQ(nil), pdu.TypeReleaseRP)
+			return all, err
 		}
 	}
+	return all, exchange(c, pdu.AppendReleaseRQ(nil), pdu.TypeReleaseRP)
 }
 
 type requester struct {
@@ -90,6 +108,9 @@ func (p *requester) associate(called string) error {
 	rq := &pdu.AssociateRQ{
 		Contexts: []pdu.ContextRQ{{ID: 1, AbstractSyntax: p.SOPClassUID, TransferSyntaxes: []string{dimse.ExplicitVRLittleEndian}}},
 		User:     pdu.UserInformation{MaxPDULength: 16 << 10},
+	}
+	if p.MaxPDULength != nil {
+		rq.User.MaxPDULength = *p.MaxPDULength
 	}
 	for i, take := range p.Takes {
 		take.ID = byte(2*i + 3)
@@ -172,6 +193,9 @@ func (p *requester) cancel() error {
 func (p *requester) take(context byte, command, data []byte) error {
 	uid := strings.TrimRight(textOf(command, 0x1000), "\x00 ")
 	p.out.DataSets[uid] = data
+	if p.Insists {
+		return p.ask()
+	}
 	var status dimse.Status
 	if p.Answer != nil {
 		status = p.Answer(uid)
@@ -197,6 +221,7 @@ func (p *requester) read() (context byte, command, data []byte, err error) {
 		if kind != pdu.TypeDataTF {
 			return 0, nil, nil, fmt.Errorf("a %s instead of data", kind)
 		}
+		p.out.Longest = max(p.out.Longest, len(b))
 		for len(b) >= 6 {
 			n := int(binary.BigEndian.Uint32(b))
 			context = b[4]

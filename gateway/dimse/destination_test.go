@@ -1,0 +1,166 @@
+package dimse_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/gateway/dimse"
+	"github.com/esante-alsace/cigogne/gateway/dimse/dimsetest"
+	"github.com/esante-alsace/cigogne/gateway/dimse/pdu"
+)
+
+var ctOnly = []pdu.ContextRQ{{AbstractSyntax: ctImageStorage, TransferSyntaxes: []string{dimse.ExplicitVRLittleEndian}}}
+
+func getAll() dimsetest.Retrieval {
+	return dimsetest.Retrieval{SOPClassUID: dimse.StudyRootGet, Level: "STUDY", Keys: study123, Takes: ctOnly}
+}
+
+// holdReal holds n CT images that other programs take.
+func (h *holder) holdReal(n, pixels int) {
+	for i := range n {
+		uid := fmt.Sprintf("1.2.3.4.%d", i)
+		_, dataSet := part10(ctImageStorage, uid, pixels)
+		h.hold("1.2.3.4", uid, ctImageStorage, dimse.ExplicitVRLittleEndian, dataSet)
+	}
+}
+
+// TestMoveDestinationKilled: a destination that is killed in the middle of an
+// instance has what it answered before, all else has failed and is named, and
+// nothing of it is left here.
+func TestMoveDestinationKilled(t *testing.T) {
+	const n, at = 12, 5
+	before := runtime.NumGoroutine()
+	h := &holder{}
+	h.holdReal(n, 200_000)
+	addr, _, kill := storeSCP(t)
+	h.instances[at].halfway = kill
+	h.addresses = map[string]string{"DEST": addr, "STORESCP": addr}
+	node, stop := serve(t, newMemory(), func(c *dimse.Config) { c.Retriever, c.Destinations, c.Sent = h, h, h })
+	to := move(study123)
+	to.Destination = "STORESCP"
+	last := mustRetrieve(t, node, to).Last()
+	var want []string
+	for _, in := range h.instances[last.Completed:] {
+		want = append(want, in.about.Key.SOPInstanceUID)
+	}
+	slices.Sort(want)
+	slices.Sort(last.FailedUIDs)
+	if last.Status != dimse.StatusSuboperationsFailed || last.Completed != at || last.Failed != n-at || last.Warning != 0 || last.Remaining != -1 ||
+		!slices.Equal(last.FailedUIDs, want) {
+		t.Errorf("the last response is %+v", last)
+	}
+	if last := mustRetrieve(t, node, to).Last(); last.Status != dimse.StatusCannotSend || last.Failed != n || len(last.FailedUIDs) != n {
+		t.Errorf("now that it is not there: %+v", last)
+	}
+	if last := mustRetrieve(t, node, getAll()).Last(); last.Status != 0 || last.Completed != n {
+		t.Errorf("somebody else is told %+v", last)
+	}
+	stop()
+	for until := time.Now().Add(time.Minute); runtime.NumGoroutine() > before; runtime.Gosched() {
+		if time.Now().After(until) {
+			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+		}
+	}
+}
+
+// TestMoveDestinationRefuses: what the destination takes in no context has
+// failed and is named, and all else arrives.
+func TestMoveDestinationRefuses(t *testing.T) {
+	h := &holder{}
+	h.holdReal(3, 1000)
+	for i, syntax := range []string{"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.80"} { // which storescp takes when told so
+		h.hold("1.2.3.5", fmt.Sprintf("1.2.3.5.%d", i), ctImageStorage, syntax, pattern(1000))
+	}
+	addr, _, _ := storeSCP(t)
+	h.addresses = map[string]string{"STORESCP": addr}
+	node, _ := serveHeld(t, h, nil)
+	to := move(study123)
+	to.Destination = "STORESCP"
+	last := mustRetrieve(t, node, to).Last()
+	slices.Sort(last.FailedUIDs)
+	if last.Status != dimse.StatusSuboperationsFailed || last.Completed != 3 || last.Failed != 2 || !slices.Equal(last.FailedUIDs, []string{"1.2.3.5.0", "1.2.3.5.1"}) {
+		t.Errorf("the last response is %+v", last)
+	}
+}
+
+// TestMoveDestinationNeverAnswers: a destination that takes all and answers
+// nothing is waited for twice, however much there is.
+func TestMoveDestinationNeverAnswers(t *testing.T) {
+	const n = 10 // all on their way at once
+	h := &holder{}
+	h.holdCT(n)
+	addr, dest := serveHeld(t, h, func(c *dimse.Config) { c.SuboperationTimeout = 300 * time.Millisecond })
+	gate := make(chan struct{})
+	defer close(gate)
+	dest.wait = func(context.Context, string) (gateway.Standing, error) {
+		<-gate
+		return gateway.Stored, nil
+	}
+	last := mustRetrieve(t, addr, move(study123)).Last()
+	if last.Status != dimse.StatusCannotSend || last.Failed != n || len(last.FailedUIDs) != n {
+		t.Errorf("the last response is %+v", last)
+	}
+	if got := dest.counted(dimse.OutcomeAccepted); got > 2 {
+		t.Errorf("over %d associations", got)
+	}
+}
+
+// TestGetCanceled: a C-CANCEL-RQ in the middle of a C-GET ends it, the response
+// says what remains, and the association goes on.
+func TestGetCanceled(t *testing.T) {
+	const n = 50
+	h := &holder{}
+	h.holdCT(n)
+	addr, _ := serveHeld(t, h, nil)
+	canceled := getAll()
+	canceled.CancelAfter = 4
+	all, err := dimsetest.RetrieveAll(t, addr, "CIGOGNE", canceled, getAll())
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := all[0].Last()
+	if last.Status != dimse.StatusCanceled || last.Remaining < 1 || last.Remaining+last.Completed != n || last.Failed != 0 || last.Warning != 0 ||
+		len(all[0].DataSets) != last.Completed {
+		t.Errorf("of %d instances came %d: %+v", n, len(all[0].DataSets), last)
+	}
+	if last := all[1].Last(); last.Status != 0 || last.Completed != n || len(all[1].DataSets) != n {
+		t.Errorf("afterwards: %+v", last)
+	}
+}
+
+// TestGetBeyondItsWindow: who asks for more than was negotiated, and answers
+// nothing, does not keep a place among the retrievals.
+func TestGetBeyondItsWindow(t *testing.T) {
+	h := &holder{}
+	h.holdCT(3)
+	addr, _ := serveHeld(t, h, func(c *dimse.Config) { c.MaxRetrievals, c.SuboperationTimeout = 1, 300*time.Millisecond })
+	insists := getAll()
+	insists.Insists = true
+	if got, err := dimsetest.Retrieve(t, addr, "CIGOGNE", insists); err == nil {
+		t.Errorf("it ended well: %+v", got.Responses)
+	}
+	if last := mustRetrieve(t, addr, getAll()).Last(); last.Status != 0 || last.Completed != 3 {
+		t.Errorf("the next is told %+v", last)
+	}
+}
+
+// TestGetInTinyPDUs: a peer that takes short PDUs gets no longer ones.
+func TestGetInTinyPDUs(t *testing.T) {
+	h := &holder{}
+	h.hold("1.2.3.4", "1.2.3.4.1", ctImageStorage, dimse.ExplicitVRLittleEndian, pattern(200_000))
+	addr, _ := serveHeld(t, h, nil)
+	for _, most := range []uint32{16, 17, 50, 1000, 4096, 65_536, 0} {
+		r := getAll()
+		r.MaxPDULength = &most
+		got := mustRetrieve(t, addr, r)
+		if !bytes.Equal(got.DataSets["1.2.3.4.1"], h.instances[0].dataSet) || most > 0 && got.Longest > int(most) {
+			t.Errorf("in PDUs of %d came %d bytes, the longest of them %d", most, len(got.DataSets["1.2.3.4.1"]), got.Longest)
+		}
+	}
+}
