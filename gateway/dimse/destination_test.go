@@ -134,6 +134,25 @@ func TestGetCanceled(t *testing.T) {
 	}
 }
 
+// lost is a Retriever that looks for something until it is told not to.
+type lost struct{}
+
+func (lost) Instances(ctx context.Context, _ gateway.Selector) ([]gateway.Instance, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestGetCanceledWhileLocating: a C-CANCEL-RQ ends a retrieval that has not
+// found its instances yet.
+func TestGetCanceledWhileLocating(t *testing.T) {
+	addr, _ := serve(t, newMemory(), func(c *dimse.Config) { c.Retriever = lost{} })
+	r := getAll()
+	r.CancelAfter = -1
+	if last := mustRetrieve(t, addr, r).Last(); last.Status != dimse.StatusCanceled || last.Completed != 0 {
+		t.Errorf("the last response is %+v", last)
+	}
+}
+
 // TestGetBeyondItsWindow: who asks for more than was negotiated, and answers
 // nothing, does not keep a place among the retrievals.
 func TestGetBeyondItsWindow(t *testing.T) {

@@ -28,7 +28,7 @@ const (
 // identifier is the Data Set of a request of Query/Retrieve (PS3.4 §C.4): what
 // is asked for, and at which level.
 type identifier struct {
-	level string // QueryRetrieveLevel
+	level string // QueryRetrieveLevel, as far as one may be long
 	// keys are all others, but for SpecificCharacterSet: their text is in UTF-8.
 	keys dicom.DataSet
 }
@@ -61,7 +61,7 @@ func readIdentifier(body io.Reader, transferSyntax string, until time.Time) (ide
 		return identifier{}, fmt.Errorf("%w: the Identifier", storage.ErrTooLarge)
 	}
 	return identifier{
-		level: found.DataSet.String(tagQueryRetrieveLevel),
+		level: clip(found.DataSet.String(tagQueryRetrieveLevel)),
 		keys:  found.DataSet.Without(tagQueryRetrieveLevel, tagSpecificCharacterSet),
 	}, nil
 }

@@ -28,7 +28,7 @@ func move(ctx context.Context, o *operation) response {
 	cfg := &a.server.cfg
 	address := cfg.Destinations.Address(rq.MoveDestination)
 	if address == "" {
-		a.log.Warn("the move destination has no address", "destination", rq.MoveDestination)
+		a.log.Warn("the move destination has no address", "destination", clip(rq.MoveDestination))
 		return response{verdict: verdict{StatusUnknownDestination, "no address of the Move Destination is known"}}
 	}
 	m := &mover{

@@ -37,12 +37,13 @@ type sum struct {
 // response.
 func (o *operation) retrieve(ctx context.Context, to storage.Origin, send carrier) response {
 	r := &retrieval{operation: o, to: to, began: time.Now(), sent: map[seriesUID]*sum{}}
-	ctx, cancelled, stop := patient(ctx)
+	soft := ctx
+	ctx, cancelled, stop := patient(soft)
 	defer stop()
 	leave, v := o.enter(ctx, cancelled)
 	if v.status == StatusSuccess {
 		defer leave()
-		v = r.perform(ctx, cancelled, send)
+		v = r.perform(ctx, soft, cancelled, send)
 	}
 	r.log(v)
 	last := response{verdict: v, suboperations: &r.suboperations}
@@ -83,9 +84,9 @@ func (o *operation) enter(ctx context.Context, cancelled <-chan struct{}) (leave
 	}
 }
 
-// perform finds the instances and has them sent.
-func (r *retrieval) perform(ctx context.Context, cancelled <-chan struct{}, send carrier) verdict {
-	instances, v := r.locate(ctx)
+// perform finds the instances and has them sent; soft ends with a C-CANCEL-RQ.
+func (r *retrieval) perform(ctx, soft context.Context, cancelled <-chan struct{}, send carrier) verdict {
+	instances, v := r.located(ctx, soft)
 	if v.status != StatusSuccess {
 		return v
 	}
@@ -166,6 +167,19 @@ func fitting(uids []string) []string {
 	return uids
 }
 
+// located is locate, given up when soft ends. What it found can be opened as long
+// as ctx goes on.
+func (r *retrieval) located(ctx, soft context.Context) ([]gateway.Instance, verdict) {
+	locating, end := context.WithCancel(ctx)
+	undo := context.AfterFunc(soft, end)
+	found, v := r.locate(locating)
+	if !undo() {
+		r.remaining = len(found)
+		return nil, verdict{StatusCanceled, "cancelled"}
+	}
+	return found, v
+}
+
 // locate finds what is asked for. Nothing is a success without instances.
 func (r *retrieval) locate(ctx context.Context) ([]gateway.Instance, verdict) {
 	wanted, err := r.wanted(ctx)
@@ -179,7 +193,7 @@ func (r *retrieval) locate(ctx context.Context) ([]gateway.Instance, verdict) {
 			return nil, verdict{StatusNotAuthorized, "not authorized"}
 		}
 		found, err := cfg.Retriever.Instances(ctx, w.Selector)
-		if errors.Is(err, storage.ErrNotFound) {
+		if errors.Is(err, storage.ErrNotFound) && ctx.Err() == nil {
 			continue
 		}
 		if err != nil {

@@ -175,7 +175,7 @@ func (a *association) respond(m *message, v verdict) error {
 	return a.link.request(ul.DataRequest, appendMessage(nil, m.contextID, &response, a.peerPDU))
 }
 
-// clip shortens what is not a UID anyway.
+// clip shortens what is not a UID anyway, nor a level or an AE title.
 func clip(uid string) string { return uid[:min(len(uid), 64)] }
 
 // appendMessage appends a command set in P-DATA-TFs of at most most bytes,

@@ -285,12 +285,12 @@ func (x *Index) conflictChunk(ctx context.Context, q Query, after int64) (chunk 
 }
 
 // Describe says in one line what the query asks, without patient data, for
-// logs.
+// logs. What is too much to be asked is not all said.
 func (q Query) Describe() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "level %d", q.Level)
-	for _, c := range q.Match {
-		for i, t := range c.Path {
+	for _, c := range q.Match[:min(len(q.Match), maxConditions)] {
+		for i, t := range c.Path[:min(len(c.Path), maxPath)] {
 			b.WriteString([]string{" ", "."}[min(i, 1)] + t.String())
 		}
 	}

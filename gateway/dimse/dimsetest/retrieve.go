@@ -28,7 +28,7 @@ type Retrieval struct {
 	// Answer is the status for an instance: nil is success.
 	Answer func(sopInstanceUID string) dimse.Status
 	// CancelAfter is how many responses, or instances of a C-GET, come before
-	// the C-CANCEL-RQ; 0 is none.
+	// the C-CANCEL-RQ; 0 is none, and with -1 it follows upon the request.
 	CancelAfter int
 	// Insists asks again in place of answering an instance of a C-GET, whatever
 	// the window is.
@@ -149,6 +149,9 @@ func (p *requester) ask() error {
 	}
 	command.US(0x00000700, 0).US(0x00000800, 0)
 	_, err := p.conn.Write(append(Fragment(1, true, true, command.Bytes()), Fragment(1, false, true, identifier.Bytes())...))
+	if err == nil && p.CancelAfter < 0 {
+		err = sendCancel(p.conn, requestMessage)
+	}
 	return err
 }
 
