@@ -18,7 +18,7 @@ import (
 // feed and timeline tell each step.
 func TestAPICustody(t *testing.T) {
 	t.Parallel()
-	node := serve(t, t.TempDir(), "--settle", "1ms", "--delete-grace", "1h", "--allow-delete")
+	node := serve(t, t.TempDir(), "--settle", "1ms", "--delete-grace", "1h", "--complete-after", "1h", "--allow-delete")
 	conn := dial(t, node)
 	custody, studies := pb.NewCustodyClient(conn), pb.NewStudiesClient(conn)
 	study := dicomtest.NewStudy(dicomtest.Options{Modality: "CT", Instances: 3})

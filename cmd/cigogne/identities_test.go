@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -167,13 +168,15 @@ func both(t *testing.T, node *process, hers, hersToo dicomtest.Study) {
 // sendAs sends a study whose Data Sets say a birth date and a sex, by DCMTK.
 func sendAs(t *testing.T, node *process, ae string, study dicomtest.Study, sex string) {
 	t.Helper()
+	dir := t.TempDir()
 	host, port := node.hostPort()
-	for _, in := range study.Instances {
-		path := filepath.Join(t.TempDir(), "a.dcm")
-		if err := os.WriteFile(path, fileOf(in), 0o600); err != nil {
+	var files []string
+	for i, in := range study.Instances {
+		files = append(files, filepath.Join(dir, strconv.Itoa(i)+".dcm"))
+		if err := os.WriteFile(files[i], fileOf(in), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		mustRun(t, tool(t, "dcmodify"), "-nb", "-i", "(0010,0030)=19790312", "-i", "(0010,0040)="+sex, path)
-		mustRun(t, tool(t, "storescu"), "-aet", ae, "-aec", "CIGOGNE", host, port, path)
 	}
+	mustRun(t, tool(t, "dcmodify"), append([]string{"-nb", "-i", "(0010,0030)=19790312", "-i", "(0010,0040)=" + sex}, files...)...)
+	mustRun(t, tool(t, "storescu"), append([]string{"-aet", ae, "-aec", "CIGOGNE", host, port}, files...)...)
 }

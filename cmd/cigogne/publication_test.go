@@ -41,7 +41,7 @@ func awaitVersion(t *testing.T, node *process, study string, version int64, mani
 func TestStudyLife(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	flags := []string{"--sites", region(t), "--settle", "20ms", "--complete-after", "300ms", "--allow-delete", "--log-level", "warn"}
+	flags := []string{"--sites", region(t), "--settle", "20ms", "--complete-after", "1s", "--allow-delete", "--log-level", "warn"}
 	node := serve(t, dir, flags...)
 	study := dicomtest.NewStudy(dicomtest.Options{Seed: 9201, Modality: "CR", Instances: 2, Series: 2, PatientID: "4711", PatientName: "Muller^Odile"})
 	uid := study.StudyInstanceUID
