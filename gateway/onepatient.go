@@ -30,15 +30,13 @@ const severalPatients = 64
 func (s *Searcher) onePatient(ctx context.Context, q index.Query) (index.Query, error) {
 	a := addressed(q)
 	switch {
-	case a.study:
-		return q, nil
 	case a.national:
 		numbers, err := a.numbers(s.realm)
 		if err != nil {
 			return q, err
 		}
 		return s.allOf(ctx, a.rest(q), numbers)
-	case len(a.named) == 0:
+	case a.study, len(a.named) == 0:
 		return q, nil
 	}
 	found, err := s.index.PatientsOf(ctx, index.Query{Level: index.Study, Match: slices.Concat(a.named, a.issuer)}, severalPatients)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -145,6 +146,7 @@ func TestSearchByNationalNumber(t *testing.T) {
 			t.Errorf("ask %d, series: %v, %v", i, found, err)
 		}
 	}
+	n.wantInStudies(asks, all[1], "GHR 4711 20260401")
 	for ds, err := range n.finder.Find(t.Context(), asks[0]) {
 		other, _ := ds.Get(0x00101002)
 		if err != nil || ds.String(0x00100021) != ins.NIR && (len(other.Items) != 1 || other.Items[0].String(0x00100020) != odiles) {
@@ -158,6 +160,31 @@ func TestSearchByNationalNumber(t *testing.T) {
 	} {
 		if _, err := n.studiesOf(bad); !errors.Is(err, storage.ErrInvalid) {
 			t.Errorf("%+v: %v", bad.Match, err)
+		}
+	}
+}
+
+// wantInStudies asks below a study of the person, and below one of another: so
+// C-FIND and C-MOVE do, at the levels below the patient's.
+func (n *node) wantInStudies(asks []index.Query, theirs, other string) {
+	n.t.Helper()
+	uids := map[string]string{}
+	for ds, err := range n.finder.Find(n.t.Context(), index.Query{Level: index.Study}) {
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		uids[ds.String(0x00100021)+" "+ds.String(0x00100020)+" "+ds.String(0x00080020)] = ds.String(0x0020000D)
+	}
+	for i, q := range asks {
+		for study, want := range map[string]int{theirs: 1, other: 0} {
+			under, named := q, q
+			under.Level, under.StudyInstanceUID = index.Series, uids[study]
+			named.Match = append(slices.Clone(q.Match), by("StudyInstanceUID", uids[study]).Match...)
+			for _, q := range []index.Query{under, named} {
+				if found, err := n.studiesOf(q); err != nil || len(found) != want || uids[study] == "" {
+					n.t.Errorf("ask %d in study %s: %v, %v", i, study, found, err)
+				}
+			}
 		}
 	}
 }
