@@ -219,10 +219,10 @@ func (n *narrow) byNames(l Level, after cursor, limit, skip int) (string, []any)
 	for _, key := range n.names {
 		w.args = []any{key}
 		sql, args := n.walked(w, l, after)
-		arms = append(arms, "SELECT * FROM ("+sql+" LIMIT ?)")
+		arms = append(arms, "SELECT * FROM ("+sql+limited+")")
 		all = append(append(all, args...), limit+skip)
 	}
-	return "SELECT id FROM (" + strings.Join(arms, " UNION ") + ") ORDER BY date DESC, study, series LIMIT ? OFFSET ?", append(all, limit, skip)
+	return "SELECT id FROM (" + strings.Join(arms, " UNION ") + ") ORDER BY date DESC, study, series" + limited + " OFFSET ?", append(all, limit, skip)
 }
 
 // chunkByDays gathers the next candidates of many names: those of the newest
@@ -265,7 +265,7 @@ func (n *narrow) inDays(keys string, l Level, after cursor, first, last string, 
 		w.id = "DISTINCT e.id AS id, k.date, s.uid, e.uid"
 	}
 	sql, args := n.walked(w, l, after)
-	return "SELECT id FROM (" + sql + " LIMIT ?)", append(args, limit)
+	return "SELECT id FROM (" + sql + limited + ")", append(args, limit)
 }
 
 // newestBelow is the last StudyDate before a text, "" being the first.

@@ -251,8 +251,12 @@ func (n *narrow) ids(l Level, after cursor, limit, skip int) (string, []any) {
 		w.date = "+s.date" // so that it is no reason to walk the order
 	}
 	sql, args := n.walked(w, l, after)
-	return sql + " LIMIT ? OFFSET ?", append(args, limit, skip)
+	return sql + limited + " OFFSET ?", append(args, limit, skip)
 }
+
+// limited bounds the rows of a query. SQLite takes a parameter alone for a part
+// of the plan, and prepares a statement anew when it has another value.
+const limited = " LIMIT ? + 0"
 
 // walk is how candidates are come by: what is selected, from where, by which
 // column of dates, and on which condition more.
