@@ -74,10 +74,20 @@ const (
 type Archiver struct {
 	o    ArchiverOptions
 	only index.JournalID // the journal whose instances it packs; "" is any
+	// unripe are the series that go on growing and have full packs, all of them
+	// of what came a moment ago: when the last of what fills one came, in
+	// nanoseconds of Unix time. Only one goroutine calls Pass.
+	unripe map[growing]int64
 
 	mu      sync.Mutex
 	failing error
 	again   time.Time // when it is tried again
+}
+
+// growing names a series that is not quiet, or what is kept aside of it.
+type growing struct {
+	study, series string
+	conflict      bool
 }
 
 // NewArchiver returns an Archiver; Run sets it to work.
@@ -169,30 +179,45 @@ func (a *Archiver) planAll(ctx context.Context) error {
 	if err := a.o.Archive.Check(ctx); err != nil {
 		return err
 	}
+	unripe := make(map[growing]int64)
 	for _, w := range work {
-		if err := a.plan(ctx, w, w.Newest < before, lull); err != nil {
-			return err
+		name, quiet := growing{w.StudyInstanceUID, w.SeriesInstanceUID, w.Conflict}, w.Newest < before
+		last := a.unripe[name]
+		if quiet || last < lull { // else there is nothing to plan, whatever came since
+			if last, err = a.plan(ctx, w, quiet, lull); err != nil {
+				return err
+			}
+		}
+		if last > 0 {
+			unripe[name] = last
 		}
 	}
+	a.unripe = unripe
 	return nil
 }
 
 // plan decides which pack each of the series' instances will lie in. Of one
 // that is not quiet only full packs are planned, of what came before lull: the
-// rest grows on, and what is being received is not written twice meanwhile.
-func (a *Archiver) plan(ctx context.Context, w index.SeriesWork, quiet bool, lull int64) error {
+// rest grows on, and what is being received is not written twice meanwhile. It
+// returns when the last came of what fills the first pack that is left because
+// of that, or 0 for none.
+func (a *Archiver) plan(ctx context.Context, w index.SeriesWork, quiet bool, lull int64) (unripe int64, err error) {
 	live, err := a.o.Index.Where(ctx, index.Selector{
 		StudyInstanceUID: w.StudyInstanceUID, SeriesInstanceUID: w.SeriesInstanceUID, Conflicts: w.Conflict,
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var plans []index.Plan
 	var members []memberID
 	var bytes, newest int64
 	flush := func() {
-		if len(members) > 0 && (quiet || newest < lull) {
+		switch {
+		case len(members) == 0:
+		case quiet || newest < lull:
 			plans = append(plans, a.newPlan(w, members))
+		case unripe == 0 || newest < unripe:
+			unripe = newest
 		}
 		members, bytes, newest = nil, 0, 0
 	}
@@ -211,10 +236,10 @@ func (a *Archiver) plan(ctx context.Context, w index.SeriesWork, quiet bool, lul
 	}
 	for some := range slices.Chunk(plans, planBatch) {
 		if err := a.o.Proposer.Propose(ctx, index.Batch{Planned: some}); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return unripe, nil
 }
 
 // newPlan fixes what the pack's bytes follow from: also the compression, which
