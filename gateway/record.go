@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -109,7 +108,7 @@ func (s *scratch) clear() bool {
 // newRecord describes an instance whose Data Set has been walked. Its Metadata
 // is text's until it is encoded.
 func newRecord(in storage.Instance, found *dicom.Result, text *[]byte) (*record, error) {
-	layout, err := json.Marshal(&found.Layout)
+	layout, err := found.Layout.MarshalJSON()
 	if err != nil {
 		return nil, fmt.Errorf("encode layout: %w", err)
 	}

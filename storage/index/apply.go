@@ -96,6 +96,7 @@ type change struct {
 	order   []*series // of creation, so that writing is deterministic
 	touched []*study
 	packed  map[string][]Members // by StudyInstanceUID
+	picked  dicom.DataSet        // of one instance after the other
 	events  happening
 	lives   lives
 

@@ -158,7 +158,8 @@ func (c *change) insert(ctx context.Context, in *Instance, e *series) (bool, err
 	if err != nil {
 		return false, err
 	}
-	attributes, err := c.codec.encodeSet(pick(in.Attributes, Image))
+	c.picked = pick(c.picked[:0], in.Attributes, Image)
+	attributes, err := c.codec.encodeSet(c.picked)
 	if err != nil {
 		return false, err
 	}
@@ -256,9 +257,8 @@ func (c *change) row(ctx context.Context, sop string) (*liveRow, error) {
 	return &r, err
 }
 
-// pick is the part of a Data Set that is of one level.
-func pick(ds dicom.DataSet, l Level) dicom.DataSet {
-	out := make(dicom.DataSet, 0, len(ds))
+// pick appends the part of a Data Set that is of one level.
+func pick(out, ds dicom.DataSet, l Level) dicom.DataSet {
 	for i := range ds {
 		if isOf(ds[i].Tag, l) && ds[i].Bulk == nil {
 			out = append(out, ds[i])
