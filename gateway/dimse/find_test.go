@@ -287,36 +287,6 @@ func TestFindLogs(t *testing.T) {
 	}
 }
 
-// TestFindLogsAreBounded: what a peer makes up does not fill the log, whatever
-// it is called.
-func TestFindLogsAreBounded(t *testing.T) {
-	var log strings.Builder
-	f, h := newFinder(0), &holder{}
-	addr, stop := serve(t, newMemory(), func(cfg *dimse.Config) {
-		cfg.Finder, cfg.Retriever, cfg.Destinations, cfg.Log = f, h, h, slog.New(slog.NewTextHandler(&log, nil))
-	})
-	long := strings.Repeat("LEVEL ", 20_000)
-	if answer := ask(t, addr, dimsetest.Question{
-		TransferSyntaxUID: dimse.ImplicitVRLittleEndian, Identifier: (&dicomtest.Builder{Implicit: true}).Text(0x00080052, "CS", long).Bytes(),
-	}); answer.Last != dimse.StatusMismatch {
-		t.Errorf("a long level: %s", answer.Last)
-	}
-	codes := make([]func(*dicomtest.Builder), 3000)
-	for i := range codes {
-		codes[i] = func(b *dicomtest.Builder) { b.Text(0x00080100, "SH", "1") }
-	}
-	ask(t, addr, dimsetest.Question{Identifier: at("STUDY").Sequence(0x00081032, codes...).Bytes()})
-	to := move(study123)
-	to.Destination = long[:50_000]
-	if last := mustRetrieve(t, addr, to).Last(); last.Status != dimse.StatusUnknownDestination {
-		t.Errorf("a long destination: %+v", last)
-	}
-	stop()
-	if n := log.Len(); n > 16<<10 {
-		t.Errorf("the log has %d bytes", n)
-	}
-}
-
 // TestFindTakesTooLong: a query has its time, and so has a peer that does not
 // take its answers.
 func TestFindTakesTooLong(t *testing.T) {
