@@ -25,7 +25,7 @@ func getAll() dimsetest.Retrieval {
 func (h *holder) holdReal(n, pixels int) {
 	for i := range n {
 		uid := fmt.Sprintf("1.2.3.4.%d", i)
-		_, dataSet := part10(ctImageStorage, uid, pixels)
+		_, dataSet := part10(uid, pixels)
 		h.hold("1.2.3.4", uid, ctImageStorage, dimse.ExplicitVRLittleEndian, dataSet)
 	}
 }

@@ -37,9 +37,9 @@ func run(t testing.TB, name string, args ...string) {
 	}
 }
 
-// part10 is a small file: File Meta Information, and a Data Set in Explicit
+// part10 is a small file of a CT image: File Meta Information, and a Data Set in Explicit
 // VR Little Endian with n bytes of pixels.
-func part10(sopClassUID, sopInstanceUID string, n int) (file, dataSet []byte) {
+func part10(sopInstanceUID string, n int) (file, dataSet []byte) {
 	short := func(b []byte, group, elem uint16, vr, value string, pad byte) []byte {
 		if len(value)%2 == 1 {
 			value += string(pad)
@@ -54,11 +54,11 @@ func part10(sopClassUID, sopInstanceUID string, n int) (file, dataSet []byte) {
 		return append(b, value...)
 	}
 	meta := long(nil, 2, 1, "OB", []byte{0, 1})
-	meta = short(meta, 2, 2, "UI", sopClassUID, 0)
+	meta = short(meta, 2, 2, "UI", ctImageStorage, 0)
 	meta = short(meta, 2, 3, "UI", sopInstanceUID, 0)
 	meta = short(meta, 2, 0x10, "UI", dimse.ExplicitVRLittleEndian, 0)
 	meta = short(meta, 2, 0x12, "UI", "1.2.3.4", 0)
-	dataSet = short(nil, 8, 0x16, "UI", sopClassUID, 0)
+	dataSet = short(nil, 8, 0x16, "UI", ctImageStorage, 0)
 	dataSet = short(dataSet, 8, 0x18, "UI", sopInstanceUID, 0)
 	dataSet = short(dataSet, 0x10, 0x10, "PN", "Cigogne^Test", ' ')
 	dataSet = short(dataSet, 0x20, 0xD, "UI", "1.2.3", 0)
@@ -92,7 +92,7 @@ func TestDCMTKStoreSCU(t *testing.T) {
 	for i, n := range []int{2, 1000, 130_000, 131_072, 526_338, 3_000_000} {
 		uid := fmt.Sprintf("1.2.3.4.%d", i)
 		var file []byte
-		file, want[uid] = part10(ctImageStorage, uid, n)
+		file, want[uid] = part10(uid, n)
 		if err := os.WriteFile(filepath.Join(dir, uid+".dcm"), file, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +165,7 @@ func TestSCUAgainstDCMTK(t *testing.T) {
 	}
 	for i, n := range []int{2, 100_000, 1_000_000} {
 		uid := fmt.Sprintf("1.2.3.5.%d", i)
-		_, dataSet := part10(ctImageStorage, uid, n)
+		_, dataSet := part10(uid, n)
 		if status, err := a.Store(t.Context(), ct(uid, dataSet)); err != nil || status != 0 {
 			t.Fatalf("Store: %s, %v", status, err)
 		}

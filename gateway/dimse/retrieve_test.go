@@ -335,7 +335,7 @@ func TestDCMTKRetrieve(t *testing.T) {
 	h := &holder{addresses: map[string]string{}}
 	for i, n := range []int{2, 1000, 130_000, 131_072, 526_338, 3_000_000} {
 		uid := fmt.Sprintf("1.2.3.4.%d", i)
-		_, dataSet := part10(ctImageStorage, uid, n)
+		_, dataSet := part10(uid, n)
 		h.hold("1.2.3.4", uid, ctImageStorage, dimse.ExplicitVRLittleEndian, dataSet)
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
