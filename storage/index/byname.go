@@ -21,6 +21,10 @@ const (
 	// mostLookups is how many questions a search asks; a key may have hundreds
 	// of words.
 	mostLookups = 16
+	// mostBeside is how many of their answers a study is held against in SQL,
+	// those with the fewest keys: the statement has them once for each key that
+	// is walked, and the Matcher decides all the same.
+	mostBeside = 4
 )
 
 // lookup is a question to the table of names: which of its keys are those of
@@ -110,7 +114,7 @@ func (x *Index) settlePlan(ctx context.Context, n *narrow) error {
 		}
 	}
 	slices.SortStableFunc(sets, func(a, b []string) int { return cmp.Compare(len(a), len(b)) })
-	for i, keys := range sets {
+	for i, keys := range sets[:min(len(sets), mostBeside)] {
 		switch {
 		case len(keys) == 0:
 			n.and("0")

@@ -39,3 +39,14 @@ func (x *Index) Vocabulary(ctx context.Context) int {
 	}
 	return len(said.names) + len(said.referring)
 }
+
+// Narrowed is how many conditions SQL decides of a query.
+func (x *Index) Narrowed(ctx context.Context, q Query) (int, error) {
+	m, err := Compile(q)
+	if err != nil {
+		return 0, err
+	}
+	n := m.narrowing()
+	err = x.settlePlan(ctx, n)
+	return len(n.where), err
+}

@@ -216,3 +216,21 @@ func TestNamesBeyondTheBounds(t *testing.T) {
 		t.Errorf("%d bytes of words are kept", kept)
 	}
 }
+
+// TestNameOfManyParts: what is asked of many parts of a name makes no statement
+// that takes long to be read, before a study is looked at.
+func TestNameOfManyParts(t *testing.T) {
+	x := open(t)
+	p := indextest.Population{Seed: 17, MaxSeries: 1, MaxInstances: 1}
+	in := indextest.With(p.Study(0)[0], indextest.Text(0x00100010, "PN", oddNames()[2][0]))
+	apply(t, x, index.Batch{Received: []index.Instance{in}, Through: in.At})
+	for parts := 1; parts < 64; parts *= 2 {
+		q := index.Query{Level: index.Study, Match: []index.Condition{{Path: []dicom.Tag{0x00100010}, Value: "*" + strings.Repeat("w1*", parts)}}}
+		if n, err := x.Narrowed(t.Context(), q); err != nil || n > 4 {
+			t.Errorf("%d parts are %d conditions, %v", parts, n, err)
+		}
+		if got := len(search(t, x, q)); parts <= 8 && got != 1 {
+			t.Errorf("%d parts: %d answers", parts, got)
+		}
+	}
+}
