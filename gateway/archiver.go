@@ -222,8 +222,8 @@ func (a *Archiver) plan(ctx context.Context, w index.SeriesWork, quiet bool, lul
 		members, bytes, newest = nil, 0, 0
 	}
 	for _, in := range live {
-		if in.PackID != "" || a.only != "" && in.At.Journal != a.only {
-			continue // planned before, or another node's
+		if in.PackID != "" || !a.ours(in.At) {
+			continue
 		}
 		if len(members) == a.o.PackMembers || bytes+in.Size > a.o.PackBytes {
 			flush()
@@ -241,6 +241,9 @@ func (a *Archiver) plan(ctx context.Context, w index.SeriesWork, quiet bool, lul
 	}
 	return unripe, nil
 }
+
+// ours tells whether what lies there is this node's to pack.
+func (a *Archiver) ours(at index.Position) bool { return a.only == "" || at.Journal == a.only }
 
 // newPlan fixes what the pack's bytes follow from: also the compression, which
 // may be another when the plan is finished after a restart.
