@@ -18,6 +18,7 @@ func FuzzCommand(f *testing.F) {
 	} {
 		f.Add(c.append(nil))
 	}
+	f.Add(append((&command{Field: cMoveRQ | responseBit, DataSetType: noDataSet}).append(nil), appendText(nil, elementMoveDestination, "HTP_PACS", ' ')...))
 	f.Add([]byte{0, 0, 0, 1, 0xFF, 0xFF, 0xFF, 0xFF, 0x30, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		first, err := decodeCommand(b)
@@ -30,7 +31,7 @@ func FuzzCommand(f *testing.F) {
 		}
 		// Of a request only what requests have is written, and the other way round.
 		if first.Field&responseBit != 0 {
-			first.MessageID = 0
+			first.MessageID, first.MoveDestination = 0, ""
 		} else {
 			first.MessageIDBeingRespondedTo, first.Status, first.ErrorComment = 0, 0, ""
 		}
