@@ -121,11 +121,12 @@ func (m *multipartReader) Err() error { return m.err }
 // Peek returns up to n bytes of the current part without reading them, fewer
 // at its end and after an error.
 func (m *multipartReader) Peek(n int) []byte {
-	for m.w-m.r < n+len(m.delimiter) && m.inPart && m.err == nil {
-		if i := bytes.Index(m.buf[m.r:m.w], m.delimiter); i >= 0 {
-			return m.buf[m.r : m.r+min(i, n)]
+	for m.inPart {
+		have := m.buf[m.r:m.w]
+		if i := bytes.Index(have[:min(len(have), n+len(m.delimiter))], m.delimiter); i >= 0 {
+			return have[:min(i, n)]
 		}
-		if m.fill() != nil {
+		if len(have) >= n+len(m.delimiter) || m.err != nil || m.fill() != nil {
 			break
 		}
 	}

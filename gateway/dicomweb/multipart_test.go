@@ -111,8 +111,10 @@ func FuzzSTOW(f *testing.F) {
 	for _, seed := range []string{
 		"--b\r\nContent-Type: application/dicom\r\n\r\nDICM\r\n--b--\r\n", "--b\r\n\r\n--b--", "x\r\n--b\r\n\r\n\r\n\r\n--b \r\n\r\n--b--",
 		"--b\r\nA: b\r\n c\r\n\r\n1\r\n--b-\r\n--b--", "--b\r\n\r\n\x00\x00\r\n--bb\r\n--b--",
+		"--b\r\n\r\n1\r\n--b .\r\n--b--", "--b\r\n\r\n1\r\n--b\r\n\r\n" + strings.Repeat("x", 100) + "\r\n--b--",
 	} {
 		f.Add(seed, "b", 7)
+		f.Add(seed, "b", 4096)
 	}
 	f.Fuzz(func(t *testing.T, body, boundary string, chunk int) {
 		chunk = max(1, chunk&0xFFFF)
@@ -126,23 +128,24 @@ func FuzzSTOW(f *testing.F) {
 			return
 		}
 		std := multipart.NewReader(strings.NewReader(body), boundary)
+		var theirs []byte
 		for i := 0; ; i++ {
 			p, err := std.NextRawPart()
-			if errors.Is(err, io.EOF) {
+			end := errors.Is(err, io.EOF)
+			if err != nil && !end {
+				return // stricter than ours about headers, line ends, and the border at which it ended the part before
+			}
+			if i > 0 && (i > len(ours) || string(theirs) != ours[i-1]) {
+				t.Fatalf("part %d of %q: the standard library reads %q, ours %q", i-1, body, theirs, ours)
+			}
+			if end {
 				if i != len(ours) {
 					t.Fatalf("%d parts of %q, the standard library reads %d", len(ours), body, i)
 				}
 				return
 			}
-			if err != nil {
-				return // stricter than ours about headers and line ends
-			}
-			theirs, err := io.ReadAll(p)
-			if err != nil {
+			if theirs, err = io.ReadAll(p); err != nil {
 				return
-			}
-			if i >= len(ours) || string(theirs) != ours[i] {
-				t.Fatalf("part %d of %q: the standard library reads %q, ours %q", i, body, theirs, ours)
 			}
 		}
 	})
