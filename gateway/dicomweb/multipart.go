@@ -217,15 +217,31 @@ func (m *multipartReader) parseHeader(raw []byte) (textproto.MIMEHeader, error) 
 		return nil, m.malformed("a part has a malformed header")
 	}
 	m.r += len(raw)
-	// The line end of the empty line may be the delimiter's, when a part has
-	// no body at all.
+	return header, m.empty()
+}
+
+// empty gives the line end of the empty line behind a header to the delimiter
+// that follows, when the part has no body at all.
+func (m *multipartReader) empty() error {
 	if err := m.need(len(m.delimiter)); err != nil {
-		return nil, err
+		return err
 	}
-	if bytes.HasPrefix(m.buf[m.r:m.w], m.delimiter[2:]) {
-		m.r -= 2
+	for {
+		after, ok := bytes.CutPrefix(m.buf[m.r:m.w], m.delimiter[2:])
+		if !ok {
+			return nil
+		}
+		switch end, found := m.ends(after); {
+		case found:
+			m.r -= 2
+			return nil
+		case end >= 0:
+			return nil // the body only begins like a delimiter
+		}
+		if err := m.fill(); err != nil {
+			return err
+		}
 	}
-	return header, nil
 }
 
 // need makes n bytes available.
