@@ -125,6 +125,7 @@ func (s Settings) lineOut(ms int, rtt time.Duration) benchmarks.Workload {
 	return benchmarks.Workload{
 		Name: fmt.Sprintf("line-%d-out", ms), Title: fmt.Sprintf("a CT study out over 1 Gbit/s with a round trip of %d ms", ms),
 		Primary: result.Throughput, Unit: result.Requests, Amount: s.Instances, Open: far.open(rtt), LeastTarget: lineTarget,
+		Rounds: 2, // movescu takes minutes for one
 		Cases: []benchmarks.Case{
 			filled(onLine(s.ours(), "pull", once(s.pull(h, 8, "", false, far.move)))),
 			filled(onLine(s.ours(), "study x1", once(study))),
