@@ -2,6 +2,8 @@ package benchmarks_test
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"github.com/esante-alsace/cigogne/benchmarks"
+	"github.com/esante-alsace/cigogne/benchmarks/material"
 	"github.com/esante-alsace/cigogne/benchmarks/report"
 	"github.com/esante-alsace/cigogne/benchmarks/result"
 	"github.com/esante-alsace/cigogne/benchmarks/subject"
@@ -21,7 +24,7 @@ import (
 func miniature() []string {
 	return []string{
 		"cstore-1", "cstore-window-16", "cstore-packing", "morning", "stow-1", "stow-tiny",
-		"wado-study-1", "wado-frame-1", "s3-store", "s3-study", "metadata", "far-frame-1", "push", "pull",
+		"wado-study-1", "wado-frame-1", "wado-study-first", "s3-store", "s3-study", "metadata", "far-frame-1", "push", "pull",
 		"qido-40", "huge-in", "huge-out", "cstore-real", "line-1-in", "line-1-out",
 	}
 }
@@ -56,6 +59,38 @@ func measured(t *testing.T) *result.File {
 		}
 	}
 	return r.File
+}
+
+// TestRunKeepsWhatWasMeasured: what ends a workload is told, and what was
+// measured before is kept.
+func TestRunKeepsWhatWasMeasured(t *testing.T) {
+	full, rounds := errors.New("no space left"), 0
+	dir := t.TempDir()
+	r := &benchmarks.Runner{
+		Options: benchmarks.Options{Scratch: dir, Material: dir, Rounds: 3, Target: time.Millisecond, Memory: 1 << 20, Say: t.Logf},
+		File:    &result.File{Versions: map[string]string{}, Promises: map[string]string{}},
+	}
+	err := r.Run(t.Context(), benchmarks.Workload{
+		Name: "w", Unit: result.Instances, Primary: result.Instances, Amount: 1,
+		Material: func(string, int, uint64) (*material.Series, error) {
+			if rounds++; rounds == 3 { // the first warms up
+				return nil, full
+			}
+			return nil, nil
+		},
+		Cases: []benchmarks.Case{{
+			Subject: subject.Client{Title: "client"},
+			Drive: func(context.Context, benchmarks.Round) (benchmarks.Work, error) {
+				return benchmarks.Work{Units: 1, Elapsed: time.Second}, nil
+			},
+		}},
+	})
+	if !errors.Is(err, full) {
+		t.Errorf("the error is %v", err)
+	}
+	if row, ok := r.File.Row("w", "client", result.Instances); !ok || len(row.Values) != 1 || row.Median != 1 {
+		t.Errorf("the row is %+v", row)
+	}
 }
 
 func TestAMiniatureOfEveryWorkload(t *testing.T) {

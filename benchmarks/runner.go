@@ -58,7 +58,8 @@ type contender struct {
 }
 
 // Run runs a workload: every case in every round, in an order that rotates. A
-// case that cannot run or fails is left out with a note.
+// case that cannot run or fails is left out with a note. What ends the whole
+// workload is an error; of what was measured until then File has the rows.
 func (r *Runner) Run(ctx context.Context, w Workload) error {
 	if r.MaxAmount > 0 {
 		w.Amount = min(w.Amount, r.MaxAmount)
@@ -88,19 +89,18 @@ func (r *Runner) Run(ctx context.Context, w Workload) error {
 	if w.Rounds > 0 {
 		rounds = min(rounds, w.Rounds)
 	}
-	for n := range rounds + 1 { // round 0 warms up and finds each one's rate
-		if r.round(ctx, w, all, n) != nil {
-			break // what there is counts
-		}
+	var ended error
+	for n := 0; n <= rounds && ended == nil; n++ { // round 0 warms up and finds each one's rate
+		ended = r.round(ctx, w, all, n)
 	}
 	for _, c := range all {
 		r.record(w, c)
 	}
 	r.noteNoise(w, all)
+	if ended != nil {
+		return ended // what there is was recorded
+	}
 	for _, c := range all {
-		if ctx.Err() != nil {
-			break
-		}
 		if err := r.profile(ctx, w, c); err != nil {
 			r.note("%s: %s: no profile: %v", w.Name, c.Subject.Name(), err)
 		}

@@ -244,7 +244,7 @@ func (u *upload) receiveAll(ctx context.Context, parts *multipartReader, window 
 // for in turn: the only one of a request, which may be small, by the request's
 // own goroutine; several by one beside the reading.
 type window struct {
-	*upload
+	upload  *upload
 	last    *waiting
 	several chan *waiting // nil while there is no other than last
 	settled chan struct{} // closed when these are durable
@@ -257,7 +257,7 @@ func (w *window) another() {
 		return
 	}
 	if w.several == nil {
-		w.several, w.settled = make(chan *waiting, w.Limits.PendingWindow), make(chan struct{})
+		w.several, w.settled = make(chan *waiting, w.upload.Limits.PendingWindow), make(chan struct{})
 		go func() {
 			defer close(w.settled)
 			for one := range w.several {

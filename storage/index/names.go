@@ -64,8 +64,8 @@ const (
 )
 
 // moreNames is the key of a study whose PatientName has more keys, or longer
-// ones, than are kept; no group has a '='. Whatever is asked of names, its studies are looked
-// at too.
+// ones, than are kept; no group has a '='. Whatever is asked of names, its
+// studies are looked at too.
 const moreNames = "="
 
 // nameKeys are the folded texts by which a name is found: its component

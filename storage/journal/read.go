@@ -29,8 +29,9 @@ func (j *Journal) Header(ctx context.Context, at Position) (Entry, error) {
 // has a file descriptor of its own, must be closed, and goes on working when
 // the segment is removed. It implements io.WriterTo: io.Copy to a connection
 // or an http.ResponseWriter lets the kernel send the file. The payload is held
-// against its checksum before its first byte is given away; one of more than
-// sound.AtOnce before its last is, and a part of one not at all. Errors wrap
+// against its checksum before its first byte is given away, unless it was a
+// moment ago (sound.Comparer.Open); one of more than sound.AtOnce before its
+// last is, and a part of one not at all. Errors wrap
 // storage.ErrNotFound when no durable entry lies there, storage.ErrInvalid
 // when the range is not within its Size, and storage.ErrCorrupt.
 func (j *Journal) Read(ctx context.Context, at Position, part storage.Range) (io.ReadCloser, error) {

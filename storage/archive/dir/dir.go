@@ -109,7 +109,8 @@ func (a *Archive) Get(ctx context.Context, key string, r storage.Range) (io.Read
 func (a *Archive) Compares() bool { return true }
 
 // GetSound implements archive.Comparer. A range of more than sound.AtOnce is
-// compared while it is read, and a part of one is not.
+// compared while it is read, and a part of one is not, nor what was compared a
+// moment ago (sound.Comparer.Open).
 func (a *Archive) GetSound(ctx context.Context, key string, r storage.Range, sum archive.Sum) (io.ReadCloser, error) {
 	f, info, err := a.open(ctx, key)
 	if err != nil {
