@@ -67,7 +67,7 @@ func TestRunKeepsWhatWasMeasured(t *testing.T) {
 	full, rounds := errors.New("no space left"), 0
 	dir := t.TempDir()
 	r := &benchmarks.Runner{
-		Options: benchmarks.Options{Scratch: dir, Material: dir, Rounds: 3, Target: time.Millisecond, Memory: 1 << 20, Say: t.Logf},
+		Options: benchmarks.Options{Scratch: dir, Material: dir, Rounds: 3, Target: time.Millisecond, Say: t.Logf},
 		File:    &result.File{Versions: map[string]string{}, Promises: map[string]string{}},
 	}
 	err := r.Run(t.Context(), benchmarks.Workload{

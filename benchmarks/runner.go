@@ -30,11 +30,9 @@ type Options struct {
 	// what it does then is counted as its own, and disturbs nobody. 0 goes on
 	// at once, and leaves it to others to write what it has left in memory.
 	Settle time.Duration
-	// Memory is how many bytes of the memory that is free are touched before
-	// each round: a virtual machine's host may have taken back what was free
-	// for a second, and to get it again would cost the one who comes next. 0
-	// touches none.
-	Memory int
+	// Memory is made ready before each round, so that nobody waits for what
+	// the host of a virtual machine has taken back. May be nil.
+	Memory *proc.Memory
 	// Profiles is a directory for the node's profiles; "" takes none.
 	Profiles string
 	// Say is told what happens.
@@ -234,7 +232,7 @@ func (r *Runner) one(ctx context.Context, w Workload, c *contender, series *mate
 		}
 		r.quiet(ctx, c.running)
 	}
-	if err := proc.TouchMemory(r.Memory); err != nil {
+	if err := r.Memory.Ready(); err != nil {
 		return err
 	}
 	before, err := c.running.Usage()

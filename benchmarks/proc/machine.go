@@ -2,15 +2,12 @@ package proc
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Machine is where figures were taken.
@@ -25,17 +22,11 @@ type Machine struct {
 
 // ThisMachine describes this machine, with the filesystem that dir lies on.
 func ThisMachine(dir string) Machine {
-	m := Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), Disk: filesystem(dir)}
+	m := Machine{Cores: runtime.NumCPU(), MemoryMB: Total() >> 20, Go: runtime.Version(), Disk: filesystem(dir)}
 	for line := range lines("/proc/cpuinfo") {
 		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
 			m.CPU = strings.TrimSpace(value)
 			break
-		}
-	}
-	for line := range lines("/proc/meminfo") {
-		var kib int64
-		if _, err := fmt.Sscanf(line, "MemTotal: %d kB", &kib); err == nil {
-			m.MemoryMB = kib >> 10
 		}
 	}
 	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
@@ -85,32 +76,6 @@ func Load() float64 {
 		return 0
 	}
 	return load
-}
-
-// TouchMemory writes to n bytes of memory, half of what is available at the
-// most, and gives it back.
-func TouchMemory(n int) error {
-	n = min(n, int(Available()/2))
-	if n <= 0 {
-		return nil
-	}
-	b, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_POPULATE)
-	if err != nil {
-		return fmt.Errorf("touching %d bytes of memory: %w", n, err)
-	}
-	return unix.Munmap(b)
-}
-
-// Available is how much memory programs may still take, in bytes; 0 when the
-// kernel does not say.
-func Available() int64 {
-	for line := range lines("/proc/meminfo") {
-		var kib int64
-		if _, err := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); err == nil {
-			return kib << 10
-		}
-	}
-	return 0
 }
 
 // Busy is how long all processors together have been doing something.

@@ -1,6 +1,7 @@
 package proc_test
 
 import (
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -65,5 +66,29 @@ func TestThisMachineIsDescribed(t *testing.T) {
 	}
 	if proc.Busy() == 0 {
 		t.Error("the processors have never been busy")
+	}
+}
+
+func TestMemoryTakesNoDisk(t *testing.T) {
+	dir := t.TempDir()
+	m, err := proc.NewMemory(dir, proc.Free()-64<<20)
+	if err != nil {
+		t.Skip("no memory to fill: ", err)
+	}
+	if err := m.Ready(); err != nil {
+		t.Error(err)
+	}
+	if used := proc.DiskUse(dir); used > 1<<20 {
+		t.Errorf("filling memory takes %d bytes of the disk", used)
+	}
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("%s is left over", left[0].Name())
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	var nobody *proc.Memory
+	if err := errors.Join(nobody.Ready(), nobody.Close()); err != nil {
+		t.Error(err)
 	}
 }

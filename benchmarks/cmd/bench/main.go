@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/esante-alsace/cigogne/benchmarks"
+	"github.com/esante-alsace/cigogne/benchmarks/proc"
 	"github.com/esante-alsace/cigogne/benchmarks/report"
 	"github.com/esante-alsace/cigogne/benchmarks/result"
 	"github.com/esante-alsace/cigogne/benchmarks/subject"
@@ -152,12 +153,17 @@ func (f flags) measure(ctx context.Context, work []benchmarks.Workload, scratch,
 		return err
 	}
 	file.Quick = f.quick
+	ready, err := proc.NewMemory(scratch, proc.LeftFree)
+	if err != nil {
+		return err
+	}
+	defer ready.Close()
 	settle := 5 * time.Second
 	if f.quick {
 		settle = time.Second
 	}
 	r := &benchmarks.Runner{File: file, Options: benchmarks.Options{
-		Scratch: scratch, Material: memory, Rounds: f.rounds, Target: f.target, Settle: settle, Memory: roundMemory,
+		Scratch: scratch, Material: memory, Rounds: f.rounds, Target: f.target, Settle: settle, Memory: ready,
 		Say: func(format string, args ...any) { fmt.Printf(format+"\n", args...) },
 	}}
 	if f.profile {
@@ -174,10 +180,6 @@ func (f flags) measure(ctx context.Context, work []benchmarks.Workload, scratch,
 	}
 	return tell(file, work, f.results)
 }
-
-// roundMemory is what the rounds of the fastest take: what is sent, stored, and
-// received again.
-const roundMemory = 2 << 30
 
 // tell prints, keeps and draws what was measured.
 func tell(file *result.File, work []benchmarks.Workload, results string) error {
