@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"github.com/esante-alsace/cigogne/consensus/peer"
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/journal"
 )
 
@@ -31,6 +33,9 @@ const (
 	retiredLook = 500 * time.Millisecond
 	// claimAgain is the pause before a journal is claimed again.
 	claimAgain = 500 * time.Millisecond
+	// askPatience is how long a node that starts waits to hear up to where the
+	// cluster knows its journal. After that it begins, and takes nothing before.
+	askPatience = 3 * time.Second
 )
 
 func (s *stores) copiesDir() string { return filepath.Join(s.DataDir, "copies") }
@@ -42,11 +47,13 @@ type copying struct {
 	reader    *copies.Reader
 	evacuator *gateway.Evacuator
 	retired   chan struct{} // capacity 1: another node says that the journal is retired
+	older     chan struct{} // capacity 1: others know more of the journal than is in it
+	asked     bool          // at start the cluster said up to where it knows the journal
 }
 
 // newCopying is what the journal's Durable needs; openCopies does the rest.
 func (n *node) newCopying() *copying {
-	c := &copying{retired: make(chan struct{}, 1)}
+	c := &copying{retired: make(chan struct{}, 1), older: make(chan struct{}, 1)}
 	c.keeper = copies.NewKeeper(copies.KeeperOptions{
 		Node: n.config.NodeID, Others: n.otherNodes, Copies: func() int { return n.writeCopies() - 1 },
 		Dial: func(ctx context.Context, node string) (net.Conn, error) {
@@ -56,16 +63,21 @@ func (n *node) newCopying() *copying {
 			}
 			return n.cluster.dialer.Dial(ctx, to, peer.ProtoCopy)
 		},
-		Held: func(e []journal.Entry) { n.indexer.Durable(e) },
-		Retired: func() {
-			select {
-			case c.retired <- struct{}{}:
-			default: // it is told already
-			}
-		},
-		Logger: n.log,
+		Held:    func(e []journal.Entry) { n.indexer.Durable(e) },
+		Retired: func() { tell(c.retired) },
+		Known:   n.awaitKnown,
+		Older:   func() { tell(c.older) },
+		Logger:  n.log,
 	})
 	return c
+}
+
+// tell puts a token into a channel of capacity 1.
+func tell(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // it is told already
+	}
 }
 
 // writeCopies is on how many nodes an instance must lie before its sender is
@@ -202,12 +214,89 @@ func (n *node) claim(ctx context.Context) error {
 			return err
 		}
 		n.log.Warn("the cluster does not know this node's journal yet, will try again", "error", err)
-		t := time.NewTimer(claimAgain)
-		select {
-		case <-ctx.Done():
-		case <-t.C:
+		if err := again(ctx, claimAgain); err != nil {
+			return err
 		}
-		t.Stop()
+	}
+}
+
+// ask asks the cluster up to where it knows this node's journal, and gives up
+// one that does not reach that with errRetired: its disk was put back to what it
+// was before, and what it took next would lie where others' instances do.
+func (n *node) ask(ctx context.Context) error {
+	if _, err := n.cluster.Read(ctx, consensus.Strong, 0); err != nil {
+		return err
+	}
+	older, err := n.journalOlder(ctx)
+	if err != nil || !older {
+		return err
+	}
+	return n.giveUpJournal(ctx)
+}
+
+// journalOlder tells whether the index knows more of the journal than is in it.
+func (n *node) journalOlder(ctx context.Context) (bool, error) {
+	applied, err := n.index.Applied(ctx, index.JournalID(n.journal.ID()))
+	return err == nil && !n.journal.Reaches(journal.Position{Segment: applied.Segment, Offset: applied.Offset}), err
+}
+
+// giveUpJournal retires the node's journal, however long that takes, and
+// returns errRetired: what others hold of it they take over.
+func (n *node) giveUpJournal(ctx context.Context) error {
+	n.log.Error("the cluster knows more of this node's journal than is in it, as when a disk is put back to what it was before: the journal is given up, and taken over from where it lies", "journal", n.journal.ID())
+	gone := index.Batch{Journals: []index.JournalChange{{Journal: index.JournalID(n.journal.ID()), Retired: true}}}
+	for {
+		err := n.cluster.Propose(ctx, gone)
+		if err == nil {
+			return errRetired
+		}
+		n.log.Warn("the journal is not given up yet, will try again", "error", err)
+		if err := again(ctx, claimAgain); err != nil {
+			return err
+		}
+	}
+}
+
+// askAtStart asks, and gives the cluster a moment to have a leader.
+func (n *node) askAtStart(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	err := n.ask(bounded)
+	if n.copying.asked = err == nil; err == nil || errors.Is(err, errRetired) || ctx.Err() != nil {
+		return err
+	}
+	n.log.Warn("the cluster does not say yet up to where it knows this node's journal: nothing is taken before", "error", err)
+	return nil
+}
+
+// awaitKnown returns when the cluster has said that it knows nothing of the
+// journal that is not in it; it is the Keeper's hook.
+func (n *node) awaitKnown(ctx context.Context) error {
+	for !n.copying.asked {
+		err := n.ask(ctx)
+		if err == nil {
+			return nil
+		}
+		if errors.Is(err, errRetired) {
+			tell(n.copying.retired)
+			return err
+		}
+		if err := again(ctx, claimAgain); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// again is the pause before something is tried again.
+func again(ctx context.Context, after time.Duration) error {
+	t := time.NewTimer(after)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
 	}
 }
 
@@ -227,7 +316,8 @@ func (n *node) runCopies(ctx context.Context, g *errgroup.Group) {
 	})
 }
 
-// watchJournal returns errRetired as soon as the node's journal is retired.
+// watchJournal returns errRetired as soon as the node's journal is retired, or
+// is found to be older than what others know of it.
 func (n *node) watchJournal(ctx context.Context) error {
 	tick := time.NewTicker(retiredLook)
 	defer tick.Stop()
@@ -242,11 +332,17 @@ func (n *node) watchJournal(ctx context.Context) error {
 				return err
 			}
 			return errRetired
+		case <-n.copying.older:
+			return n.giveUpJournal(ctx)
 		case <-tick.C:
 		}
 		retired, err := copies.Retired(ctx, n.index, n.journal.ID())
 		if err == nil && retired {
 			return errRetired
+		}
+		// A machine can be put back to what it was before while it runs.
+		if older, err := n.journalOlder(ctx); err == nil && older {
+			return n.giveUpJournal(ctx)
 		}
 	}
 }

@@ -225,28 +225,31 @@ func (n *node) openIndex(ctx context.Context) (err error) {
 }
 
 func (n *node) attachIndexer(ctx context.Context) error {
+	if n.copying != nil {
+		if err := n.askAtStart(ctx); err != nil {
+			return err
+		}
+	}
 	applied, err := n.index.Applied(ctx, index.JournalID(n.journal.ID()))
 	if err != nil {
 		return err
-	}
-	var last journal.Position
-	var highest uint64
-	for _, s := range n.journal.Segments() {
-		highest = max(highest, s.Number)
-		if s.Last.Compare(last) > 0 {
-			last = s.Last
-		}
-	}
-	// New instances would lie at places that the index has passed, and would
-	// never be indexed.
-	if applied.Segment > highest {
-		return fmt.Errorf("%w: the index knows the journal up to segment %d, but the journal ends with %d: files of it are gone, or are of an older copy: run 'cigogne archive rebuild-index --data-dir %s'",
-			storage.ErrCorrupt, applied.Segment, highest, n.config.DataDir)
 	}
 	at := journal.Position{Segment: applied.Segment, Offset: applied.Offset}
 	if n.copying != nil {
 		n.indexer.Attach(n.journal, at, at) // the keeper tells of the rest
 		return n.copying.keeper.Attach(n.journal, at)
+	}
+	// New instances would lie at places that the index has passed, and would
+	// never be indexed.
+	if !n.journal.Reaches(at) {
+		return fmt.Errorf("%w: the index knows the journal up to %s, and the journal does not reach that: files of it are gone, or are of an older copy: run 'cigogne archive rebuild-index --data-dir %s'",
+			storage.ErrCorrupt, at, n.config.DataDir)
+	}
+	var last journal.Position
+	for _, s := range n.journal.Segments() {
+		if s.Last.Compare(last) > 0 {
+			last = s.Last
+		}
 	}
 	n.indexer.Attach(n.journal, at, last)
 	return nil

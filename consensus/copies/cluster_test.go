@@ -46,6 +46,7 @@ type node struct {
 	conns   map[*gated]bool // that were taken
 	serving sync.WaitGroup  // one for each; none is added when the node is none of all
 	retired map[string]bool
+	older   atomic.Bool // another has of the journal what is not in it
 
 	mu   sync.Mutex
 	held []journal.Entry
@@ -80,6 +81,7 @@ func (c *nodes) start(id, dir string) *node {
 		Node: id, Others: func() []string { return c.others(id) }, Copies: func() int { return 1 },
 		Dial:       func(ctx context.Context, to string) (net.Conn, error) { return c.dial(ctx, id, to) },
 		Held:       n.take,
+		Older:      func() { n.older.Store(true) },
 		AheadBytes: 20 << 10,
 		Timing:     timing(), Logger: log,
 	})

@@ -40,6 +40,9 @@ func (k *Keeper) feed(ctx context.Context, t *target) error {
 		return err
 	}
 	defer w.conn.Close()
+	if err := k.compare(t.node, has); err != nil {
+		return err
+	}
 	k.mu.Lock()
 	k.has[t.node] = has
 	k.mu.Unlock()
@@ -58,6 +61,32 @@ func (k *Keeper) feed(ctx context.Context, t *target) error {
 	k.converse(gctx, group, w, t, func(ctx context.Context) error { return k.live(ctx, w, t, first) })
 	group.Go(func() error { return k.fill(gctx, t, hi, first) })
 	return group.Wait()
+}
+
+// compare fails when a node has of the journal what it cannot have been sent: the
+// disk was put back to what it was before. What is sent would cut what the node
+// has, and what it has would count for what is written here now. Of segments
+// that are older than this process a node may have more: the disk lost it, and
+// nobody was told that it is safe.
+func (k *Keeper) compare(node string, has map[uint64]journal.Extent) error {
+	k.mu.Lock()
+	met, fresh := k.met[node], k.fresh
+	k.mu.Unlock()
+	active, ok := k.active()
+	for number, e := range has {
+		// A segment that was given up since may have come further than it ends.
+		beyond := ok && (number > active.Number || number == active.Number && e.End > active.End)
+		if number >= fresh && (!met || beyond) {
+			if k.o.Older != nil {
+				k.o.Older()
+			}
+			return fmt.Errorf("%w: it has segment %d of the journal up to %d, which was not written here", storage.ErrConflict, number, e.End)
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.met[node] = true
+	return nil
 }
 
 // connect begins a conversation, and returns what the node has.

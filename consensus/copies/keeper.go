@@ -32,6 +32,14 @@ type KeeperOptions struct {
 	// Retired is called when another node says that this node's journal takes
 	// nothing any more.
 	Retired func()
+	// Known returns when all that the cluster knows of the journal is in it, or
+	// fails. Before, nothing is held, and no node is sent anything: to what it
+	// has of a journal whose disk was put back, that would do harm. Nil: it is
+	// known.
+	Known func(ctx context.Context) error
+	// Older is called when another node has of the journal what was never
+	// written here.
+	Older func()
 	// AheadBytes is from how many bytes on a large file goes ahead of its
 	// record; 0 means 8 MiB.
 	AheadBytes int64
@@ -51,6 +59,7 @@ type Keeper struct {
 	giving sync.Mutex // held while Held is called, for the order
 
 	mu       sync.Mutex
+	unknown  bool             // Known has not returned
 	queue    []journal.Entry  // durable here, and not held by enough
 	since    []time.Time      // when each of the queue came to it
 	frontier journal.Position // all up to here are held
@@ -58,6 +67,8 @@ type Keeper struct {
 	targets  map[string]*target
 	failed   map[string]time.Time // when a node failed last
 	has      map[string]map[uint64]journal.Extent
+	fresh    uint64          // segments from this one on were begun since Attach
+	met      map[string]bool // nodes that may have been sent of those
 	short    time.Time       // since when there are too few live targets; zero: there are enough
 	moved    time.Time       // when a target last took something in
 	damaged  map[uint64]bool // segments that cannot be copied
@@ -90,7 +101,7 @@ func NewKeeper(o KeeperOptions) *Keeper {
 	return &Keeper{
 		o: o, kick: make(chan struct{}, 1), ahead: make(chan struct{}, aheadMost), advanced: make(chan struct{}),
 		targets: map[string]*target{}, failed: map[string]time.Time{}, has: map[string]map[uint64]journal.Extent{},
-		short: time.Now(), damaged: map[uint64]bool{},
+		short: time.Now(), damaged: map[uint64]bool{}, met: map[string]bool{}, unknown: o.Known != nil,
 	}
 }
 
@@ -105,6 +116,9 @@ func (k *Keeper) Attach(j *journal.Journal, held journal.Position) error {
 	}
 	k.journal, k.id, k.frontier = j, h.journal, held
 	for _, s := range j.Segments() {
+		if k.fresh = s.Number; s.Sealed || s.Entries > 0 {
+			k.fresh++
+		}
 		k.damaged[s.Number] = s.Damaged
 		if s.Last.Compare(held) > 0 {
 			k.queue = append(k.queue, journal.Entry{Position: s.Last})
@@ -136,7 +150,7 @@ func (k *Keeper) advance() {
 	k.mu.Lock()
 	want := k.o.Copies()
 	n := 0
-	for n < len(k.queue) && k.held(k.queue[n].Position, want) {
+	for !k.unknown && n < len(k.queue) && k.held(k.queue[n].Position, want) {
 		n++
 	}
 	held := k.queue[:n:n]
@@ -238,9 +252,12 @@ func (k *Keeper) patience() time.Duration {
 // storage.ErrUnavailable.
 func (k *Keeper) Failing() error {
 	k.mu.Lock()
-	fine := k.patience() > 0 || k.o.Copies() == 0
+	unknown, fine := k.unknown, k.patience() > 0 || k.o.Copies() == 0
 	k.mu.Unlock()
-	if fine {
+	switch {
+	case unknown:
+		return fmt.Errorf("%w: the cluster has not said yet up to where it knows this node's journal", storage.ErrUnavailable)
+	case fine:
 		return nil
 	}
 	return k.tooFew()
@@ -264,6 +281,15 @@ func (k *Keeper) liveTargets() (n int) {
 
 // Run keeps copies until ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
+	if k.o.Known != nil {
+		if err := k.o.Known(ctx); err != nil {
+			return err
+		}
+		k.mu.Lock()
+		k.unknown, k.short = false, time.Now()
+		k.wake()
+		k.mu.Unlock()
+	}
 	tick := time.NewTicker(k.o.Timing.Beat)
 	defer tick.Stop()
 	for {

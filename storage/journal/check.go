@@ -59,3 +59,17 @@ func (j *Journal) probe() error {
 	}
 	return errors.Join(closeAfter(f, err), j.fs.Remove(name))
 }
+
+// Reaches tells whether an entry that was durable once at a position is here,
+// or was removed with its segment. It is false for a journal that is older than
+// who knows the position: what it took next would lie where other entries did.
+// What is damaged may have reached anywhere.
+func (j *Journal) Reaches(at Position) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	s := j.find(at.Segment)
+	if s == nil {
+		return at.Segment <= j.highest
+	}
+	return len(s.damage) > 0 || s.entries > 0 && s.last >= at.Offset
+}
