@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 
 	"github.com/esante-alsace/cigogne/consensus/peer"
 	"github.com/esante-alsace/cigogne/storage"
@@ -167,8 +168,12 @@ func (c Client) ask(ctx context.Context, method, name string, body io.Reader, by
 	if err != nil {
 		// Others that are kept may have died with it, and say nothing.
 		c.Dialer.Client(c.Node).CloseIdleConnections()
-		if errors.Is(err, storage.ErrForbidden) {
-			return nil, err
+		var asked *url.Error
+		if errors.As(err, &asked) {
+			err = asked.Err // the node is named, and this URL is no one's to open
+		}
+		if errors.Is(err, storage.ErrForbidden) || errors.Is(err, storage.ErrUnavailable) {
+			return nil, err // it is Dial's, which names the node
 		}
 		return nil, fmt.Errorf("%w: node %s: %w", storage.ErrUnavailable, c.Node.Addr, err)
 	}

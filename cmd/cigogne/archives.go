@@ -105,12 +105,12 @@ func (s *stores) openArchives(ctx context.Context, more ...func(*s3.Options)) (*
 	return a, nil
 }
 
-// openCache puts a cache on the node's disk in front of what is read, unless
+// openCache puts a cache of most bytes on the node's disk in front of what is read, unless
 // all archives are folders, whose files the kernel can send itself.
-func (s *stores) openCache(a *archives) (err error) {
+func (s *stores) openCache(a *archives, most size) (err error) {
 	a.far = slices.ContainsFunc(a.each, func(one archive.Archive) bool { _, near := one.(*dir.Archive); return !near })
-	if a.read = a.Archive; a.far && s.CacheMax > 0 {
-		a.read, err = cache.Open(filepath.Join(s.DataDir, "cache"), a.Archive, cache.Options{MaxBytes: int64(s.CacheMax)})
+	if a.read = a.Archive; a.far && most > 0 {
+		a.read, err = cache.Open(filepath.Join(s.DataDir, "cache"), a.Archive, cache.Options{MaxBytes: int64(most)})
 	}
 	return err
 }

@@ -1,13 +1,32 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/esante-alsace/cigogne/gateway/throttle"
+	"github.com/esante-alsace/cigogne/storage"
 )
+
+// listen takes the address that a flag names. One that another process has is
+// storage.ErrUnavailable, one that cannot be had errUsage.
+func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%w: --%s %s is in use: stop who listens there, perhaps another node, or choose another port", storage.ErrUnavailable, flag, addr)
+	case err != nil:
+		return nil, fmt.Errorf("%w: --%s: %w", errUsage, flag, err)
+	}
+	return l, nil
+}
 
 // boundedListener lets most connections be open at a time; others wait to be
 // accepted. Those of a host that has as many as one may are closed at once,

@@ -131,5 +131,5 @@ func callerCredentials(dir string) (*peer.Credentials, error) {
 			return peer.Load(filepath.Dir(path))
 		}
 	}
-	return peer.Load(dir) // says what is missing
+	return nil, fmt.Errorf("%w: no certificate in %s: make one with 'cigogne certs --operator NAME', or name the folder of yours", errUsage, dir)
 }

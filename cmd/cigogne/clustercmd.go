@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"text/tabwriter"
 	"time"
 
 	"github.com/esante-alsace/cigogne/consensus"
 	"github.com/esante-alsace/cigogne/consensus/peer"
+	"github.com/esante-alsace/cigogne/storage"
 )
 
 // clusterCommand looks at a cluster and changes it, through any of its nodes.
@@ -38,7 +40,11 @@ func (c *contact) call(ctx context.Context, do func(context.Context, consensus.C
 	defer d.Close()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return do(ctx, consensus.Client{Dialer: d, Node: peer.Node{Addr: c.Peer}})
+	err = do(ctx, consensus.Client{Dialer: d, Node: peer.Node{Addr: c.Peer}})
+	if errors.Is(err, storage.ErrUnavailable) {
+		return fmt.Errorf("%w: another node may answer (--peer)", err)
+	}
+	return err
 }
 
 type clusterStatus struct {

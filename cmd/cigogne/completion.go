@@ -14,9 +14,11 @@ type completionCommand struct {
 
 // Help tells what flags cannot.
 func (*completionCommand) Help() string {
-	return `bash: source <(cigogne completion bash)
-zsh:  source <(cigogne completion zsh)
-fish: cigogne completion fish | source`
+	return `Call it where the shell begins, such as in .bashrc:
+
+  source <(cigogne completion bash)
+  source <(cigogne completion zsh)
+  cigogne completion fish | source`
 }
 
 // Run prints a script for the shell, made of the commands as they are.

@@ -27,6 +27,17 @@ func (s *size) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// logLevel is a slog.Level, written in small letters.
+type logLevel slog.Level
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (l *logLevel) UnmarshalText(text []byte) error {
+	if err := (*slog.Level)(l).UnmarshalText(text); err != nil {
+		return fmt.Errorf("%q is none of debug, info, warn and error", text)
+	}
+	return nil
+}
+
 // listeners says where a node listens and whom it answers.
 type listeners struct {
 	AETitle  string   `default:"CIGOGNE" help:"Our AE title."`
@@ -68,9 +79,13 @@ type stores struct {
 	ArchiveCopies int      `placeholder:"N" help:"On how many archives a pack must lie before the journal gives its space back; 0 means all, at most 2."`
 	// ArchiveConfirm is by what a copy counts as one.
 	ArchiveConfirm string `enum:"checksum,read" default:"checksum" placeholder:"HOW" help:"When a pack is taken for stored: checksum, when the archive confirms that it has ours, or read, when it was read back as well (${default})."`
-	CacheMax       size   `default:"8GiB" help:"Most bytes of distant archives that are kept on the node's disk; 0 for none (${default})."`
-	FeedEvents     int64  `default:"250000" help:"How many events the feed of changes keeps (${default})."`
-	JournalMax     size   `default:"0" help:"Most bytes in the journal; 0 leaves it to the disk."`
+}
+
+// capacities bound what a node's disk keeps.
+type capacities struct {
+	CacheMax   size  `default:"8GiB" help:"Most bytes of distant archives that are kept on the node's disk; 0 for none (${default})."`
+	FeedEvents int64 `default:"250000" help:"How many events the feed of changes keeps (${default})."`
+	JournalMax size  `default:"0" help:"Most bytes in the journal; 0 leaves it to the disk."`
 }
 
 // damage says what to do with a journal that is damaged.
@@ -88,11 +103,11 @@ func (s *stores) scrubPath() string  { return filepath.Join(s.DataDir, "scrub.js
 
 // segmentBytes is the length of the journal's segments, which are released as
 // a whole: a small part of what the journal may take, where that is bounded.
-func (s *stores) segmentBytes() int64 {
-	if s.JournalMax == 0 {
+func (c *capacities) segmentBytes() int64 {
+	if c.JournalMax == 0 {
 		return journal.DefaultSegmentBytes
 	}
-	return min(journal.DefaultSegmentBytes, max(int64(s.JournalMax)/8, 1<<20))
+	return min(journal.DefaultSegmentBytes, max(int64(c.JournalMax)/8, 1<<20))
 }
 
 // check refuses what flags alone cannot refuse.

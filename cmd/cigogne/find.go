@@ -32,8 +32,11 @@ type findCommand struct {
 func (f *findCommand) Validate() error {
 	for _, m := range f.Match {
 		key, _, ok := strings.Cut(m, "=")
-		if _, err := dicom.ParseTag(key); !ok || err != nil {
+		if !ok {
 			return fmt.Errorf("%w: %q: write KEYWORD=VALUE, such as PatientID=4711", errUsage, m)
+		}
+		if _, err := dicom.ParseTag(key); err != nil {
+			return fmt.Errorf("%w: %s: no attribute has the keyword %s", errUsage, m, key)
 		}
 	}
 	for _, c := range f.Columns {

@@ -20,6 +20,12 @@ func main() {
 	os.Exit(code)
 }
 
+const description = `A medical image sharing gateway: DICOM in, durable, searchable, out.
+
+Each flag can also be an environment variable (--data-dir is CIGOGNE_DATA_DIR) or a key of the file that --config names; flags win over the environment, and that over the file.
+
+Exit codes: 0 all was done; 1 it failed; 2 a flag, a variable or the configuration file is wrong; 3 it came to its end, and something was refused, is missing or damaged, which was named; 4 who was asked does not answer now, or is in use: try again later; 130 interrupted.`
+
 type cli struct {
 	Config string `help:"YAML file of settings; its keys are the flags' names." placeholder:"FILE" type:"path"`
 
@@ -70,7 +76,7 @@ func run(ctx context.Context, args, environ []string, out, errs io.Writer) int {
 	case exitInterrupted:
 		fmt.Fprintln(errs, "cigogne: interrupted")
 	default:
-		fmt.Fprintf(errs, "cigogne: %v\n", err)
+		fmt.Fprintf(errs, "cigogne: %s\n", oneLine(err))
 	}
 	return code
 }
@@ -90,7 +96,7 @@ func newParser(args, environ []string, out, errs io.Writer) (*kong.Kong, *settin
 	var c cli
 	parser, err := kong.New(&c,
 		kong.Name("cigogne"),
-		kong.Description("A medical image sharing gateway: DICOM in, durable, searchable, out."),
+		kong.Description(description),
 		kong.UsageOnError(),
 		kong.Writers(out, errs),
 		kong.Resolvers(from),

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/pprof"
 	"runtime"
@@ -26,10 +24,9 @@ func serveProfiles(ctx context.Context, addr string, log *slog.Logger) error {
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", addr)
+	l, err := listen(ctx, "pprof", addr)
 	if err != nil {
-		return fmt.Errorf("--pprof: %w", err)
+		return err
 	}
 	log.Warn("Go profiles are served", "address", l.Addr().String())
 	return serveHTTP(ctx, l, newHTTPServer(mux, time.Minute, log), 0, log)

@@ -16,6 +16,7 @@ type serveCommand struct {
 	listeners
 	limits
 	stores
+	capacities
 	clustering
 	damage
 	senders
@@ -27,7 +28,7 @@ type serveCommand struct {
 	scrubbing
 	Settle          time.Duration    `default:"30s" help:"How long a series must be quiet before it is packed; what fills a pack waits a quarter of that (${default})."`
 	PackCompression pack.Compression `enum:"none,deflate,zstd" default:"none" help:"How native pixel data is compressed in packs that are written from now on: none, deflate or zstd (${default})."`
-	LogLevel        slog.Level       `default:"INFO" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn, error (${default})."`
+	LogLevel        logLevel         `default:"info" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn, error (${default})."`
 }
 
 // scrubbing says how the packs in the archives are verified in the background.
@@ -65,7 +66,7 @@ func (s *serveCommand) Validate() error {
 
 // Run runs a node until ctx ends.
 func (s *serveCommand) Run(ctx context.Context, c console) error {
-	log := logger(c, s.LogLevel)
+	log := logger(c, slog.Level(s.LogLevel))
 	var greeted bool
 	for {
 		err := s.runOnce(ctx, c, log, &greeted)

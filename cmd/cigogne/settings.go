@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"sort"
 	"strings"
@@ -133,10 +132,6 @@ func splitList(v string) []any {
 
 // oneLine is the error as one line: what is wrong, without its kind.
 func oneLine(err error) string {
-	text := strings.TrimPrefix(err.Error(), errUsage.Error()+": ")
-	var parse *kong.ParseError
-	if errors.As(err, &parse) {
-		text = parse.Error()
-	}
+	text := strings.Replace(err.Error(), errUsage.Error()+": ", "", 1) // behind the command's name where that refused it
 	return strings.Join(strings.Fields(text), " ")
 }

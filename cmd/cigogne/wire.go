@@ -139,12 +139,11 @@ func (n *node) open(ctx context.Context) (err error) {
 		return fmt.Errorf("API: %w", err)
 	}
 	n.metrics.stores(n) //nolint:contextcheck // what a scrape asks has a time of its own
-	var lc net.ListenConfig
-	if n.dimse, err = lc.Listen(ctx, "tcp", n.config.DIMSE); err != nil {
-		return fmt.Errorf("--dimse: %w", err)
+	if n.dimse, err = listen(ctx, "dimse", n.config.DIMSE); err != nil {
+		return err
 	}
-	if n.http, err = lc.Listen(ctx, "tcp", n.config.HTTP); err != nil {
-		return fmt.Errorf("--http: %w", err)
+	if n.http, err = listen(ctx, "http", n.config.HTTP); err != nil {
+		return err
 	}
 	n.http = bound(n.http, n.config.MaxConnections, n.config.MaxConnectionsPerHost, func(err error) { n.metrics.turnedAway("connections", err) })
 	return nil
@@ -166,7 +165,7 @@ func (n *node) openStores(ctx context.Context) error {
 	if n.archives, err = s.openArchives(ctx, func(o *s3.Options) { o.Observe = n.metrics.s3Answered }); err != nil {
 		return err
 	}
-	if err := s.openCache(n.archives); err != nil {
+	if err := s.openCache(n.archives, n.config.CacheMax); err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
 	if err := n.openIndex(ctx); err != nil {

@@ -310,5 +310,9 @@ func unavailable(err error) error {
 	if errors.As(err, &u) {
 		err = u.Err // which URL it was is known
 	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return fmt.Errorf("%w: no gateway answers (is it running, and is its URL right?): %w", storage.ErrUnavailable, err)
+	}
 	return fmt.Errorf("%w: %w", storage.ErrUnavailable, err)
 }

@@ -146,6 +146,9 @@ func (p *pull) look(ctx context.Context) error {
 		if d, err = p.Gateway.Digests(ctx, p.StudyInstanceUID); err == nil {
 			break
 		}
+		if tries == 1 && errors.Is(err, storage.ErrUnavailable) {
+			p.Work.Tell(progress.Event{Name: "again", Text: "asked again: " + err.Error(), Fields: []slog.Attr{slog.String("why", err.Error())}})
+		}
 		if err := p.Patience.Wait(ctx, err, tries); err != nil {
 			return err
 		}
