@@ -106,7 +106,8 @@ func TestEntriesAreAppliedOnceAndInTheEnd(t *testing.T) {
 func TestAnEntryThatIsNotUnderstood(t *testing.T) {
 	for name, entry := range map[string][]byte{
 		"another kind":            {99, 1, 2},
-		"a batch of version 2":    append([]byte{kindBatch, 2}, entryOf(t, 0)[2:]...),
+		"a batch of version 1":    append([]byte{kindBatch, 1}, entryOf(t, 0)[2:]...),
+		"a batch of version 3":    append([]byte{kindBatch, 3}, entryOf(t, 0)[2:]...),
 		"nothing":                 {},
 		"a batch that is cut off": entryOf(t, 0)[:20],
 	} {
@@ -281,11 +282,11 @@ func TestReadsShareTheirQuestion(t *testing.T) {
 	work.Wait()
 }
 
-// What earlier versions wrote is read for ever.
+// What the first build with these versions wrote is read for ever.
 func TestFormats(t *testing.T) {
 	t.Run("entry", func(t *testing.T) {
 		want := entryOf(t, 0)
-		name := filepath.Join("testdata", "entry-v1.bin")
+		name := filepath.Join("testdata", "entry-v2.bin")
 		if os.Getenv("CIGOGNE_UPDATE") != "" {
 			if err := os.WriteFile(name, want, 0o644); err != nil {
 				t.Fatal(err)

@@ -338,7 +338,7 @@ func TestDeleteConflicts(t *testing.T) {
 // and says so. A rebuild shows neither more nor less.
 func TestDeleteSharedPack(t *testing.T) {
 	a := openDir(t)
-	study := tiny(1, 2)
+	study := tiny(3, 2) // by its name, the pack of one is entered before that of other
 	altered := append([]byte(nil), study.Instances[0].DataSet()...)
 	altered[len(altered)-1] ^= 1
 	one := open(t, t.TempDir(), a) // two nodes that knew nothing of each other

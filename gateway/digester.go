@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"crypto/sha256"
-	"hash"
 	"hash/crc32"
 	"io"
 	"sync"
@@ -21,14 +19,14 @@ const (
 	digestLater = 768 << 10
 )
 
-// digester reads a body by chunks and computes its sums. The SHA-256 takes
+// digester reads a body by chunks and computes its sums. The Digest takes
 // longer than all else that is done to a chunk. Of an instance that fits into
 // memory it is computed later, while the disk is at work; of a larger one
 // beside the receiving, on another core. Of one that is a single chunk it is
 // computed at once: to wake another core would cost as much.
 type digester struct {
 	body   io.Reader
-	digest hash.Hash
+	digest *storage.Digester
 	crc    uint32
 	size   int64
 
@@ -42,7 +40,7 @@ type digester struct {
 // newDigester begins with the CRC-32 of what stands before the body. close
 // must be called.
 func newDigester(body io.Reader, crc uint32, buffers *[chunks][chunk]byte) *digester {
-	return &digester{body: body, digest: sha256.New(), crc: crc, buffers: buffers}
+	return &digester{body: body, digest: storage.NewDigester(), crc: crc, buffers: buffers}
 }
 
 // next reads a chunk, which is valid until the call after the next. It
@@ -115,17 +113,13 @@ func (d *digester) close() {
 
 // sum is the Digest of an instance for which start was called, after close, or
 // of a small one.
-func (d *digester) sum() (s storage.Digest) {
-	d.digest.Sum(s[:0])
-	return s
-}
+func (d *digester) sum() storage.Digest { return d.digest.Digest() }
 
 // digestOf is the Digest of a Data Set in pieces.
-func digestOf(pieces [][]byte) (s storage.Digest) {
-	h := sha256.New()
+func digestOf(pieces [][]byte) storage.Digest {
+	h := storage.NewDigester()
 	for _, p := range pieces {
 		h.Write(p)
 	}
-	h.Sum(s[:0])
-	return s
+	return h.Digest()
 }

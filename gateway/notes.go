@@ -32,7 +32,9 @@ const (
 
 	deletionFormat   = "cigogne-deletion"
 	protectionFormat = "cigogne-protection"
-	noteVersion      = 1
+	// Where a deletion is noted, digests are: in version 1 they were SHA-256.
+	deletionVersion   = 2
+	protectionVersion = 1
 )
 
 // note is one of them.
@@ -130,7 +132,7 @@ func packKey(study string, p index.DeletedPack) string {
 
 func noteOfDeletion(r *index.DeletionRecord) (*note, error) {
 	n := deletionNote{
-		Format: deletionFormat, Version: noteVersion, About: aboutDeletion(r.State),
+		Format: deletionFormat, Version: deletionVersion, About: aboutDeletion(r.State),
 		ID: r.ID, StudyInstanceUID: r.StudyInstanceUID, SeriesInstanceUID: r.SeriesInstanceUID,
 		Revision: r.Revision, State: r.State.String(), Marked: toNoteAct(r.Marked), UndoUntil: time.Unix(0, r.Due).UTC(),
 		Series: r.Series, Instances: r.Instances, Packs: []notePack{}, Journals: []noteJournal{}, KeptAside: r.Aside,
@@ -170,7 +172,7 @@ func nanosecondsOf(t *time.Time) int64 {
 // storage.ErrCorrupt, and what a newer version wrote storage.ErrUnsupported.
 func decodeDeletion(body []byte) (*index.DeletionRecord, error) {
 	var n deletionNote
-	if err := decodeNote(body, deletionFormat, &n); err != nil {
+	if err := decodeNote(body, deletionFormat, deletionVersion, &n); err != nil {
 		return nil, err
 	}
 	r := &index.DeletionRecord{
@@ -225,7 +227,7 @@ type noteRetention struct {
 
 func noteOfProtection(r *index.ProtectionRecord) (*note, error) {
 	n := protectionNote{
-		Format: protectionFormat, Version: noteVersion, StudyInstanceUID: r.StudyInstanceUID, Revision: r.Revision, Holds: []noteHold{},
+		Format: protectionFormat, Version: protectionVersion, StudyInstanceUID: r.StudyInstanceUID, Revision: r.Revision, Holds: []noteHold{},
 		About: "While holds are listed here the study must not be removed, nor before so many years after its date.",
 	}
 	name := r.StudyInstanceUID
@@ -247,7 +249,7 @@ func noteOfProtection(r *index.ProtectionRecord) (*note, error) {
 // decodeDeletion.
 func decodeProtection(body []byte) (*index.ProtectionRecord, error) {
 	var n protectionNote
-	if err := decodeNote(body, protectionFormat, &n); err != nil {
+	if err := decodeNote(body, protectionFormat, protectionVersion, &n); err != nil {
 		return nil, err
 	}
 	r := &index.ProtectionRecord{StudyInstanceUID: n.StudyInstanceUID, Revision: n.Revision}
@@ -264,7 +266,7 @@ func decodeProtection(body []byte) (*index.ProtectionRecord, error) {
 	return r, nil
 }
 
-func decodeNote(body []byte, format string, into any) error {
+func decodeNote(body []byte, format string, version int, into any) error {
 	var head struct {
 		Format  string `json:"format"`
 		Version int    `json:"version"`
@@ -275,7 +277,10 @@ func decodeNote(body []byte, format string, into any) error {
 	if head.Format != format {
 		return fmt.Errorf("%w: a note of the format %.40q", storage.ErrCorrupt, head.Format)
 	}
-	if head.Version != noteVersion {
+	if head.Version > 0 && head.Version < version {
+		return fmt.Errorf("%w: a note of version %d", storage.ErrEarlierDigest, head.Version)
+	}
+	if head.Version != version {
 		return fmt.Errorf("%w: a note of version %d", storage.ErrUnsupported, head.Version)
 	}
 	if err := json.Unmarshal(body, into); err != nil {

@@ -1,7 +1,6 @@
 package gateway_test
 
 import (
-	"crypto/sha256"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"github.com/esante-alsace/cigogne/gateway/dmp/ins"
+	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive/mem"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/index/indextest"
@@ -37,7 +37,7 @@ func entered(n int) (b index.Batch) {
 		local := index.PatientKey{Issuer: site, PatientID: fmt.Sprintf("%07d", n*(1+i)+i)}
 		in = indextest.With(in, indextest.Text(0x00100020, "LO", local.PatientID), indextest.Text(0x00100021, "LO", site))
 		in.At = index.Position{}
-		in.Digest = sha256.Sum256([]byte(in.Key.SOPInstanceUID))
+		in.Digest = storage.DigestOf([]byte(in.Key.SOPInstanceUID))
 		id := fmt.Sprintf("pack-%d-%d", n, i)
 		b.Adopted = append(b.Adopted, index.AdoptedPack{
 			Pack: index.PackArchive{PackID: id, Archive: "dir:///a", Key: "studies/" + id, Size: 1}, Instances: []index.Instance{in},

@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"sync"
 
+	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive"
 	"github.com/esante-alsace/cigogne/storage/dicom"
 	"github.com/esante-alsace/cigogne/storage/index"
@@ -237,6 +239,9 @@ func (b *rebuild) journal(ctx context.Context) error {
 	err := b.Journal.Replay(ctx, journal.Position{}, func(e journal.Entry) error {
 		through = indexPosition(id, e.Position)
 		r, err := readRecord(ctx, b.Journal, e)
+		if errors.Is(err, storage.ErrEarlierDigest) { // the index would lack what is not damaged
+			return fmt.Errorf("journal at %v: %w", e.Position, err)
+		}
 		if err != nil {
 			b.problem("journal at %v: %v", e.Position, err)
 			if unread = append(unread, e.Position); len(unread) < batchRows {

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -17,8 +16,9 @@ import (
 	"github.com/esante-alsace/cigogne/storage/trace"
 )
 
-// recordVersion is the version of the journal header's form.
-const recordVersion = 1
+// recordVersion is the version of the journal header's form. In version 1
+// digests were SHA-256.
+const recordVersion = 2
 
 // record is the header that an instance has in the journal: all that index
 // and pack will need of it, so that its Data Set is walked once in its life.
@@ -172,6 +172,9 @@ func decodeRecord(header []byte) (*record, error) {
 }
 
 func checkVersion(version int) error {
+	if version == 1 {
+		return fmt.Errorf("%w: journal header of version 1", storage.ErrEarlierDigest)
+	}
 	if version != recordVersion {
 		return fmt.Errorf("%w: journal header of version %d", storage.ErrUnsupported, version)
 	}
@@ -205,7 +208,7 @@ func readRecord(ctx context.Context, j Journal, e journal.Entry) (*record, error
 		return nil, err
 	}
 	defer body.Close()
-	crc, digest := crc32.NewIEEE(), sha256.New()
+	crc, digest := crc32.NewIEEE(), storage.NewDigester()
 	if _, err := io.CopyN(crc, body, r.Instance.Prefix); err != nil {
 		return nil, err
 	}
@@ -215,7 +218,7 @@ func readRecord(ctx context.Context, j Journal, e journal.Entry) (*record, error
 	if crc.Sum32() != r.Instance.CRC32 {
 		return nil, fmt.Errorf("%w: the bytes of instance %s are not those that were acknowledged", storage.ErrCorrupt, r.Instance.Key.SOPInstanceUID)
 	}
-	digest.Sum(r.Instance.Digest[:0])
+	r.Instance.Digest = digest.Digest()
 	return r, nil
 }
 

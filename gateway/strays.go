@@ -2,9 +2,11 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"path"
 	"strings"
 
+	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/pack"
@@ -91,6 +93,9 @@ func (v *Verifier) Strays(ctx context.Context) error {
 			switch state {
 			case KnownStray:
 				f.What = "it is not in the index; 'cigogne archive rebuild-index' would enter it"
+				if _, err := pack.ReadDirectory(ctx, &packBlob{archive: a, key: st.Key, size: st.Size}); errors.Is(err, storage.ErrEarlierDigest) {
+					f.What = err.Error()
+				}
 				v.tell(f)
 			case KnownRemoved:
 				f.What = "it was deleted and removed"

@@ -1,6 +1,9 @@
 package storage
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // The errors that stores return, wrapped with what happened. A transport asks
 // with errors.Is and answers with its own code; no other package decides what
@@ -29,6 +32,9 @@ var (
 	ErrUnavailable = errors.New("unavailable")
 	// ErrUnsupported: understood, but not something this node does.
 	ErrUnsupported = errors.New("not supported")
+	// ErrEarlierDigest: an earlier build of Cigogne wrote it, whose digests are
+	// another algorithm's. It is not damaged, and this one cannot tell.
+	ErrEarlierDigest = fmt.Errorf("%w: an earlier build wrote it, whose digests are SHA-256 and not BLAKE3", ErrUnsupported)
 	// ErrProtected: a hold or a retention rule keeps it.
 	ErrProtected = errors.New("protected")
 	// ErrForbidden: the asker may not.

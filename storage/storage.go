@@ -3,11 +3,7 @@
 // the transports translate once into a DIMSE status or an HTTP code.
 package storage
 
-import (
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
-)
+import "fmt"
 
 // InstanceKey names an instance in the information model (PS3.3 §A.1.2).
 type InstanceKey struct {
@@ -63,38 +59,6 @@ func clip(s string) string {
 		return s[:most] + "…"
 	}
 	return s
-}
-
-// Digest is the SHA-256 of a Data Set's bytes as received, without preamble
-// and File Meta Information: the same Data Set has the same Digest whichever
-// way it came and whoever wrote the File Meta Information around it.
-type Digest [sha256.Size]byte
-
-// String is the digest in lower-case hexadecimal.
-func (d Digest) String() string { return hex.EncodeToString(d[:]) }
-
-// MarshalText implements encoding.TextMarshaler.
-func (d Digest) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
-
-// UnmarshalText implements encoding.TextUnmarshaler; its errors wrap ErrInvalid.
-func (d *Digest) UnmarshalText(text []byte) error {
-	if len(text) != hex.EncodedLen(len(d)) {
-		return fmt.Errorf("%w: a digest has %d hexadecimal digits, not %d", ErrInvalid, hex.EncodedLen(len(d)), len(text))
-	}
-	if _, err := hex.Decode(d[:], text); err != nil {
-		return fmt.Errorf("%w: digest: %w", ErrInvalid, err)
-	}
-	return nil
-}
-
-// UnmarshalBinary implements encoding.BinaryUnmarshaler, for decoders that would
-// set byte by byte; its errors wrap ErrInvalid.
-func (d *Digest) UnmarshalBinary(b []byte) error {
-	if len(b) != len(d) {
-		return fmt.Errorf("%w: a digest has %d bytes, not %d", ErrInvalid, len(d), len(b))
-	}
-	copy(d[:], b)
-	return nil
 }
 
 // Range is a part of something stored: Length bytes from Offset.

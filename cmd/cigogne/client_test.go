@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -114,10 +113,9 @@ func fetch(ctx context.Context, web string, k storage.InstanceKey, header ...str
 	if _, err := dicom.ReadPart10(r); err != nil {
 		return digest, err
 	}
-	h := sha256.New()
+	h := storage.NewDigester()
 	_, err = io.Copy(h, r)
-	h.Sum(digest[:0])
-	return digest, err
+	return h.Digest(), err
 }
 
 // get asks for a resource, with names and values of more headers; the answer

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"flag"
 	"fmt"
@@ -46,7 +45,7 @@ func (l *ledger) send(in dicomtest.Instance) []byte {
 	b := in.DataSet()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.sent[keyOf(in)] = sha256.Sum256(b)
+	l.sent[keyOf(in)] = storage.DigestOf(b)
 	return b
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"net/url"
 	"slices"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/esante-alsace/cigogne/gateway/dimse"
 	"github.com/esante-alsace/cigogne/gateway/dimse/pdu"
+	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/dicom/dicomtest"
 )
 
@@ -93,7 +93,7 @@ func fragmentsAreStored(t *testing.T, node *process) {
 		if got := p.status(); got != dimse.StatusSuccess {
 			t.Errorf("instance %d: status %s", i, got)
 		}
-		checkOne(t, node, keyOf(in), sha256.Sum256(b), "fragmented")
+		checkOne(t, node, keyOf(in), storage.DigestOf(b), "fragmented")
 	}
 	found, err := search(t.Context(), node.web, "studies/"+study.StudyInstanceUID+"/instances", nil)
 	if err != nil || len(found) != 2 {

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"net"
@@ -188,4 +187,4 @@ func expectResults(t *testing.T, node *process, key, value string, want int) {
 	}
 }
 
-func storedDigest(in dicomtest.Instance) storage.Digest { return sha256.Sum256(in.DataSet()) }
+func storedDigest(in dicomtest.Instance) storage.Digest { return storage.DigestOf(in.DataSet()) }

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -109,5 +108,5 @@ func checkFile(t *testing.T, node *process, file []byte) {
 	}
 	checkOne(t, node, storage.InstanceKey{
 		StudyInstanceUID: found.StudyInstanceUID, SeriesInstanceUID: found.SeriesInstanceUID, SOPInstanceUID: found.SOPInstanceUID,
-	}, sha256.Sum256(dataSet), "stored")
+	}, storage.DigestOf(dataSet), "stored")
 }

@@ -4,7 +4,6 @@ import (
 	"archive/zip"
 	"bufio"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -54,12 +53,11 @@ func TestHugeInstance(t *testing.T) {
 	dir := t.TempDir()
 	roomFor(t, dir, int64(hugeFrames())<<19*4)
 	in := dicomtest.NewStudy(dicomtest.Options{Seed: 1000, Instances: 1, Frames: hugeFrames()}).Instances[0]
-	h := sha256.New()
+	h := storage.NewDigester()
 	if _, err := io.Copy(h, in.Reader()); err != nil {
 		t.Fatal(err)
 	}
-	var want storage.Digest
-	h.Sum(want[:0])
+	want := h.Digest()
 	for _, way := range []string{"C-STORE", "STOW-RS"} {
 		t.Run(way, func(t *testing.T) {
 			dir := filepath.Join(dir, way)
@@ -182,7 +180,7 @@ func retrieveHuge(t *testing.T, node *process, in dicomtest.Instance, want stora
 	}
 	timed(t, node, "frame in the middle", int64(len(pixels)), func() error {
 		return eachPart(ctx, fmt.Sprintf("%s/frames/%d", instance, frame), `multipart/related; type="application/octet-stream"`,
-			func(r io.Reader) error { return compare(r, sha256.Sum256(pixels)) })
+			func(r io.Reader) error { return compare(r, storage.DigestOf(pixels)) })
 	})
 	timed(t, node, "range", int64(len(pixels)), func() error { return rangeOf(ctx, instance, in, frame, pixels) })
 	timed(t, node, "metadata", 0, func() error {
@@ -197,11 +195,11 @@ func retrieveHuge(t *testing.T, node *process, in dicomtest.Instance, want stora
 }
 
 func compare(r io.Reader, want storage.Digest) error {
-	h := sha256.New()
+	h := storage.NewDigester()
 	if _, err := io.Copy(h, r); err != nil {
 		return err
 	}
-	if got := storage.Digest(h.Sum(nil)); got != want {
+	if got := h.Digest(); got != want {
 		return fmt.Errorf("digest %s, not %s", got, want)
 	}
 	return nil
@@ -291,7 +289,7 @@ func rangeOf(ctx context.Context, at string, in dicomtest.Instance, frame int, w
 	if answer.StatusCode != http.StatusPartialContent {
 		return fmt.Errorf("%s for %s of %d bytes", answer.Status, rq.Header.Get("Range"), in.Size())
 	}
-	return compare(answer.Body, sha256.Sum256(want))
+	return compare(answer.Body, storage.DigestOf(want))
 }
 
 // TestMemoryOfAssociations: 32 associations that all send large instances at

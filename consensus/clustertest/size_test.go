@@ -101,12 +101,12 @@ func load(t *testing.T, path string, n int, w *writer) {
 	}
 }
 
-// TestAnEarlierVersionsNode starts a node with what the first version of the
-// formats left: log, snapshot and identity. The index has fixtures of its own:
+// TestAnEarlierVersionsNode starts a node with what the first build with these
+// versions of the formats left: log, snapshot and identity. The index has fixtures of its own:
 // here it is as it was at the snapshot, with one study, and the log brings the
 // rest.
 func TestAnEarlierVersionsNode(t *testing.T) {
-	const name, studies = "testdata/node-v1.tar.gz", 12
+	const name, studies = "testdata/node-v2.tar.gz", 12
 	w := &writer{t: t}
 	if *update {
 		c := clustertest.Of(t, 1)

@@ -19,9 +19,9 @@ import (
 // a node that speaks another is refused by the handshake.
 const (
 	// ProtoRaft is hashicorp/raft's transport.
-	ProtoRaft = "cigogne-raft/1"
+	ProtoRaft = "cigogne-raft/2"
 	// ProtoCopy is the copying of journals.
-	ProtoCopy = "cigogne-copy/1"
+	ProtoCopy = "cigogne-copy/2"
 	// ProtoHTTP is HTTP/1.1: small calls, and fetches.
 	ProtoHTTP = "http/1.1"
 )

@@ -36,7 +36,7 @@ type DigestOf struct {
 	Offset int64 `json:"offset"`
 	// CRC32 (IEEE) is of the file, Digest of the Data Set.
 	CRC32  uint32         `json:"crc32"`
-	Digest storage.Digest `json:"sha256"`
+	Digest storage.Digest `json:"blake3"`
 }
 
 // byZip puts the instances of each series together. Otherwise their order

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -81,7 +80,7 @@ func (m *memory) Receive(_ context.Context, in gateway.Incoming) (gateway.Pendin
 	b := whole.Bytes()
 	about := storage.Instance{
 		Key: key, SOPClassUID: res.SOPClassUID, TransferSyntaxUID: p10.Meta.TransferSyntaxUID,
-		Digest: sha256.Sum256(b[len(p10.Prefix):]), Size: int64(len(b)), Prefix: int64(len(p10.Prefix)),
+		Digest: storage.DigestOf(b[len(p10.Prefix):]), Size: int64(len(b)), Prefix: int64(len(p10.Prefix)),
 		CRC32: crc32.ChecksumIEEE(b), Received: 1_700_000_000e9, Origin: in.Origin,
 	}
 	return m.pending(&memoryInstance{Instance: about, bytes: b, result: res}), nil

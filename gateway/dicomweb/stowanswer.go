@@ -199,7 +199,7 @@ func appendReceipt(dst []byte, part int, res *result) []byte {
 	if res.err != nil {
 		return appendText(dst, "00091003", "LT", publicText(res.err))
 	}
-	dst = appendText(dst, "00091002", "LO", res.receipt.Digest.String())
+	dst = appendText(dst, "00091005", "LO", res.receipt.Digest.String())
 	if res.receipt.Standing == gateway.Duplicate {
 		dst = appendText(append(dst, ','), "00091004", "CS", "DUPLICATE")
 	}

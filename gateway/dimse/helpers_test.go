@@ -3,7 +3,6 @@ package dimse_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"net"
@@ -60,7 +59,7 @@ type pending struct {
 func (p *pending) Received() gateway.Receipt {
 	return gateway.Receipt{
 		Key:         storage.InstanceKey{SOPInstanceUID: p.in.SOPInstanceUID},
-		SOPClassUID: p.in.SOPClassUID, Digest: sha256.Sum256(p.b),
+		SOPClassUID: p.in.SOPClassUID, Digest: storage.DigestOf(p.b),
 	}
 }
 

@@ -23,8 +23,9 @@ const (
 	nameBytes      = 1024 // a PackID, an archive's URL, a key, a journal's name
 )
 
-// batchVersion stands before the CBOR of a batch.
-const batchVersion = 1
+// batchVersion stands before the CBOR of a batch. In version 1 digests were
+// SHA-256.
+const batchVersion = 2
 
 type wireInstance struct {
 	Instance   storage.Instance `cbor:"1,keyasint"`
@@ -105,6 +106,9 @@ func EncodeBatch(b Batch) ([]byte, error) {
 func DecodeBatch(p []byte) (Batch, error) {
 	if len(p) == 0 || len(p) > BatchBytes {
 		return Batch{}, fmt.Errorf("%w: a batch of %d bytes", storage.ErrInvalid, len(p))
+	}
+	if p[0] == 1 {
+		return Batch{}, fmt.Errorf("%w: batch version 1", storage.ErrEarlierDigest)
 	}
 	if p[0] != batchVersion {
 		return Batch{}, fmt.Errorf("%w: batch version %d", storage.ErrUnsupported, p[0])

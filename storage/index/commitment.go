@@ -1,7 +1,6 @@
 package index
 
 import (
-	"crypto/sha256"
 	"fmt"
 
 	"github.com/esante-alsace/cigogne/storage"
@@ -118,16 +117,15 @@ type CommitmentRecord struct {
 }
 
 // AskedDigest tells whether two requests ask for the same, in the same order.
-func AskedDigest(asked []ClassInstances) (d storage.Digest) {
-	h := sha256.New()
+func AskedDigest(asked []ClassInstances) storage.Digest {
+	h := storage.NewDigester()
 	for _, class := range asked {
 		fmt.Fprintf(h, "%s\n", class.SOPClassUID)
 		for _, sop := range class.SOPs {
 			fmt.Fprintf(h, " %s\n", sop)
 		}
 	}
-	h.Sum(d[:0])
-	return d
+	return h.Digest()
 }
 
 func (c Commitment) validate() error {

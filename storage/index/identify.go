@@ -236,28 +236,3 @@ func (l nationalLink) over(study dicom.DataSet) dicom.DataSet {
 	}
 	return study.With(dicom.Element{Tag: tagOtherPatientIDs, VR: "SQ", Items: items})
 }
-
-// nameIssuers enters in the rows of schema version 1 whose PatientID a study
-// has: that version knew issuers by name alone.
-func (x *Index) nameIssuers(ctx context.Context) error {
-	issuers := map[int64]string{}
-	err := each(ctx, x.conn, `SELECT id, issuer, attributes FROM study`, nil, func(rows *sql.Rows) error {
-		var id int64
-		var has string
-		var blob []byte
-		if err := rows.Scan(&id, &has, &blob); err != nil {
-			return err
-		}
-		ds, err := decodeSet(blob)
-		if is := IssuerOf(ds).Key(); err == nil && is != has {
-			issuers[id] = is
-		}
-		return err
-	})
-	for id, is := range issuers {
-		if err == nil {
-			_, err = x.conn.ExecContext(ctx, `UPDATE study SET issuer = ? WHERE id = ?`, is, id)
-		}
-	}
-	return failed(err)
-}

@@ -25,20 +25,9 @@ import (
 //go:embed schema.sql
 var schema string
 
-//go:embed schema2.sql
-var schema2 string
-
-//go:embed schema2names.sql
-var schema2names string
-
-//go:embed schema2words.sql
-var schema2words string
-
-//go:embed schema2manifests.sql
-var schema2manifests string
-
 const (
-	schemaVersion = 2
+	// schemaVersion is that of the file. Before 3, digests were SHA-256.
+	schemaVersion = 3
 	// applicationID stands in the file's header: "Cigo".
 	applicationID = 0x4369676F
 )
@@ -105,9 +94,9 @@ type Index struct {
 }
 
 // Open opens the index at Path, or creates it. A file that is not an index or
-// is damaged is storage.ErrCorrupt: remove it and rebuild. One that an older
-// version wrote is brought up to date, one that a newer version wrote is
-// storage.ErrUnsupported.
+// is damaged is storage.ErrCorrupt: remove it and rebuild. One that an
+// earlier version wrote is storage.ErrEarlierDigest, one that a newer version
+// wrote storage.ErrUnsupported alone.
 func Open(ctx context.Context, o Options) (*Index, error) {
 	if o.ReadConns <= 0 {
 		o.ReadConns = defaultReadConns
@@ -177,13 +166,9 @@ func (x *Index) openReadOnly(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	version, err := recognize(ctx, now.db)
-	current := version == schemaVersion
-	if err == nil && current {
-		current, err = isCurrent(ctx, now.db)
-	}
-	if err == nil && !current {
-		err = fmt.Errorf("%w: schema version %d: a node must have been started on it once", storage.ErrUnsupported, version)
+	empty, err := recognize(ctx, now.db)
+	if err == nil && empty {
+		err = fmt.Errorf("%w: the index is empty: a node must have been started on it once", storage.ErrUnsupported)
 	}
 	return err
 }
@@ -221,48 +206,41 @@ func openPool(path string, conns int, pragmas ...string) (*sql.DB, error) {
 }
 
 func (x *Index) prepareSchema(ctx context.Context) error {
-	version, err := recognize(ctx, x.conn)
-	switch {
-	case err != nil:
+	empty, err := recognize(ctx, x.conn)
+	if err != nil || !empty {
 		return err
-	case version == 0:
-		return x.change(ctx, schema+schema2names+schema2+schema2words+schema2manifests)
-	case version == 1:
-		// What an upgrade left that was not finished goes.
-		if err := errors.Join(x.nameIssuers(ctx), x.keyNames(ctx, schema2names+"DELETE FROM name2", "name2", "")); err != nil {
-			return err
-		}
-		return x.change(ctx, schema2+schema2words+schema2manifests)
 	}
-	return errors.Join(x.keyWords(ctx), x.countManifests(ctx))
+	return x.create(ctx)
 }
 
-// recognize returns the schema version of a database; 0 when it is empty. One
-// that is no index of this program's, or a later one, is an error.
+// recognize tells whether a database is empty. One that is no index of this
+// version's is an error.
 func recognize(ctx context.Context, db interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}) (version int, err error) {
-	var application, tables int
+}) (empty bool, err error) {
+	var version, application, tables int
 	err = db.QueryRowContext(ctx, `SELECT (SELECT user_version FROM pragma_user_version),
 		(SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_schema)`).
 		Scan(&version, &application, &tables)
 	switch {
 	case err != nil:
-		return 0, failed(err)
+		return false, failed(err)
 	case version == 0 && application == 0 && tables == 0:
-		return 0, nil
+		return true, nil
 	case application != applicationID:
-		return 0, fmt.Errorf("%w: the file is a database, but no index", storage.ErrCorrupt)
-	case version < 1 || version > schemaVersion:
-		return 0, fmt.Errorf("%w: schema version %d, this program knows %d; rebuild the index", storage.ErrUnsupported, version, schemaVersion)
+		return false, fmt.Errorf("%w: the file is a database, but no index", storage.ErrCorrupt)
+	case version > 0 && version < schemaVersion:
+		return false, fmt.Errorf("%w: schema version %d", storage.ErrEarlierDigest, version)
+	case version != schemaVersion:
+		return false, fmt.Errorf("%w: schema version %d, this program knows %d; rebuild the index", storage.ErrUnsupported, version, schemaVersion)
 	}
-	return version, nil
+	return false, nil
 }
 
-// change makes the schema what this program knows, all of it or nothing.
-func (x *Index) change(ctx context.Context, statements string) error {
+// create makes an index of an empty database, all of it or nothing.
+func (x *Index) create(ctx context.Context) error {
 	_, err := x.conn.ExecContext(ctx, fmt.Sprintf("BEGIN IMMEDIATE;\n%s\nPRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT",
-		statements, applicationID, schemaVersion))
+		schema, applicationID, schemaVersion))
 	if err != nil {
 		_, _ = x.conn.ExecContext(ctx, "ROLLBACK") // when it was not rolled back already
 		return failed(err)

@@ -69,7 +69,7 @@ func Build(ctx context.Context, o Options, members []Member) (*Pack, error) {
 			spool:   &spool{dir: o.SpoolDir, limit: cmp.Or(o.SpoolMemory, 1<<20)},
 			bulk:    &spool{dir: o.SpoolDir, limit: cmp.Or(o.SpoolMemory, 1<<20)},
 			header: Header{
-				Format: format, Version: 1, Conflict: o.Conflict, Instances: len(members),
+				Format: format, Version: Version, Conflict: o.Conflict, Instances: len(members),
 				StudyInstanceUID: members[0].Key.StudyInstanceUID, SeriesInstanceUID: members[0].Key.SeriesInstanceUID,
 			},
 		},
@@ -153,7 +153,7 @@ func (b *builder) addMembers(ctx context.Context) error {
 			compressed: content.size, size: m.Size, offset: b.pack.size,
 		}
 		if blocks != nil {
-			e.method, b.pack.header.Version = blocks.method, Version
+			e.method = blocks.method
 		}
 		before = m.Key.SOPInstanceUID
 		b.entries = append(b.entries, e)
@@ -210,10 +210,10 @@ func (b *builder) addIndex() (pointer, error) {
 	if err != nil {
 		return pointer{}, err
 	}
-	p := pointer{version: b.pack.header.Version}
+	p := pointer{version: Version}
 	line, err := json.Marshal(b.pack.header)
 	for i := 0; err == nil; i++ {
-		if len(line) >= longestLine(b.pack.header.Version) {
+		if len(line) >= maxLine {
 			return p, fmt.Errorf("%w: an index line of %d bytes", storage.ErrInvalid, len(line))
 		}
 		line = append(line, '\n')

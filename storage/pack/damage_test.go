@@ -52,7 +52,7 @@ func TestBuildRefuses(t *testing.T) {
 		"no UID":         {other(func(m *pack.Member) { m.Key.SOPInstanceUID = "../1" }), storage.ErrInvalid},
 		"negative size":  {other(func(m *pack.Member) { m.Size, m.Prefix = -1, -1 }), storage.ErrInvalid},
 		"prefix":         {other(func(m *pack.Member) { m.Prefix = m.Size + 1 }), storage.ErrInvalid},
-		"a long value":   {other(func(m *pack.Member) { m.Origin.ID = strings.Repeat("x", 9000) }), storage.ErrInvalid},
+		"a long value":   {other(func(m *pack.Member) { m.Origin.ID = strings.Repeat("x", 1<<20) }), storage.ErrInvalid},
 		"twice":          {append(ctSeries(3, 1000, 100), instance(2, 1000, 100)), storage.ErrInvalid},
 		"no metadata":    {other(metadata("")), storage.ErrInvalid},
 		"an array":       {other(metadata("[]")), storage.ErrInvalid},
@@ -163,7 +163,7 @@ func TestVerifyNamesWhatIsDamaged(t *testing.T) {
 		at    int64
 		words []string
 	}{
-		"pixel":           {d.Entries[3].Stored().End() - 1, []string{d.Entries[3].Key.SOPInstanceUID, "CRC-32", "SHA-256"}},
+		"pixel":           {d.Entries[3].Stored().End() - 1, []string{d.Entries[3].Key.SOPInstanceUID, "CRC-32", "BLAKE3"}},
 		"prefix":          {d.Entries[4].Offset, []string{d.Entries[4].Key.SOPInstanceUID, "CRC-32"}},
 		"local header":    {d.Entries[5].Offset - 1, []string{"ZIP header of " + d.Entries[5].Key.SOPInstanceUID}},
 		"metadata header": {metadata, []string{"ZIP header of metadata.ndjson"}},

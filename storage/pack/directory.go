@@ -74,7 +74,8 @@ const tailLength = 256 << 10
 // the Directory lie inside the blob, do not overlap, and are sorted.
 //
 // A blob that is no pack, or damaged where it was read, is
-// storage.ErrCorrupt; a pack of a later version is storage.ErrUnsupported.
+// storage.ErrCorrupt; a pack of an earlier version is storage.ErrEarlierDigest,
+// one of a later version storage.ErrUnsupported alone.
 func ReadDirectory(ctx context.Context, blob Blob) (*Directory, error) {
 	size := blob.Size()
 	tail := make([]byte, max(0, min(size, tailLength)))
@@ -140,23 +141,28 @@ func findPointer(tail []byte, size int64) (pointer, error) {
 		return pointer{}, corrupt("the ZIP file's comment is cut")
 	}
 	p, ok := parsePointer(comment)
-	switch {
-	case !ok && !laterVersion(comment):
+	switch version := versionOf(comment); {
+	case version < 1:
 		return p, corrupt("the ZIP file is no pack")
-	case !ok || p.version > Version:
+	case version < Version:
+		return p, fmt.Errorf("%w: pack of version %d", storage.ErrEarlierDigest, version)
+	case version > Version:
 		return p, fmt.Errorf("%w: pack of a later version: %q", storage.ErrUnsupported, comment)
-	case p.version < 1 || p.size < 0 || !(storage.Range{Offset: p.offset, Length: p.compressed}).Within(size-int64(len(end))):
+	case !ok:
+		return p, corrupt("the pack's comment is %q", comment)
+	case p.size < 0 || !(storage.Range{Offset: p.offset, Length: p.compressed}).Within(size-int64(len(end))):
 		return p, corrupt("the index is said to lie at %d, with %d bytes", p.offset, p.compressed)
 	}
 	return p, nil
 }
 
-// laterVersion tells whether a comment begins as that of a pack of another
-// version, which may go on otherwise.
-func laterVersion(comment string) bool {
-	var version int
-	_, err := fmt.Sscanf(comment, format+"/%d ", &version)
-	return err == nil && version > Version
+// versionOf is what a comment begins with; that of a pack of another version
+// may go on otherwise. It is 0 for a comment that is none of a pack.
+func versionOf(comment string) (version int) {
+	if _, err := fmt.Sscanf(comment, format+"/%d ", &version); err != nil {
+		return 0
+	}
+	return version
 }
 
 // read reads the lines of the index.
@@ -164,7 +170,7 @@ func (d *Directory) read(deflated io.Reader) error {
 	sum := crc32.NewIEEE()
 	// One byte more than there should be, to notice it.
 	inflated := io.TeeReader(io.LimitReader(flate.NewReader(deflated), d.index.size+1), sum)
-	lines := &lineSource{Reader: bufio.NewReaderSize(inflated, maxLineV1), most: longestLine(d.index.version)}
+	lines := &lineSource{Reader: bufio.NewReaderSize(inflated, 8<<10)}
 	line, err := lines.next()
 	if err != nil {
 		return err
@@ -184,18 +190,9 @@ func (d *Directory) read(deflated io.Reader) error {
 	return nil
 }
 
-// longestLine bounds a line of the index of a pack of a version.
-func longestLine(version int) int {
-	if version < 2 {
-		return maxLineV1
-	}
-	return maxLine
-}
-
-// lineSource gives lines of at most so many bytes.
+// lineSource gives lines of at most maxLine bytes.
 type lineSource struct {
 	*bufio.Reader
-	most int
 	long []byte // one that the reader's buffer does not hold
 }
 
@@ -206,12 +203,12 @@ func (s *lineSource) next() ([]byte, error) {
 		return line[:max(0, len(line)-1)], asCorrupt(err)
 	}
 	s.long = append(s.long[:0], line...)
-	for errors.Is(err, bufio.ErrBufferFull) && len(s.long) < s.most {
+	for errors.Is(err, bufio.ErrBufferFull) && len(s.long) < maxLine {
 		line, err = s.ReadSlice('\n')
 		s.long = append(s.long, line...)
 	}
 	if errors.Is(err, bufio.ErrBufferFull) {
-		return nil, corrupt("a line of more than %d bytes", s.most)
+		return nil, corrupt("a line of more than %d bytes", maxLine)
 	}
 	return s.long[:len(s.long)-1], asCorrupt(err)
 }
@@ -273,7 +270,7 @@ func (d *Directory) admit(e *Entry, at *int64) error {
 		return corrupt("%s has %d bytes, its Data Set begins at %d", sop, e.Size, e.Prefix)
 	}
 	if b := e.blocks; b != nil {
-		if d.Version < 2 || !b.check(e.Size) {
+		if !b.check(e.Size) {
 			return corrupt("%s has blocks that cannot be", sop)
 		}
 		d.tables += 100 + int64(len(b.table))

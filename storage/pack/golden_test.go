@@ -2,6 +2,7 @@ package pack_test
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"math/rand/v2"
 	"os"
@@ -16,14 +17,14 @@ import (
 
 var update = flag.Bool("update", false, "write the golden pack of the current version")
 
-// golden are the golden packs of the current version of the program. All that
-// ever were stay in testdata and are opened for ever; -update must not be used
-// on one that was released.
+// golden are the golden packs of the current version of the program. All of this
+// version of the format that ever were stay in testdata and are opened for ever;
+// -update must not be used on one that was released.
 func golden() map[string]pack.Compression {
 	return map[string]pack.Compression{
-		"testdata/v1.zip":         pack.None,
-		"testdata/v2-deflate.zip": pack.Deflate,
-		"testdata/v2-zstd.zip":    pack.Zstd,
+		"testdata/v3-none.zip":    pack.None,
+		"testdata/v3-deflate.zip": pack.Deflate,
+		"testdata/v3-zstd.zip":    pack.Zstd,
 	}
 }
 
@@ -42,7 +43,7 @@ func goldenMembers() []pack.Member {
 	return members
 }
 
-// goldenImages are those of the packs of version 2: the small ones, and one
+// goldenImages are those of the packs that are compressed: the small ones, and one
 // that is compressed in two blocks. Most of it is plain, so that the file is
 // small. They must never change either.
 func goldenImages() []pack.Member {
@@ -72,7 +73,7 @@ func TestGoldenPacksOpenForEver(t *testing.T) {
 			}
 		}
 	}
-	files, err := filepath.Glob("testdata/v*.zip")
+	files, err := filepath.Glob("testdata/v3-*.zip")
 	if err != nil || len(files) < len(golden()) {
 		t.Fatalf("golden packs are missing (%v)", err)
 	}
@@ -83,7 +84,7 @@ func TestGoldenPacksOpenForEver(t *testing.T) {
 				t.Fatal(err)
 			}
 			members := goldenMembers()
-			if !strings.HasPrefix(filepath.Base(file), "v1") {
+			if !strings.HasPrefix(filepath.Base(file), "v3-none") {
 				members = goldenImages()
 			}
 			checkDirectory(t, stored, members)
@@ -110,6 +111,23 @@ func TestBuildIsStable(t *testing.T) {
 		}
 		if now := read(t, build(t, pack.Options{Compression: c}, goldenOf(c))); !bytes.Equal(now, stored) {
 			t.Errorf("Build gives other bytes than %s", file)
+		}
+	}
+}
+
+// TestEarlierPacks: a pack that an earlier build wrote is named, and not called
+// damaged.
+func TestEarlierPacks(t *testing.T) {
+	for _, file := range []string{"testdata/v1.zip", "testdata/v2-zstd.zip"} {
+		stored, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := pack.ReadDirectory(t.Context(), blob(stored)); !errors.Is(err, storage.ErrEarlierDigest) || errors.Is(err, storage.ErrCorrupt) {
+			t.Errorf("%s: %v, want storage.ErrEarlierDigest", file, err)
+		}
+		if found := problems(t, blob(stored)); len(found) != 1 || !strings.Contains(found[0], storage.ErrEarlierDigest.Error()) {
+			t.Errorf("%s is verified: %q, want %q", file, found, storage.ErrEarlierDigest)
 		}
 	}
 }

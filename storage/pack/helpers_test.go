@@ -3,7 +3,6 @@ package pack_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -60,7 +59,7 @@ func member(number int, data []byte, attributes string) pack.Member {
 		Instance: storage.Instance{
 			Key:         storage.InstanceKey{StudyInstanceUID: study, SeriesInstanceUID: series, SOPInstanceUID: fmt.Sprintf("%s.%d", series, number)},
 			SOPClassUID: "1.2.840.10008.5.1.4.1.1.2", TransferSyntaxUID: "1.2.840.10008.1.2.1",
-			Digest: sha256.Sum256(data[min(prefix, len(data)):]), Size: int64(len(data)), Prefix: int64(min(prefix, len(data))),
+			Digest: storage.DigestOf(data[min(prefix, len(data)):]), Size: int64(len(data)), Prefix: int64(min(prefix, len(data))),
 			CRC32: crc32.ChecksumIEEE(data), Received: 1790000000000000000 + int64(number)*1e6,
 			Origin: storage.Origin{Transport: "dimse", CallingAETitle: "SCANNER_1", CalledAETitle: "CIGOGNE", RemoteAddr: "192.0.2.7:51324", ID: "a-17"},
 		},

@@ -35,16 +35,12 @@ func wrap(index []byte, before int) bytesBlob {
 	w, _ := flate.NewWriter(&deflate, 1)
 	w.Write(index)
 	w.Close()
-	version := 1
-	if bytes.Contains(index, []byte(`"version":2`)) {
-		version = 2
-	}
-	p := pointer{version: version, offset: int64(before), compressed: int64(deflate.Len()), size: int64(len(index)), crc: crc32.ChecksumIEEE(index)}
+	p := pointer{version: Version, offset: int64(before), compressed: int64(deflate.Len()), size: int64(len(index)), crc: crc32.ChecksumIEEE(index)}
 	return end(append(blob, deflate.Bytes()...), 1, 0, 0, p.String())
 }
 
 const (
-	goodHeader = `{"format":"cigogne-pack","version":1,"studyInstanceUID":"1.2","seriesInstanceUID":"1.3","conflict":false,"instances":1}` + "\n"
+	goodHeader = `{"format":"cigogne-pack","version":3,"studyInstanceUID":"1.2","seriesInstanceUID":"1.3","conflict":false,"instances":1}` + "\n"
 	goodLine   = `{"sopInstanceUID":"1.4","sopClassUID":"1.5","transferSyntaxUID":"1.2.840.10008.1.2.1","digest":"2d6aa7438b04f30b0700d5d69e4b1a62611283ed376c2197c43d1a1d719b47b5","size":600,"prefix":332,"crc32":2291715073,"received":1790000000001000000,"origin":{"transport":"dimse","id":"a,\"offset\":17"},"offset":37,"metadata":{"restart":0,"layout":4,"attributes":2,"crc32":5}}`
 	goodIndex  = goodHeader + goodLine + "\n"
 )
@@ -65,9 +61,9 @@ func TestHostileIndex(t *testing.T) {
 		"only a header":      goodHeader,
 		"a second line":      goodIndex + goodLine + "\n",
 		"no JSON":            "{\n",
-		"long line":          replace(`"1.4"`, `"`+strings.Repeat("1", 9000)+`"`),
+		"long line":          replace(`"1.4"`, `"`+strings.Repeat("1", maxLine)+`"`),
 		"another format":     replace("cigogne-pack", "stork-pack"),
-		"another version":    replace(`"version":1`, `"version":3`),
+		"another version":    replace(`"version":3`, `"version":2`),
 		"no series":          replace(`"1.3"`, `"../1.3"`),
 		"no instances":       replace(`"instances":1`, `"instances":0`),
 		"negative instances": replace(`"instances":1`, `"instances":-1`),
@@ -97,14 +93,16 @@ func TestHostileIndex(t *testing.T) {
 	}
 }
 
-func TestLaterVersion(t *testing.T) {
+func TestVersionAndPlace(t *testing.T) {
 	for comment, want := range map[string]error{
-		"cigogne-pack/3 index=0+5 inflated=5 crc32=00000000":  storage.ErrUnsupported,
+		"cigogne-pack/1 index=0+5 inflated=5 crc32=00000000":  storage.ErrEarlierDigest,
+		"cigogne-pack/2 index=0+5":                            storage.ErrEarlierDigest,
+		"cigogne-pack/4 index=0+5 inflated=5 crc32=00000000":  storage.ErrUnsupported,
 		"cigogne-pack/37 something else":                      storage.ErrUnsupported,
 		"cigogne-pack/0 index=0+5 inflated=5 crc32=00000000":  storage.ErrCorrupt,
-		"cigogne-pack/1 index=0+5":                            storage.ErrCorrupt,
-		"cigogne-pack/1 index=0+99 inflated=5 crc32=00000000": storage.ErrCorrupt,
-		"cigogne-pack/1 index=-1+5 inflated=5 crc32=00000000": storage.ErrCorrupt,
+		"cigogne-pack/3 index=0+5":                            storage.ErrCorrupt,
+		"cigogne-pack/3 index=0+99 inflated=5 crc32=00000000": storage.ErrCorrupt,
+		"cigogne-pack/3 index=-1+5 inflated=5 crc32=00000000": storage.ErrCorrupt,
 		"": storage.ErrCorrupt,
 	} {
 		if _, err := ReadDirectory(t.Context(), bytesBlob(end(nil, 1, 0, 0, comment))); !errors.Is(err, want) {

@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	// Version is the latest version of the format. A pack that has no
-	// compressed instance is of version 1.
-	Version = 2
+	// Version is the version of the format. In versions 1 and 2 digests were
+	// SHA-256.
+	Version = 3
 	// MaxInstances is the most instances that a pack may hold.
 	MaxInstances = 1 << 20
 	// MaxLayout is the most bytes that an instance's layout may take in its
@@ -31,9 +31,8 @@ const (
 	format      = "cigogne-pack"
 	metadataTag = "metadata.ndjson"
 	indexTag    = "index.ndjson"
-	// maxLine bounds a line of the index, maxLineV1 in version 1.
-	maxLine   = 1 << 20
-	maxLineV1 = 8 << 10
+	// maxLine bounds a line of the index.
+	maxLine = 1 << 20
 )
 
 // Member is an instance that is to be packed.

@@ -76,9 +76,7 @@ func (p *Pack) Close() error { return errors.Join(p.spool.Close(), p.bulk.Close(
 // differ in its bytes, though not in what it says; then it need not be written
 // again.
 func (p *Pack) Matches(d *Directory) bool {
-	header := p.header
-	header.Version = d.Version
-	if header != d.Header || len(p.members) != len(d.Entries) {
+	if p.header != d.Header || len(p.members) != len(d.Entries) {
 		return false
 	}
 	for i, m := range p.members {

@@ -3,7 +3,6 @@ package pack
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash"
@@ -96,7 +95,7 @@ func (v *verifier) verifyHeader(z *zipEntry) error {
 }
 
 func (v *verifier) verifyInstance(e *Entry) error {
-	sum := instanceSum{prefix: e.Prefix, crc: crc32.NewIEEE(), digest: sha256.New()}
+	sum := instanceSum{prefix: e.Prefix, crc: crc32.NewIEEE(), digest: storage.NewDigester()}
 	if e.blocks != nil {
 		if err := v.verifyBlocks(e, &sum); err != nil {
 			return err
@@ -109,8 +108,8 @@ func (v *verifier) verifyInstance(e *Entry) error {
 	if crc := sum.crc.Sum32(); crc != e.CRC32 {
 		v.problem("instance %s: its stored form has CRC-32 %08x, not %08x", e.Key, crc, e.CRC32)
 	}
-	if digest := sum.digest.Sum(nil); storage.Digest(digest) != e.Digest {
-		v.problem("instance %s: its Data Set has SHA-256 %x, not %s", e.Key, digest, e.Digest)
+	if digest := sum.digest.Digest(); digest != e.Digest {
+		v.problem("instance %s: its Data Set has BLAKE3 %s, not %s", e.Key, digest, e.Digest)
 	}
 	return nil
 }
@@ -138,7 +137,7 @@ func (v *verifier) verifyBlocks(e *Entry, sum io.Writer) error {
 type instanceSum struct {
 	prefix int64 // what is left of it
 	crc    hash.Hash32
-	digest hash.Hash // of what is behind the prefix
+	digest *storage.Digester // of what is behind the prefix
 }
 
 // Write implements io.Writer.

@@ -96,7 +96,7 @@ type item struct {
 	WarningReason value[int]            `json:"00081196"`
 	Creator       value[string]         `json:"00090010"`
 	Part          value[int]            `json:"00091001"`
-	Digest        value[storage.Digest] `json:"00091002"`
+	Digest        value[storage.Digest] `json:"00091005"`
 	Text          value[string]         `json:"00091003"`
 	Standing      value[string]         `json:"00091004"`
 }

@@ -1,9 +1,7 @@
 package puller
 
 import (
-	"crypto/sha256"
 	"fmt"
-	"hash"
 	"hash/crc32"
 	"io"
 	"sort"
@@ -68,10 +66,12 @@ func (p *plan) at(offset int64) int {
 type sums struct {
 	skip   int64 // bytes before the Data Set
 	crc    uint32
-	digest hash.Hash
+	digest *storage.Digester
 }
 
-func newSums(in dicomweb.DigestOf) *sums { return &sums{skip: in.Prefix, digest: sha256.New()} }
+func newSums(in dicomweb.DigestOf) *sums {
+	return &sums{skip: in.Prefix, digest: storage.NewDigester()}
+}
 
 // Write implements io.Writer.
 func (s *sums) Write(b []byte) (int, error) {
@@ -84,9 +84,7 @@ func (s *sums) Write(b []byte) (int, error) {
 
 // are tells whether they are those of the instance.
 func (s *sums) are(in dicomweb.DigestOf) bool {
-	var d storage.Digest
-	s.digest.Sum(d[:0])
-	return s.skip == 0 && s.crc == in.CRC32 && d == in.Digest
+	return s.skip == 0 && s.crc == in.CRC32 && s.digest.Digest() == in.Digest
 }
 
 // verify reads a stored instance again and tells whether it is whole.

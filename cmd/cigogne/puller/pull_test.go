@@ -4,7 +4,6 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -51,7 +50,7 @@ func newFake(t *testing.T, sizes ...int) *fake {
 		file := bytes.Repeat([]byte(fmt.Sprintf("instance %d.", i)), size/10+1)[:size]
 		in := dicomweb.DigestOf{
 			SeriesInstanceUID: "2.25.2", SOPInstanceUID: fmt.Sprintf("2.25.%d", 100+i), Size: int64(size), Prefix: prefix,
-			CRC32: crc32.ChecksumIEEE(file), Digest: sha256.Sum256(file[prefix:]),
+			CRC32: crc32.ChecksumIEEE(file), Digest: storage.DigestOf(file[prefix:]),
 		}
 		name := in.SeriesInstanceUID + "/" + in.SOPInstanceUID + ".dcm"
 		w, err := z.CreateRaw(&zip.FileHeader{Name: name, Method: zip.Store, CRC32: in.CRC32, CompressedSize64: uint64(size), UncompressedSize64: uint64(size)})

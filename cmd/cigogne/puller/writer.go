@@ -125,7 +125,7 @@ func (w *writer) verified(i int, toEnd bool) error {
 	w.pulled.Add(1)
 	w.Work.Add(1, 0)
 	w.Work.Tell(progress.Event{Name: "pulled", Fields: []slog.Attr{
-		slog.String("instance", in.SOPInstanceUID), slog.String("sha256", in.Digest.String()),
+		slog.String("instance", in.SOPInstanceUID), slog.String("blake3", in.Digest.String()),
 	}})
 	return w.place.complete(i)
 }

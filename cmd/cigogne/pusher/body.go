@@ -3,10 +3,8 @@ package pusher
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"sync"
@@ -31,7 +29,7 @@ type body struct {
 	head   []byte // what is to be sent before the file
 	file   *os.File
 	left   int64
-	sum    hash.Hash
+	sum    *storage.Digester
 	skip   int64 // bytes before the Data Set
 	last   bool  // the close delimiter is in head
 	failed error
@@ -97,7 +95,7 @@ func (b *body) begin() error {
 		p.err = err
 		return err
 	}
-	b.file, b.left, b.skip, b.sum = f, p.size, p.prefix, sha256.New()
+	b.file, b.left, b.skip, b.sum = f, p.size, p.prefix, storage.NewDigester()
 	b.head = []byte(line + "\r\nContent-Type: application/dicom\r\n\r\n")
 	return nil
 }
@@ -134,7 +132,7 @@ func (b *body) endPart() error {
 		p.err = errRewritten
 		return p.err
 	}
-	b.sum.Sum(p.digest[:0])
+	p.digest = b.sum.Digest()
 	p.whole = true
 	return nil
 }

@@ -2,7 +2,6 @@ package pusher
 
 import (
 	"bufio"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -109,10 +108,9 @@ func (i *item) digest(buffers *sync.Pool) (storage.Digest, error) {
 		buf = new([copyBytes]byte)
 	}
 	defer buffers.Put(buf)
-	sum := sha256.New()
-	if _, err := io.CopyBuffer(struct{ io.Writer }{sum}, struct{ io.Reader }{f}, buf[:]); err != nil {
+	sum := storage.NewDigester()
+	if _, err := io.CopyBuffer(sum, struct{ io.Reader }{f}, buf[:]); err != nil {
 		return d, err
 	}
-	sum.Sum(d[:0])
-	return d, nil
+	return sum.Digest(), nil
 }

@@ -3,7 +3,6 @@ package pusher_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"io"
 	"maps"
@@ -105,7 +104,7 @@ func prefix(file []byte) int {
 	return meta
 }
 
-func digestOf(file []byte) storage.Digest { return sha256.Sum256(file[prefix(file):]) }
+func digestOf(file []byte) storage.Digest { return storage.DigestOf(file[prefix(file):]) }
 
 // folder holds a study as files, and what is no DICOM.
 func folder(t *testing.T, n int) (dir string, study dicomtest.Study) {

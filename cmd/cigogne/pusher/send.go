@@ -182,7 +182,7 @@ func (p *push) tellAgain(n int, err error) {
 
 func (p *push) durable(i *item, r client.Receipt) {
 	p.Work.Add(1, 0)
-	instance, digest := slog.String("instance", i.key.SOPInstanceUID), slog.String("sha256", r.Digest.String())
+	instance, digest := slog.String("instance", i.key.SOPInstanceUID), slog.String("blake3", r.Digest.String())
 	switch {
 	case r.Aside:
 		p.aside.Add(1)

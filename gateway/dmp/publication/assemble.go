@@ -2,7 +2,6 @@ package publication
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -238,7 +237,7 @@ func (c *content) describe(of dicom.DataSet) {
 // sum is the digest of the content. Whose it is is a part of it: a number that
 // is linked, or no more, makes a version.
 func (c *content) sum(lines []string) storage.Digest {
-	h := sha256.New()
+	h := storage.NewDigester()
 	fmt.Fprintf(h, "study %s\n", c.study.StudyInstanceUID)
 	if c.link != nil {
 		fmt.Fprintf(h, "patient %q %q %q %q\n", c.link.Authority.Key(), c.link.Number, c.link.Traits, c.differ)
@@ -247,7 +246,7 @@ func (c *content) sum(lines []string) storage.Digest {
 	for _, l := range lines {
 		h.Write([]byte(l))
 	}
-	return storage.Digest(h.Sum(nil))
+	return h.Digest()
 }
 
 // manifest is the content as a version that was decided on then.

@@ -4,7 +4,6 @@
 package indextest
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
@@ -65,7 +64,7 @@ func (p Population) Study(n int) []index.Instance {
 			in := p.instance(n, e, i, kind)
 			in.Key = storage.InstanceKey{StudyInstanceUID: study, SeriesInstanceUID: uid, SOPInstanceUID: fmt.Sprintf("%s.%d", uid, i+1)}
 			in.Received = date.UnixNano() + int64(n*1000+e*100+i)
-			in.Digest = sha256.Sum256([]byte(in.Key.SOPInstanceUID))
+			in.Digest = storage.DigestOf([]byte(in.Key.SOPInstanceUID))
 			in.Attributes = union(union(common, own), dicom.DataSet{
 				text(0x00080016, "UI", kind.class),
 				text(0x00080018, "UI", in.Key.SOPInstanceUID),

@@ -1952,8 +1952,8 @@ type InstanceName struct {
 	StudyInstanceUid  string                 `protobuf:"bytes,1,opt,name=study_instance_uid,json=studyInstanceUid,proto3" json:"study_instance_uid,omitempty"`
 	SeriesInstanceUid string                 `protobuf:"bytes,2,opt,name=series_instance_uid,json=seriesInstanceUid,proto3" json:"series_instance_uid,omitempty"`
 	SopInstanceUid    string                 `protobuf:"bytes,3,opt,name=sop_instance_uid,json=sopInstanceUid,proto3" json:"sop_instance_uid,omitempty"`
-	// SHA-256 of the Data Set, without preamble and File Meta Information, in 64
-	// hexadecimal digits.
+	// BLAKE3 (256 bits) of the Data Set, without preamble and File Meta
+	// Information, in 64 hexadecimal digits.
 	Digest        string `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
