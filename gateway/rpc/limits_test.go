@@ -3,149 +3,23 @@ package rpc
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"iter"
-	"log/slog"
 	"net"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
-	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
 	pb "github.com/esante-alsace/cigogne/gateway/rpc/cigogne/v1"
 	"github.com/esante-alsace/cigogne/storage"
-	"github.com/esante-alsace/cigogne/storage/dicom"
-	"github.com/esante-alsace/cigogne/storage/index"
 )
-
-// parts stand in for the use cases, where a test must decide how long they
-// take; cmd/cigogne tests the API over the real ones.
-type parts struct {
-	find     func(ctx context.Context) error
-	events   func(after int64) []index.Event
-	happened chan struct{}
-	refuse   func(who access.Caller, op access.Operation, resource string) error
-}
-
-func (p *parts) Find(ctx context.Context, _ index.Query) iter.Seq2[dicom.DataSet, error] {
-	return func(yield func(dicom.DataSet, error) bool) {
-		if p.find != nil {
-			if err := p.find(ctx); err != nil {
-				yield(nil, err)
-			}
-		}
-	}
-}
-
-func (p *parts) Held(_ context.Context, asked []index.Named) ([]index.Standing, error) {
-	return make([]index.Standing, len(asked)), nil
-}
-
-func (p *parts) Instances(context.Context, gateway.Selector) ([]gateway.Instance, error) {
-	return nil, storage.ErrNotFound
-}
-
-func (p *parts) Study(context.Context, string) ([]index.SeriesHistory, error) {
-	return nil, storage.ErrNotFound
-}
-
-func (p *parts) Instance(context.Context, gateway.Selector) (gateway.InstanceHistory, error) {
-	return gateway.InstanceHistory{}, storage.ErrNotFound
-}
-
-func (p *parts) Events(_ context.Context, after int64, _ int) ([]index.Event, error) {
-	if p.events == nil {
-		return nil, nil
-	}
-	return p.events(after), nil
-}
-
-func (p *parts) Feed(context.Context) (first, last int64, err error) { return 0, 0, nil }
-func (p *parts) Happened() <-chan struct{}                           { return p.happened }
-
-func (p *parts) Permit(_ context.Context, who access.Caller, op access.Operation, resource string) error {
-	if p.refuse == nil {
-		return nil
-	}
-	return p.refuse(who, op, resource)
-}
-
-// backing is all that a Server asks.
-type backing interface {
-	Searcher
-	Retriever
-	Historian
-	access.Gatekeeper
-}
-
-// served is a Server over HTTP, as a node serves it.
-type served struct {
-	*Server
-	addr string
-}
-
-func serve(t testing.TB, p backing, l Limits) *served {
-	t.Helper()
-	s, err := New(Options{Search: p, Retrieve: p, History: p, Gatekeeper: p, Limits: l, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var lc net.ListenConfig
-	listener, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{Handler: s, Protocols: new(http.Protocols)}
-	server.Protocols.SetHTTP1(true)
-	server.Protocols.SetUnencryptedHTTP2(true)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		server.Serve(listener)
-	}()
-	t.Cleanup(func() {
-		s.Drain()
-		server.Close()
-		<-done
-		s.Close()
-	})
-	return &served{s, listener.Addr().String()}
-}
-
-func (s *served) dial(t testing.TB) *grpc.ClientConn {
-	t.Helper()
-	c, err := grpc.NewClient(s.addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
-}
-
-// get asks REST, and returns the code of google.rpc as well.
-func (s *served) get(t *testing.T, path string) (httpStatus int, code codes.Code) {
-	t.Helper()
-	r, err := http.Get("http://" + s.addr + path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Body.Close()
-	var st struct{ Code codes.Code }
-	json.NewDecoder(r.Body).Decode(&st)
-	return r.StatusCode, st.Code
-}
 
 // TestRequestsAtATime: beyond the limit a request is refused at once, with word
 // of when to try again; those under way are not touched.
@@ -249,156 +123,6 @@ func TestSlowWriter(t *testing.T) {
 	b, err := io.ReadAll(conn)
 	if err != nil || !bytes.HasPrefix(b, []byte("HTTP/1.1 4")) {
 		t.Errorf("%q, %v", b, err)
-	}
-}
-
-// endless makes events as fast as they are asked for.
-func endless(after int64) []index.Event {
-	list := make([]index.Event, watchEvents)
-	for i := range list {
-		list[i] = index.Event{Sequence: after + 1 + int64(i), StudyInstanceUID: strings.Repeat("1", 64)}
-	}
-	return list
-}
-
-// TestSlowReader: a reader of a stream that does not keep up loses its stream,
-// and keeps nothing from others, on the same connection or another.
-func TestSlowReader(t *testing.T) {
-	ended := make(chan error, 1)
-	p := &parts{events: endless}
-	s := serve(t, p, Limits{Stall: time.Second, MaxStreams: 1})
-	conn := s.dial(t)
-	slow, err := pb.NewEventsClient(conn).Watch(t.Context(), &pb.EventsWatchRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := slow.Recv(); err != nil { // and then no more: the window fills
-		t.Fatal(err)
-	}
-	if _, err := pb.NewStudiesClient(conn).Search(t.Context(), &pb.StudiesSearchRequest{}); err != nil {
-		t.Errorf("beside it: %v", err)
-	}
-	go func() { // the one stream there may be is free when the slow one has ended
-		for {
-			other, err := pb.NewEventsClient(conn).Watch(t.Context(), &pb.EventsWatchRequest{})
-			if err == nil {
-				_, err = other.Recv()
-			}
-			if status.Code(err) != codes.ResourceExhausted {
-				ended <- err
-				return
-			}
-		}
-	}()
-	select {
-	case err := <-ended:
-		if err != nil {
-			t.Error(err)
-		}
-	case <-time.After(time.Minute):
-		t.Error("the slow reader has its stream for ever")
-	}
-}
-
-// TestIdleStream: a stream that has nothing to say stays, however short a time
-// its reader has to take what is written.
-func TestIdleStream(t *testing.T) {
-	happened := make(chan struct{})
-	var ready atomic.Bool
-	s := serve(t, &parts{happened: happened, events: func(after int64) []index.Event {
-		if !ready.Load() || after > 0 {
-			return nil
-		}
-		return endless(after)[:1]
-	}}, Limits{Stall: 50 * time.Millisecond})
-	watch, err := pb.NewEventsClient(s.dial(t)).Watch(t.Context(), &pb.EventsWatchRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := watch.Recv(); err != nil {
-		t.Fatal(err)
-	}
-	idle := time.NewTimer(300 * time.Millisecond)
-	<-idle.C
-	ready.Store(true)
-	close(happened)
-	if m, err := watch.Recv(); err != nil || len(m.Events) != 1 {
-		t.Errorf("after a while without events: %v, %v", m, err)
-	}
-}
-
-// TestStreamsOfACaller: one caller has some streams of a kind, not all.
-func TestStreamsOfACaller(t *testing.T) {
-	s := serve(t, &parts{events: func(after int64) []index.Event {
-		if after > 0 {
-			return nil
-		}
-		return endless(after)[:1]
-	}}, Limits{MaxCallerStreams: 2})
-	c := pb.NewEventsClient(s.dial(t))
-	open := func() error {
-		w, err := c.Watch(t.Context(), &pb.EventsWatchRequest{})
-		if err == nil {
-			_, err = w.Recv()
-		}
-		return err
-	}
-	for range 2 {
-		if err := open(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := open(); status.Code(err) != codes.ResourceExhausted {
-		t.Errorf("a third stream: %v", err)
-	}
-}
-
-// TestDrain: streams end with UNAVAILABLE, over gRPC and REST, health says so,
-// and a request that is under way is answered.
-func TestDrain(t *testing.T) {
-	entered, leave := make(chan struct{}), make(chan struct{})
-	s := serve(t, &parts{find: func(context.Context) error {
-		close(entered)
-		<-leave
-		return nil
-	}}, Limits{Beat: time.Millisecond})
-	conn := s.dial(t)
-	watch, err := pb.NewEventsClient(conn).Watch(t.Context(), &pb.EventsWatchRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := http.Get("http://" + s.addr + "/v1/events:watch")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Body.Close()
-	answered := make(chan error, 1)
-	go func() {
-		_, err := pb.NewStudiesClient(conn).Search(t.Context(), &pb.StudiesSearchRequest{})
-		answered <- err
-	}()
-	<-entered
-	for range 3 { // nothing happens, and it says so
-		if m, err := watch.Recv(); err != nil || len(m.Events) > 0 {
-			t.Fatalf("%v, %v", m, err)
-		}
-	}
-	s.Drain()
-	for err == nil {
-		_, err = watch.Recv()
-	}
-	if status.Code(err) != codes.Unavailable {
-		t.Errorf("the stream ends with %v", err)
-	}
-	if b, err := io.ReadAll(r.Body); err != nil || !bytes.Contains(b, []byte(`"code":14`)) {
-		t.Errorf("the stream of REST ends with %q, %v", b, err)
-	}
-	if _, err := healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{}); status.Code(err) != codes.Unavailable {
-		t.Errorf("a new call: %v", err)
-	}
-	close(leave)
-	if err := <-answered; err != nil {
-		t.Errorf("the request under way: %v", err)
 	}
 }
 
