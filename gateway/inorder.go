@@ -4,14 +4,20 @@ import (
 	"context"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
 )
 
+// worthAhead is how long an instance took to be opened when another goroutine
+// is worth its while for the next: to hand over to one and back takes a third.
+const worthAhead = 50 * time.Microsecond
+
 // InOrder returns the instances for somebody who is going to read all of each,
 // one after the other in this order, until ctx ends: while one is on its way,
-// the next is opened, that is found and compared. It costs a reader that is not
-// asked for when somebody stops between two.
+// the next is opened, that is found and compared, unless the one before it was
+// opened in no time. It costs a reader that is not asked for when somebody
+// stops between two.
 func InOrder(ctx context.Context, found []Instance) []Instance {
 	if len(found) < 3 { // the second is the first that can be known to be read after another
 		return found
@@ -42,7 +48,23 @@ type ordered struct {
 	Instance
 	queue *queue
 	at    int
-	ahead chan io.ReadCloser // capacity 1, when it is opened ahead: nil for in vain
+	ahead chan opened // capacity 1, when it is opened ahead
+}
+
+// opened is what came of opening one.
+type opened struct {
+	body io.ReadCloser // nil when it was opened ahead in vain
+	took time.Duration
+}
+
+// open opens all of it.
+func (i *ordered) open(ctx context.Context) (opened, error) {
+	began := time.Now()
+	body, err := i.Instance.Open(ctx, i.whole())
+	if err != nil {
+		body = nil
+	}
+	return opened{body, time.Since(began)}, err
 }
 
 // Open implements Instance.
@@ -50,14 +72,15 @@ func (i *ordered) Open(ctx context.Context, r storage.Range) (io.ReadCloser, err
 	if r != i.whole() {
 		return i.Instance.Open(ctx, r)
 	}
-	body, err := i.queue.take(ctx, i)
-	if body == nil && err == nil {
-		body, err = i.Instance.Open(ctx, r) // also when it was tried in vain
+	found, err := i.queue.take(ctx, i)
+	if found.body == nil && err == nil {
+		found, err = i.open(ctx) // also when it was tried in vain
 	}
-	if err == nil {
-		i.queue.went(i.at)
+	if err != nil {
+		return nil, err
 	}
-	return body, err
+	i.queue.went(i.at, found.took)
+	return found.body, nil
 }
 
 func (i *ordered) whole() storage.Range { return storage.Range{Length: i.About().Size} }
@@ -69,47 +92,45 @@ func (i *ordered) near() bool {
 	return !ok || p.details.run == nil
 }
 
-// take returns what was opened ahead, or nil.
-func (q *queue) take(ctx context.Context, i *ordered) (io.ReadCloser, error) {
+// take returns what was opened ahead, or nothing.
+func (q *queue) take(ctx context.Context, i *ordered) (opened, error) {
 	q.mu.Lock()
 	ahead := i.ahead
 	i.ahead = nil
 	q.mu.Unlock()
 	if ahead == nil {
-		return nil, nil
+		return opened{}, nil
 	}
 	select {
-	case body := <-ahead:
-		return body, nil
+	case found := <-ahead:
+		return found, nil
 	case <-ctx.Done():
 		q.mu.Lock()
 		i.ahead = ahead // for end
 		q.mu.Unlock()
-		return nil, ctx.Err()
+		return opened{}, ctx.Err()
 	}
 }
 
-// went opens the one that follows, if that which was opened followed another.
-func (q *queue) went(at int) {
+// went opens the one that follows, if that which was opened followed another and
+// took its time.
+func (q *queue) went(at int, took time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	follows := at > 0 && at == q.after
 	q.after = at + 1
-	if !follows || q.after == len(q.each) || q.ended {
+	if !follows || took < worthAhead || q.after == len(q.each) || q.ended {
 		return
 	}
 	next := &q.each[q.after]
 	if next.ahead != nil || !next.near() {
 		return
 	}
-	ahead := make(chan io.ReadCloser, 1)
+	ahead := make(chan opened, 1)
 	next.ahead = ahead
 	q.all.Go(func() {
-		body, err := next.Instance.Open(q.ctx, next.whole())
-		if err != nil {
-			body = nil
-		}
-		ahead <- body
+		found, _ := next.open(q.ctx) // who comes for it tries again
+		ahead <- found
 	})
 }
 
@@ -126,8 +147,8 @@ func (q *queue) end() {
 		if ahead == nil {
 			continue
 		}
-		if body := <-ahead; body != nil {
-			body.Close()
+		if found := <-ahead; found.body != nil {
+			found.body.Close()
 		}
 	}
 }
