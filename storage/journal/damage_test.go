@@ -212,16 +212,24 @@ func TestDamageIsNoTornTail(t *testing.T) {
 }
 
 // TestRottenPayload: what rotted below an open journal is not read, neither
-// all of it nor a part that is sound itself.
+// all of it nor a part that is sound itself, though it was read a moment ago.
 func TestRottenPayload(t *testing.T) {
-	for name, size := range map[string]int{"in a segment": 300, "in a large file": 5000} {
+	for name, c := range map[string]struct {
+		size   int
+		offset int64 // behind where its record begins
+	}{
+		"in a segment":    {300, 200},
+		"in its record":   {300, 40},
+		"in its header":   {300, 64},
+		"in a large file": {5000, 0},
+	} {
 		t.Run(name, func(t *testing.T) {
 			disk := newMemFS(1)
 			j := openMem(t, disk)
-			body := random(t, size)
+			body := random(t, c.size)
 			e := put(t, j, "", "h", body)
 			expectAll(t, j, map[journal.Position][]byte{e.Position: body})
-			file, at := fmt.Sprintf("j/%016x.segment", e.Position.Segment), e.Position.Offset+200
+			file, at := fmt.Sprintf("j/%016x.segment", e.Position.Segment), e.Position.Offset+c.offset
 			for large := range disk.live {
 				if strings.HasPrefix(large, "j/large/") {
 					file, at = large, 200

@@ -27,10 +27,11 @@ type Journal struct {
 	// copied is true for the inside of a Copy: see there.
 	copied bool
 	pool   *chunkPool
-	// descriptors and guesses serve who reads entries.
+	// These serve who reads entries.
 	descriptors descriptors
 	guesses     sync.Pool // *[headerGuess]byte
 	comparer    sound.Comparer
+	recent      recent
 	// slots holds one token per Pending that is not resolved yet.
 	slots chan struct{}
 	// wake tells the syncer that there is work; stopped is closed after it

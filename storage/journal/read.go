@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"sync/atomic"
+	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/sound"
@@ -18,9 +19,13 @@ const headerGuess = 4 << 10
 // Header returns the entry at a position. Errors wrap storage.ErrNotFound
 // when no durable entry lies there, and storage.ErrCorrupt.
 func (j *Journal) Header(ctx context.Context, at Position) (Entry, error) {
-	f, r, err := j.locate(ctx, at)
+	f, w, err := j.reach(ctx, at)
 	if err != nil {
 		return Entry{}, err
+	}
+	r, err := j.record(f, at, w)
+	if err != nil {
+		return Entry{}, closeAfter(f, err)
 	}
 	return r.entry(at.Segment), f.Close()
 }
@@ -35,9 +40,17 @@ func (j *Journal) Header(ctx context.Context, at Position) (Entry, error) {
 // storage.ErrNotFound when no durable entry lies there, storage.ErrInvalid
 // when the range is not within its Size, and storage.ErrCorrupt.
 func (j *Journal) Read(ctx context.Context, at Position, part storage.Range) (io.ReadCloser, error) {
-	f, r, err := j.locate(ctx, at)
+	f, w, err := j.reach(ctx, at)
 	if err != nil {
 		return nil, err
+	}
+	_, modified, err := f.Stat()
+	if err != nil {
+		return nil, closeAfter(f, lookingAt(at, err))
+	}
+	r, err := j.recently(f, at, w, modified)
+	if err != nil {
+		return nil, closeAfter(f, err)
 	}
 	if !part.Within(r.size()) {
 		return nil, closeAfter(f, fmt.Errorf("%w: bytes %d+%d of an entry of %d", storage.ErrInvalid, part.Offset, part.Length, r.size()))
@@ -49,40 +62,73 @@ func (j *Journal) Read(ctx context.Context, at Position, part storage.Range) (io
 		if f, err = j.fs.Open(j.largePath(r.large)); err != nil {
 			return nil, j.lost(at, err)
 		}
+		if _, modified, err = f.Stat(); err != nil {
+			return nil, closeAfter(f, lookingAt(at, err))
+		}
 	}
-	return j.newReader(ctx, f, at, r, part)
+	return j.newReader(ctx, f, at, r, part, modified)
 }
 
-// locate opens the segment and reads the record at a position.
-func (j *Journal) locate(ctx context.Context, at Position) (File, *record, error) {
+func lookingAt(at Position, err error) error {
+	return diskError("looking at journal entry "+at.String(), err)
+}
+
+// within is what of a segment may be read.
+type within struct {
+	salt    uint64
+	durable int64
+}
+
+// reach opens the segment of a position at which a durable entry may begin.
+func (j *Journal) reach(ctx context.Context, at Position) (File, within, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, nil, err
+		return nil, within{}, err
 	}
 	j.mu.Lock()
 	s := j.find(at.Segment)
-	var salt uint64
-	var durable int64
+	var w within
 	if s != nil {
-		salt, durable = s.salt, s.durable
+		w = within{s.salt, s.durable}
 	}
 	j.mu.Unlock()
-	if s == nil || at.Offset < segmentHeaderSize || at.Offset >= durable || at.Offset%recordAlign != 0 {
-		return nil, nil, fmt.Errorf("%w: no entry at %s of the journal", storage.ErrNotFound, at)
+	if s == nil || at.Offset < segmentHeaderSize || at.Offset >= w.durable || at.Offset%recordAlign != 0 {
+		return nil, w, fmt.Errorf("%w: no entry at %s of the journal", storage.ErrNotFound, at)
 	}
 	f, err := j.openSegment(at.Segment)
 	if err != nil {
-		return nil, nil, j.lost(at, err)
+		return nil, w, j.lost(at, err)
 	}
+	return f, w, nil
+}
+
+// recently is record, out of memory when it was read a moment ago, and then
+// without its header.
+func (j *Journal) recently(f File, at Position, w within, modified time.Time) (*record, error) {
+	if j.copied { // what is cut there may be written anew
+		return j.record(f, at, w)
+	}
+	if r := j.recent.get(at, modified); r != nil {
+		return r, nil
+	}
+	r, err := j.record(f, at, w)
+	if err == nil {
+		j.recent.put(at, modified, r)
+	}
+	return r, err
+}
+
+// record reads the record at a position.
+func (j *Journal) record(f File, at Position, w within) (*record, error) {
 	guess, ok := j.guesses.Get().(*[headerGuess]byte)
 	if !ok {
 		guess = new([headerGuess]byte)
 	}
-	r, err := readRecord(f, salt, at.Offset, durable, guess[:])
+	r, err := readRecord(f, w.salt, at.Offset, w.durable, guess[:])
 	j.guesses.Put(guess)
 	if err != nil {
-		return nil, nil, closeAfter(f, fmt.Errorf("journal entry %s: %w", at, err))
+		return nil, fmt.Errorf("journal entry %s: %w", at, err)
 	}
-	return f, &r, nil
+	return &r, nil
 }
 
 // lost explains why a file could not be opened: it was removed just now, or
@@ -106,17 +152,13 @@ type reader struct {
 	using, closed atomic.Bool
 }
 
-func (j *Journal) newReader(ctx context.Context, f File, at Position, r *record, part storage.Range) (*reader, error) {
+func (j *Journal) newReader(ctx context.Context, f File, at Position, r *record, part storage.Range, modified time.Time) (*reader, error) {
 	prefixLen := int64(r.prefixLen)
 	from, to := min(part.Offset, prefixLen), min(part.End(), prefixLen)
 	body := r.body().Sub(storage.Range{
 		Offset: part.Offset - from,
 		Length: part.Length - (to - from),
 	})
-	_, modified, err := f.Stat()
-	if err != nil {
-		return nil, closeAfter(f, diskError("looking at journal entry "+at.String(), err))
-	}
 	file := sound.File{ReaderAt: f, Name: "journal entry " + at.String(), Modified: modified}
 	gate, err := j.comparer.Open(ctx, file, body, sound.Sum{Range: r.body(), Table: castagnoli(), CRC: r.bodyCRC})
 	if err != nil {
