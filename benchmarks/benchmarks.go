@@ -26,8 +26,9 @@ type Workload struct {
 	Size   int
 	Family string
 	// Amount is the most units of a round. A subject gets as many of them as
-	// it does in the time of a round.
-	Amount int
+	// it does in the time of a round, but Least, which is by default a
+	// twenty-fifth of Amount. A single unit is not warmed up for.
+	Amount, Least int
 	// Rounds is the most rounds, where each takes much of the disk; 0 leaves
 	// it to the run.
 	Rounds int

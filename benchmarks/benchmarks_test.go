@@ -71,7 +71,7 @@ func TestRunKeepsWhatWasMeasured(t *testing.T) {
 		File:    &result.File{Versions: map[string]string{}, Promises: map[string]string{}},
 	}
 	err := r.Run(t.Context(), benchmarks.Workload{
-		Name: "w", Unit: result.Instances, Primary: result.Instances, Amount: 1,
+		Name: "w", Unit: result.Instances, Primary: result.Instances, Amount: 2,
 		Material: func(string, int, uint64) (*material.Series, error) {
 			if rounds++; rounds == 3 { // the first warms up
 				return nil, full
@@ -90,6 +90,39 @@ func TestRunKeepsWhatWasMeasured(t *testing.T) {
 	}
 	if row, ok := r.File.Row("w", "client", result.Instances); !ok || len(row.Values) != 1 || row.Median != 1 {
 		t.Errorf("the row is %+v", row)
+	}
+	if took := r.File.Workloads[0].Seconds; took <= 0 {
+		t.Errorf("it took %v s", took)
+	}
+}
+
+// TestRoundsEndWhenItIsEnough: a workload that takes long has three rounds, one
+// that does not has as many as are asked for.
+func TestRoundsEndWhenItIsEnough(t *testing.T) {
+	for enough, want := range map[time.Duration]int{0: 5, time.Nanosecond: 3, time.Hour: 5} {
+		dir := t.TempDir()
+		r := &benchmarks.Runner{
+			Options: benchmarks.Options{Scratch: dir, Material: dir, Rounds: 5, Enough: enough, Target: time.Millisecond, Say: t.Logf},
+			File:    &result.File{Versions: map[string]string{}, Promises: map[string]string{}},
+		}
+		for _, amount := range []int{1, 2} { // one unit is not warmed up for
+			ran := 0
+			if err := r.Run(t.Context(), benchmarks.Workload{
+				Name: "w", Unit: result.Requests, Primary: result.Requests, Amount: amount,
+				Cases: []benchmarks.Case{{
+					Subject: subject.Client{Title: "client"},
+					Drive: func(_ context.Context, rd benchmarks.Round) (benchmarks.Work, error) {
+						ran++
+						return benchmarks.Work{Units: rd.Amount, Elapsed: time.Second}, nil
+					},
+				}},
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if warmed := amount - 1; ran-warmed != want {
+				t.Errorf("enough is %v, %d units: %d rounds beside %d that warm up, want %d", enough, amount, ran-warmed, warmed, want)
+			}
+		}
 	}
 }
 

@@ -20,10 +20,13 @@ import (
 
 // Options are those of a Runner.
 type Options struct {
-	Scratch  string        // directory for what subjects keep: on the disk that is measured
-	Material string        // directory for what is sent: in memory, if there is room
-	Rounds   int           // of each case
-	Target   time.Duration // how long a round should take
+	Scratch  string // directory for what subjects keep: on the disk that is measured
+	Material string // directory for what is sent: in memory, if there is room
+	Rounds   int    // of each case, at the most
+	// Enough is how long a workload should take: beyond leastRounds none is
+	// begun that would end later. 0 is as long as it takes.
+	Enough time.Duration
+	Target time.Duration // how long a round should take
 	// MaxAmount bounds the units of a round; 0 leaves it to the workload.
 	MaxAmount int
 	// Settle is how long a subject may go on working after it has answered:
@@ -64,6 +67,8 @@ func (r *Runner) Run(ctx context.Context, w Workload) error {
 	}
 	r.Say("%s: %s", w.Name, w.Title)
 	r.File.Workloads = append(r.File.Workloads, result.Workload{Name: w.Name, Title: w.Title, Primary: w.Primary})
+	began := time.Now()
+	defer r.timed(len(r.File.Workloads)-1, began)
 	if w.Open != nil {
 		done, err := w.Open(ctx)
 		if err != nil {
@@ -87,8 +92,12 @@ func (r *Runner) Run(ctx context.Context, w Workload) error {
 	if w.Rounds > 0 {
 		rounds = min(rounds, w.Rounds)
 	}
+	first := 0 // warms up and finds each one's rate
+	if w.Amount == 1 {
+		first = 1
+	}
 	var ended error
-	for n := 0; n <= rounds && ended == nil; n++ { // round 0 warms up and finds each one's rate
+	for n := first; n <= rounds && ended == nil && (n <= leastRounds || r.roomFor(n-first, began)); n++ {
 		ended = r.round(ctx, w, all, n)
 	}
 	for _, c := range all {
@@ -104,6 +113,23 @@ func (r *Runner) Run(ctx context.Context, w Workload) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// leastRounds are those that a workload gets however long it takes.
+const leastRounds = 3
+
+// roomFor tells whether another round would end in time, when it takes as long
+// as those that are done on average, with what went before them.
+func (r *Runner) roomFor(done int, began time.Time) bool {
+	took := time.Since(began)
+	return r.Enough == 0 || took+took/time.Duration(max(done, 1)) <= r.Enough
+}
+
+// timed keeps how long the n-th workload took.
+func (r *Runner) timed(n int, began time.Time) {
+	w := &r.File.Workloads[n]
+	w.Seconds = time.Since(began).Seconds()
+	r.Say("  %.0f s", w.Seconds)
 }
 
 // quiet waits until the subject has nothing left to do, nor the disk.
@@ -172,8 +198,18 @@ func (r *Runner) startOne(ctx context.Context, w Workload, c Case) (_ *subject.R
 	return running, dir, nil
 }
 
-// least is the fewest units that a workload of so many is measured with.
-func least(amount int) int { return max(1, amount/25) }
+// least is the fewest units that the workload is measured with.
+func (w Workload) least() int {
+	if w.Least > 0 {
+		return min(w.Least, w.Amount)
+	}
+	return max(1, w.Amount/25)
+}
+
+// inTarget is how many units a case does in the time of a round.
+func (r *Runner) inTarget(w Workload, c *contender) float64 {
+	return c.rate * max(r.Target, w.LeastTarget).Seconds()
+}
 
 func (r *Runner) round(ctx context.Context, w Workload, all []*contender, n int) error {
 	series, err := r.material(w, w.Amount, n)
@@ -188,7 +224,7 @@ func (r *Runner) round(ctx context.Context, w Workload, all []*contender, n int)
 		if n == 0 {
 			err = r.warmUp(ctx, w, c, series)
 		} else {
-			amount := min(w.Amount, max(least(w.Amount), int(c.rate*max(r.Target, w.LeastTarget).Seconds())))
+			amount := min(w.Amount, max(w.least(), int(r.inTarget(w, c))))
 			err = r.one(ctx, w, c, series.Part(0, amount), amount, n)
 		}
 		if ctx.Err() != nil {
@@ -204,12 +240,12 @@ func (r *Runner) round(ctx context.Context, w Workload, all []*contender, n int)
 // warmUp finds the rate of a case: with a few units, and with all the others
 // unless it is slow.
 func (r *Runner) warmUp(ctx context.Context, w Workload, c *contender, series *material.Series) error {
-	few := least(w.Amount)
+	few := w.least()
 	if err := r.one(ctx, w, c, series.Part(0, few), few, 0); err != nil {
 		return err
 	}
 	rest := w.Amount - few
-	if rest == 0 || float64(rest) > 2*c.rate*max(r.Target, w.LeastTarget).Seconds() {
+	if rest == 0 || float64(rest) > r.inTarget(w, c) {
 		return nil
 	}
 	return r.one(ctx, w, c, series.Part(few, w.Amount), rest, 0)

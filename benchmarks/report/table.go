@@ -124,6 +124,13 @@ func Table(w io.Writer, f *result.File) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	if f.Seconds > 0 {
+		fmt.Fprintf(w, "took %.0f s:", f.Seconds)
+		for _, work := range f.Workloads {
+			fmt.Fprintf(w, " %s %.0f", work.Name, work.Seconds)
+		}
+		fmt.Fprintln(w)
+	}
 	for subject, promise := range sorted(f.Promises) {
 		fmt.Fprintf(w, "%s: %s\n", subject, promise)
 	}

@@ -24,6 +24,8 @@ type File struct {
 	Versions map[string]string `json:"versions"`
 	// Promises says for each subject what is safe of what it acknowledges.
 	Promises map[string]string `json:"promises"`
+	// Seconds is how long all of it took.
+	Seconds float64 `json:"seconds,omitempty"`
 	// Workloads are those that were run, in their order.
 	Workloads []Workload `json:"workloads"`
 	Rows      []Row      `json:"rows"`
@@ -36,6 +38,9 @@ type Workload struct {
 	Name    string  `json:"name"`
 	Title   string  `json:"title"`
 	Primary Measure `json:"primary"`
+	// Seconds is how long it took: subjects filled, warmed up, measured and
+	// ended.
+	Seconds float64 `json:"seconds,omitempty"`
 }
 
 // Row is one measure of one subject under one workload.

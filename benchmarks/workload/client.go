@@ -169,12 +169,12 @@ func postFile(ctx context.Context, c *http.Client, url, path string) error {
 	return nil
 }
 
-// clients are `cigogne push` and `pull` of a study of 1 GB on this machine,
+// clients are `cigogne push` and `pull` of a study of 0.5 GB on this machine,
 // beside a copy of its files and what HTTP does alone.
 func (s Settings) clients() []benchmarks.Workload {
 	const connections = 8
-	amount := 4 * s.Instances
-	h := s.hold("held-gigabyte", material.Kind{Modality: "CT"}, amount)
+	amount := 2 * s.Instances
+	h := s.hold("held-half-gigabyte", material.Kind{Modality: "CT"}, amount)
 	sent := func(r benchmarks.Round) (*material.Series, error) { return r.Series, nil }
 	there := func(benchmarks.Round) (*material.Series, error) { return h.get() }
 	limit := func(name, promise string) subject.Client { return subject.Client{Title: name, Safe: promise} }
@@ -190,7 +190,7 @@ func (s Settings) clients() []benchmarks.Workload {
 	get := benchmarks.Case{Subject: subject.Nginx{}, Fill: h.asFiles, Drive: once(getsOver(1, files, h.studyFile, nil))}
 	return []benchmarks.Workload{
 		{
-			Name: "push", Title: "a study of 1 GB pushed by `cigogne push` over loopback, 8 connections",
+			Name: "push", Title: "a study of 0.5 GB pushed by `cigogne push` over loopback, 8 connections",
 			Primary: result.Throughput, Unit: result.Instances, Amount: amount, Material: ct,
 			Cases: []benchmarks.Case{
 				{Subject: s.ours(), Drive: s.push(connections, stay)},
@@ -201,7 +201,7 @@ func (s Settings) clients() []benchmarks.Workload {
 			},
 		},
 		{
-			Name: "pull", Title: "a study of 1 GB pulled by `cigogne pull` over loopback, 8 connections, verified",
+			Name: "pull", Title: "a study of 0.5 GB pulled by `cigogne pull` over loopback, 8 connections, verified",
 			Primary: result.Throughput, Unit: result.Requests, Amount: amount,
 			Cases: []benchmarks.Case{
 				filled(benchmarks.Case{Subject: s.ours(), Drive: s.pull(h, connections, "", true, stay)}),

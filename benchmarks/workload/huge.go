@@ -38,7 +38,7 @@ func (s Settings) hugeOut() benchmarks.Workload {
 	get := gets(1, web, h.instanceAsk)
 	return benchmarks.Workload{
 		Name: "huge-out", Title: "WADO-RS, a multi-frame of 2.1 GB, 1 client",
-		Primary: result.Throughput, Unit: result.Requests, Amount: 4,
+		Primary: result.Throughput, Unit: result.Requests, Amount: 4, Rounds: hugeRounds,
 		Cases: []benchmarks.Case{
 			{Subject: s.ours(), Fill: h.sent, Drive: get},
 			{Subject: subject.Nginx{}, Fill: h.asFiles, Drive: gets(1, files, h.instanceFile)},

@@ -26,7 +26,7 @@ type Settings struct {
 	// PeerStudies bounds what a peer's index is filled with: it is slow.
 	PeerStudies int
 
-	series *held // what is retrieved
+	series, few *held // what is retrieved, and what by waiting for each instance
 }
 
 func (s Settings) ours() subject.Cigogne {
@@ -50,6 +50,7 @@ func (s Settings) frames() int { return min(400, 2*s.Instances) }
 func All(s Settings) []benchmarks.Workload {
 	var all []benchmarks.Workload
 	s.series = s.hold("held-ct", material.Kind{Modality: "CT"}, s.Instances)
+	s.few = s.hold("held-few", material.Kind{Modality: "CT"}, min(60, s.Instances))
 	for _, n := range []int{1, 4, 16} {
 		all = append(all, s.cstore(n))
 	}

@@ -39,7 +39,7 @@ type flags struct {
 	scratch, results     string
 	real                 string
 	rounds               int
-	target               time.Duration
+	target, enough       time.Duration
 	long                 bool
 }
 
@@ -55,17 +55,18 @@ func parse(args []string) (flags, error) {
 	set.StringVar(&f.scratch, "scratch", os.TempDir(), "directory on the disk that is to be measured")
 	set.StringVar(&f.results, "results", "benchmarks/results", "directory for results and the report")
 	set.StringVar(&f.real, "real", filepath.Join(dicomDir(), "series", "mr-ge-epi-150"), "directory of a real series")
-	set.IntVar(&f.rounds, "rounds", 0, "rounds of each case (5; quick: 3)")
-	set.DurationVar(&f.target, "target", 0, "how long a round should take (4s; quick: 0.5s)")
+	set.IntVar(&f.rounds, "rounds", 0, "rounds of each case, however long they take (3 to 5; quick: 3)")
+	set.DurationVar(&f.target, "target", 0, "how long a round should take (2s; quick: 0.5s)")
 	err := set.Parse(args)
 	if f.rounds == 0 {
 		f.rounds = 5
+		f.enough = time.Minute
 		if f.quick {
 			f.rounds = 3
 		}
 	}
 	if f.target == 0 {
-		f.target = 4 * time.Second
+		f.target = 2 * time.Second
 		if f.quick {
 			f.target = 500 * time.Millisecond
 		}
@@ -158,12 +159,12 @@ func (f flags) measure(ctx context.Context, work []benchmarks.Workload, scratch,
 		return err
 	}
 	defer ready.Close()
-	settle := 5 * time.Second
+	settle := 3 * time.Second
 	if f.quick {
 		settle = time.Second
 	}
 	r := &benchmarks.Runner{File: file, Options: benchmarks.Options{
-		Scratch: scratch, Material: memory, Rounds: f.rounds, Target: f.target, Settle: settle, Memory: ready,
+		Scratch: scratch, Material: memory, Rounds: f.rounds, Enough: f.enough, Target: f.target, Settle: settle, Memory: ready,
 		Say: func(format string, args ...any) { fmt.Printf(format+"\n", args...) },
 	}}
 	if f.profile {
@@ -184,6 +185,7 @@ func (f flags) measure(ctx context.Context, work []benchmarks.Workload, scratch,
 // tell prints, keeps and draws what was measured.
 func tell(file *result.File, work []benchmarks.Workload, results string) error {
 	benchmarks.Growth(file, work)
+	file.Seconds = time.Since(file.Taken).Seconds()
 	fmt.Println()
 	if err := report.Table(os.Stdout, file); err != nil {
 		return err
