@@ -35,6 +35,16 @@ func (x *Indexer) Await(ctx context.Context) error {
 	return own
 }
 
+// see is Await for who does with what the index has while it takes nothing: what
+// is decided, or told to a person, is not to be of a moment that others have
+// left behind.
+func (x *Indexer) see(ctx context.Context) error {
+	if err := x.Await(ctx); err != nil && !behind(err) {
+		return err
+	}
+	return nil
+}
+
 // AwaitOwn returns when the index has all that was durable at the call, so
 // that a sender finds what it was told is safe. It fails with
 // storage.ErrUnavailable when ctx ends first, and at once while the index

@@ -196,11 +196,11 @@ func (c *Custodian) note(ctx context.Context) {
 // has come again, it is storage.ErrConflict and says why; an unknown ID is
 // storage.ErrNotFound. To undo again is no failure.
 func (c *Custodian) Undo(ctx context.Context, id, by, why string) (index.DeletionRecord, error) {
+	if err := c.o.Indexer.Await(ctx); err != nil {
+		return index.DeletionRecord{}, err
+	}
 	r, err := c.o.Index.Deletion(ctx, id)
 	if err != nil || r.State == index.DeletionUndone {
-		return r, err
-	}
-	if err := c.o.Indexer.Await(ctx); err != nil {
 		return r, err
 	}
 	step := index.Deletion{ID: id, Step: index.UndoDeletion, Act: c.act(Request{By: by, Why: why})}
@@ -235,6 +235,9 @@ type DeletionStatus struct {
 
 // Deletion is one deletion with what it waits for.
 func (c *Custodian) Deletion(ctx context.Context, id string) (DeletionStatus, error) {
+	if err := c.o.Indexer.see(ctx); err != nil {
+		return DeletionStatus{}, err
+	}
 	r, err := c.o.Index.Deletion(ctx, id)
 	if err != nil {
 		return DeletionStatus{}, err
@@ -245,6 +248,9 @@ func (c *Custodian) Deletion(ctx context.Context, id string) (DeletionStatus, er
 // Deletions lists at most limit deletions that changed after the revision, in
 // the order of their last change.
 func (c *Custodian) Deletions(ctx context.Context, after int64, limit int) ([]DeletionStatus, error) {
+	if err := c.o.Indexer.see(ctx); err != nil {
+		return nil, err
+	}
 	records, err := c.o.Index.Deletions(ctx, after, limit)
 	all := make([]DeletionStatus, len(records))
 	for i, r := range records {
@@ -284,12 +290,18 @@ func (c *Custodian) status(ctx context.Context, r index.DeletionRecord) (Deletio
 // Kept tells what keeps a study. One that is not there, and not marked as
 // deleted either, is storage.ErrNotFound.
 func (c *Custodian) Kept(ctx context.Context, study string) (index.Kept, error) {
+	if err := c.o.Indexer.see(ctx); err != nil {
+		return index.Kept{}, err
+	}
 	return c.o.Index.Kept(ctx, study)
 }
 
 // OnHold lists at most limit studies on which holds stand, by their UID, from
 // the one after.
 func (c *Custodian) OnHold(ctx context.Context, after string, limit int) ([]index.ProtectionRecord, error) {
+	if err := c.o.Indexer.see(ctx); err != nil {
+		return nil, err
+	}
 	return c.o.Index.OnHold(ctx, after, limit)
 }
 
@@ -299,7 +311,7 @@ func (c *Custodian) OnHold(ctx context.Context, after string, limit int) ([]inde
 // storage.ErrConflict. One that is marked as deleted is kept, though not put
 // back.
 func (c *Custodian) Hold(ctx context.Context, name string, q Request) (index.Kept, error) {
-	if err := c.o.Indexer.Await(ctx); err != nil && !behind(err) {
+	if err := c.o.Indexer.see(ctx); err != nil {
 		return index.Kept{}, err
 	}
 	// In this order: what is decided from here on is among those.
@@ -337,6 +349,9 @@ func (c *Custodian) marked(ctx context.Context, study string) (map[string]bool, 
 
 // Release ends a hold; one that does not stand is storage.ErrNotFound.
 func (c *Custodian) Release(ctx context.Context, name string, q Request) (index.Kept, error) {
+	if err := c.o.Indexer.see(ctx); err != nil {
+		return index.Kept{}, err
+	}
 	p, err := c.o.Index.Protection(ctx, q.StudyInstanceUID)
 	if err != nil {
 		return index.Kept{}, err
@@ -358,6 +373,9 @@ func (c *Custodian) Retain(ctx context.Context, years *int, q Request) (index.Ke
 		p.Step, p.Years = index.SetRetention, *years
 	}
 	if q.StudyInstanceUID != "" {
+		if err := c.o.Indexer.see(ctx); err != nil {
+			return index.Kept{}, err
+		}
 		if _, err := c.o.Index.Kept(ctx, q.StudyInstanceUID); err != nil {
 			return index.Kept{}, err
 		}
@@ -368,6 +386,9 @@ func (c *Custodian) Retain(ctx context.Context, years *int, q Request) (index.Ke
 // Retention is for how many years studies are kept for which nothing else is
 // set.
 func (c *Custodian) Retention(ctx context.Context) (years int, err error) {
+	if err := c.o.Indexer.see(ctx); err != nil {
+		return 0, err
+	}
 	p, err := c.o.Index.Protection(ctx, "")
 	if err != nil || p.Retention == nil {
 		return index.DefaultRetention, err

@@ -27,6 +27,10 @@ func (p *Patients) Oppose(ctx context.Context, patient index.PatientKey, opposes
 	} else if err := checkLocal(&patient, by); err != nil {
 		return err
 	}
+	// What another node was told a moment ago may be the contrary.
+	if err := p.o.Indexer.see(ctx); err != nil {
+		return err
+	}
 	issuers, err := p.o.Sites.issuersOf(patient.Issuer)
 	for _, issuer := range issuers {
 		if err == nil {
@@ -54,6 +58,9 @@ func (p *Patients) oppose(ctx context.Context, patient index.PatientKey, opposes
 // Opposes tells whether a patient, as a site knows them or by their national
 // number, does not want to be in the shared record.
 func (p *Patients) Opposes(ctx context.Context, patient index.PatientKey) (opposes bool, err error) {
+	if err := p.o.Indexer.see(ctx); err != nil {
+		return false, err
+	}
 	issuers, err := p.o.Sites.issuersOf(patient.Issuer)
 	for _, issuer := range issuers {
 		if err == nil && !opposes {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -75,7 +76,7 @@ func (p *Patients) Assert(ctx context.Context, a Assertion) (index.IdentityChang
 	if err != nil {
 		return index.IdentityChange{}, err
 	}
-	if err := p.o.Indexer.Await(ctx); err != nil && !behind(err) {
+	if err := p.o.Indexer.see(ctx); err != nil {
 		return index.IdentityChange{}, err
 	}
 	national := index.PatientKey{Issuer: number.OID, PatientID: number.Matricule}
@@ -294,7 +295,7 @@ func (p *Patients) Doubt(ctx context.Context, local index.PatientKey, by, why st
 // Undo ends the link of a local identity; without one it is
 // storage.ErrNotFound.
 func (p *Patients) Undo(ctx context.Context, local index.PatientKey, by, why string) (index.IdentityChange, error) {
-	if err := checkLocal(&local, by); err != nil {
+	if err := errors.Join(checkLocal(&local, by), p.o.Indexer.see(ctx)); err != nil {
 		return index.IdentityChange{}, err
 	}
 	number, err := p.o.Index.NumberOf(ctx, local)
@@ -316,6 +317,9 @@ func (p *Patients) Undo(ctx context.Context, local index.PatientKey, by, why str
 // local identity was linked with, or not. Only what was asserted as qualified
 // can be linked. One that does not wait is storage.ErrNotFound.
 func (p *Patients) Settle(ctx context.Context, name string, link bool, by, why string) (index.IdentityChange, error) {
+	if err := p.o.Indexer.see(ctx); err != nil {
+		return index.IdentityChange{}, err
+	}
 	queued, err := p.o.Index.IdentityChange(ctx, name)
 	if err != nil {
 		return index.IdentityChange{}, err
@@ -352,17 +356,26 @@ func orNotFound(err error, what string) error {
 
 // Queue lists at most limit changes that wait for a person, beyond a Sequence.
 func (p *Patients) Queue(ctx context.Context, after int64, limit int) ([]index.IdentityChange, error) {
+	if err := p.o.Indexer.see(ctx); err != nil {
+		return nil, err
+	}
 	return p.o.Index.QueuedIdentities(ctx, after, limit)
 }
 
 // History lists at most limit changes of a local identity, beyond a Sequence.
 func (p *Patients) History(ctx context.Context, local index.PatientKey, after int64, limit int) ([]index.IdentityChange, error) {
+	if err := p.o.Indexer.see(ctx); err != nil {
+		return nil, err
+	}
 	return p.o.Index.IdentityHistory(ctx, local, after, limit)
 }
 
 // Number is what a local identity is linked with; storage.ErrNotFound when it
 // is not.
 func (p *Patients) Number(ctx context.Context, local index.PatientKey) (ins.Number, error) {
+	if err := p.o.Indexer.see(ctx); err != nil {
+		return ins.Number{}, err
+	}
 	n, err := p.o.Index.NumberOf(ctx, local)
 	if err != nil || n == (index.PatientKey{}) {
 		return ins.Number{}, orNotFound(err, "the identity is not linked")
@@ -373,6 +386,9 @@ func (p *Patients) Number(ctx context.Context, local index.PatientKey) (ins.Numb
 // Identities lists the local identities that are linked with a number.
 func (p *Patients) Identities(ctx context.Context, matricule, oid string) ([]index.PatientKey, error) {
 	n, err := ins.Parse(matricule, oid, p.o.Realm)
+	if err == nil {
+		err = p.o.Indexer.see(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
