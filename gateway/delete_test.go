@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive"
+	"github.com/esante-alsace/cigogne/storage/archive/archivetest"
 	"github.com/esante-alsace/cigogne/storage/archive/mem"
 	"github.com/esante-alsace/cigogne/storage/archive/set"
 	"github.com/esante-alsace/cigogne/storage/index"
@@ -419,16 +421,27 @@ func TestWrittenTooLate(t *testing.T) {
 	k.checked()
 }
 
-// slow is an archive whose Put of a pack waits until it is told to go on.
+// slow is an archive whose Put of a pack, which is read by then, waits until it
+// is told to go on.
 type slow struct {
 	archive.Archive
 	putting, resume chan struct{}
 }
 
 func (s *slow) Put(ctx context.Context, key string, src archive.Source) (uint32, error) {
-	if strings.HasSuffix(key, ".zip") {
-		close(s.putting)
-		<-s.resume
+	if !strings.HasSuffix(key, ".zip") {
+		return s.Archive.Put(ctx, key, src)
 	}
-	return s.Archive.Put(ctx, key, src)
+	r, err := src.Open(ctx, storage.Range{Length: src.Size()})
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return 0, err
+	}
+	close(s.putting)
+	<-s.resume
+	return s.Archive.Put(ctx, key, archivetest.Bytes(b))
 }

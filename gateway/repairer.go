@@ -7,9 +7,11 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive"
 	"github.com/esante-alsace/cigogne/storage/archive/set"
 	"github.com/esante-alsace/cigogne/storage/index"
+	"github.com/esante-alsace/cigogne/storage/pack"
 )
 
 const (
@@ -75,19 +77,17 @@ func (r *Repairer) repair(ctx context.Context, p index.Pack) error {
 	if len(p.Copies) == 0 {
 		return errors.New("the index names no copy")
 	}
-	c := p.Copies[0]
-	want := set.Want{Size: c.Size, CRC32C: c.CRC32C}
-	if want.CRC32C == 0 { // entered by a rebuild, which does not read it all
-		from, ok := r.each[c.Archive]
-		if !ok {
-			return fmt.Errorf("archive %s is not configured", c.Archive)
-		}
-		var err error
-		if want.CRC32C, err = soundChecksum(ctx, &packBlob{archive: from, key: c.Key, size: c.Size}); err != nil {
-			return err
-		}
+	c, err := r.known(ctx, p)
+	if err != nil {
+		return err
 	}
-	done, err := r.archive.Repair(ctx, c.Key, want)
+	done, err := r.archive.Repair(ctx, c.Key, set.Want{Size: c.Size, CRC32C: c.CRC32C})
+	switch removed, rerr := removedMeanwhile(ctx, r.index, p.PackID, c.Key); {
+	case rerr != nil:
+		return errors.Join(err, rerr)
+	case removed:
+		return r.archive.Remove(ctx, c.Key)
+	}
 	had := map[string]bool{}
 	for _, c := range p.Copies {
 		had[c.Archive] = true
@@ -103,4 +103,85 @@ func (r *Repairer) repair(ctx context.Context, p index.Pack) error {
 	}
 	r.log.Info("repaired", "pack", p.PackID, "copies", len(p.Copies)+len(fresh))
 	return errors.Join(err, r.proposer.Propose(ctx, index.Batch{Archived: fresh}))
+}
+
+// known is a copy of which it is known what it must be. A rebuild does not read
+// packs: then it is one that is sound and holds what the index says, for others
+// are made like it.
+func (r *Repairer) known(ctx context.Context, p index.Pack) (index.PackArchive, error) {
+	for _, c := range p.Copies {
+		if c.CRC32C != 0 {
+			return c, nil
+		}
+	}
+	var failed []error
+	for _, c := range p.Copies {
+		from, ok := r.each[c.Archive]
+		if !ok {
+			failed = append(failed, fmt.Errorf("archive %s is not configured", c.Archive))
+			continue
+		}
+		blob := &packBlob{archive: from, key: c.Key, size: c.Size}
+		sum, err := soundChecksum(ctx, blob)
+		if err == nil {
+			err = holds(ctx, r.index, p, blob)
+		}
+		if c.CRC32C = sum; err == nil {
+			return c, nil
+		}
+		failed = append(failed, fmt.Errorf("%s: %w", c.Archive, err))
+	}
+	return index.PackArchive{}, errors.Join(failed...)
+}
+
+// holds fails with storage.ErrCorrupt for a pack that is not what the index says
+// of it, sound or not: an archive may have another under its key.
+func holds(ctx context.Context, x *index.Index, p index.Pack, blob *packBlob) error {
+	d, err := pack.ReadDirectory(ctx, blob)
+	if err != nil {
+		return err
+	}
+	members, err := membersOf(ctx, x, p)
+	if err != nil {
+		return err
+	}
+	found := 0
+	for i := range d.Entries {
+		in := &d.Entries[i].Instance
+		has := index.StandingConflict
+		switch {
+		case in.Key.StudyInstanceUID != p.StudyInstanceUID || in.Key.SeriesInstanceUID != p.SeriesInstanceUID:
+		case members.Holds(in.Key.SOPInstanceUID, in.Digest):
+			found++
+			continue
+		default: // it may be kept aside
+			if has, err = x.Has(ctx, index.Instance{Instance: *in}); err != nil {
+				return err
+			}
+		}
+		if has != index.StandingDuplicate {
+			return fmt.Errorf("%w: it holds instance %s, which the index does not have there", storage.ErrCorrupt, in.Key.SOPInstanceUID)
+		}
+	}
+	if len(d.Entries) != p.Instances || found != members.Len() {
+		return fmt.Errorf("%w: it holds %d instances, of which %d are among the %d of the index", storage.ErrCorrupt, len(d.Entries), found, p.Instances)
+	}
+	return nil
+}
+
+// membersOf are those that the index knows of a pack; none of one of conflicts.
+func membersOf(ctx context.Context, x *index.Index, p index.Pack) (index.Members, error) {
+	if p.Conflict {
+		return nil, nil
+	}
+	packs, err := x.Packs(ctx, index.Selector{StudyInstanceUID: p.StudyInstanceUID, SeriesInstanceUID: p.SeriesInstanceUID})
+	if err != nil {
+		return nil, err
+	}
+	for _, known := range packs {
+		if known.PackID == p.PackID {
+			return known.Members, nil
+		}
+	}
+	return nil, nil
 }
