@@ -124,14 +124,14 @@ func TestPageTells(t *testing.T) {
 	_, h := seen(t, grave())
 	html := get(t, h, "/ops/live?lang=fr").Body.String()
 	for part, wants := range map[string][]string{
-		"summary":      {"points demandent votre attention", "Le nœud n3 ne répond pas.", "cigogne cluster remove n3", "constaté par n1", "Ramenez-les.", "too few &lt;nodes&gt;", "Instances mises de côté : 21", "Le contrôle « unheard » échoue", "Le disque de n1, n2 est presque plein.", "Le certificat de n1, n2 a expiré.", "arrivé de Lost", "Depuis plus d&#39;une heure le DMP", "par le DMP : 3", "Ce que n1, n2 a reçu attend"},
+		"summary":      {"points demandent votre attention", "Le nœud n3 ne répond pas.", "cigogne cluster remove n3", "constaté par n1", "Ramenez-les.", "too few &lt;nodes&gt;", "Instances mises de côté\u00a0: 21", "Le contrôle «\u00a0unheard\u00a0» échoue", "Le disque de n1, n2 est presque plein.", "Le certificat de n1, n2 a expiré.", "arrivé de Lost", "Depuis plus d’une heure, le DMP", "par le DMP\u00a0: 3", "Ce que n1, n2 a reçu attend"},
 		"nodes":        {`data-node="n3" data-answers="false"`, "ne répond pas", "dirige", "en vidange", "100\u00a0Go sur 100\u00a0Go", "plein dans"},
 		"flow":         {"Reçu", "Restitué", "5,0\u00a0Mo/s", "moyenne par minute"},
 		"work":         {"12\u202f345", "Mise en paquets", "5,0\u00a0Go", "quelques-uns", "refused", "des examens", "Publication (DMP)", "9 not taken"},
 		"archives":     {"s3://bucket", "dir:///backup", "3 échecs"},
-		"senders":      {"Clinique &lt;A&gt;", "FINESS 670000025", "PACS_A", "jetons : 2", "il y a", "jamais"},
+		"senders":      {"Clinique &lt;A&gt;", "FINESS 670000025", "PACS_A", "jetons\u00a0: 2", "il y a", "jamais"},
 		"overdue":      {"1.2.3", "pas en paquet", "il y a 3\u00a0jours"},
-		"conflicts":    {"1.2.3.4", "autre contenu", "autre patient", "Les 2 plus récentes sur 21", "annulables : 4 ; gels : 17"},
+		"conflicts":    {"1.2.3.4", "autre contenu", "autre patient", "Les 2 plus récentes sur 21", "annulables\u00a0: 4\u202f; gels\u00a0: 17"},
 		"certificates": {"autorité de la grappe", "expiré", "dans 9\u00a0jours"},
 	} {
 		m := regexp.MustCompile(`(?s)<section id="` + part + `".*?</section>`).FindString(html)
@@ -167,6 +167,7 @@ func TestWords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	typewritten := regexp.MustCompile(`'| [:;?!»]|« `)
 	values := func(text string) []string {
 		found := regexp.MustCompile(`\{\w+\}`).FindAllString(text, -1)
 		slices.Sort(found)
@@ -177,6 +178,9 @@ func TestWords(t *testing.T) {
 			en, ok := all["en"].texts[key]
 			if !ok || text == "" || !slices.Equal(values(en), values(text)) {
 				t.Errorf("%s: %s is %q, and in English %q", l, key, text, en)
+			}
+			if found := typewritten.FindString(text); found != "" && !strings.HasPrefix(key, "format.") {
+				t.Errorf("%s: %s has %q: write ’, and spaces that do not break", l, key, found)
 			}
 		}
 		if len(all[l].texts) != len(all["en"].texts) {

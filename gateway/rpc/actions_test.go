@@ -3,6 +3,7 @@ package rpc
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"testing"
 
 	"github.com/esante-alsace/cigogne/storage"
@@ -15,6 +16,9 @@ func TestActions(t *testing.T) {
 	for _, a := range advices() {
 		if a.en == "" || a.fr == "" || a.de == "" || a.en == a.fr || a.en == a.de || a.fr == a.de {
 			t.Errorf("%s, %v: not in three languages", a.check, a.when)
+		}
+		if found := regexp.MustCompile(`'| [:;?!»]|« `).FindString(a.en + a.fr + a.de); found != "" {
+			t.Errorf("%s, %v: %q: write ’, and spaces that do not break", a.check, a.when, found)
 		}
 		err := a.when
 		if err == nil {

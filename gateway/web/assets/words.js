@@ -10,7 +10,7 @@ export const words = {
     studies: "Examens", patientName: "Patient", patientID: "Identifiant", date: "Date", modality: "Modalité",
     description: "Description", instances: "Instances", get: "Récupérer", search: "Rechercher", more: "Afficher la suite",
     zip: "ZIP", metadata: "Métadonnées", loading: "Recherche…", none: "Aucun examen trouvé.", found: "{n} affichés",
-    failed: "La recherche a échoué : {why}", operations: "Exploitation",
+    failed: "La recherche a échoué\u00a0: {why}", operations: "Exploitation",
   },
   de: {
     studies: "Untersuchungen", patientName: "Patient", patientID: "Patienten-ID", date: "Datum", modality: "Modalität",
