@@ -181,21 +181,6 @@ func checkVersion(version int) error {
 	return nil
 }
 
-// kept is what retrievals need of a record. The rest is passed over.
-type kept struct {
-	Version  int    `cbor:"1,keyasint"`
-	Layout   []byte `cbor:"4,keyasint,omitempty"`
-	Metadata []byte `cbor:"5,keyasint,omitempty"`
-}
-
-func decodeKept(header []byte) (*kept, error) {
-	var k kept
-	if err := decodeHeader(header, &k); err != nil {
-		return nil, err
-	}
-	return &k, checkVersion(k.Version)
-}
-
 // readRecord reads the header of a journal entry back. An entry that has no
 // Digest there is digested, and checked on the way: storage.ErrCorrupt.
 func readRecord(ctx context.Context, j Journal, e journal.Entry) (*record, error) {

@@ -14,7 +14,7 @@ import (
 )
 
 // headerGuess is read at once in the hope that header and prefix are in it.
-const headerGuess = 4 << 10
+const headerGuess = 8 << 10
 
 // Header returns the entry at a position. Errors wrap storage.ErrNotFound
 // when no durable entry lies there, and storage.ErrCorrupt.
