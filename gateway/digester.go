@@ -2,124 +2,131 @@ package gateway
 
 import (
 	"hash/crc32"
-	"io"
 	"sync"
 
 	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/journal"
 )
 
 const (
-	// chunk is how much is read from a sender at once.
-	chunk = 64 << 10
-	// chunks is how many of them a large instance takes in turn: while one is
-	// received, those before it are digested.
-	chunks = 4
-	// digestLater bounds the instances that are digested when all of them has
-	// come. It is below journal.DefaultInlineBytes: their bytes are in memory.
+	// digestAtOnce bounds the instances that are digested while they pass: to
+	// do it later costs as much.
+	digestAtOnce = 64 << 10
+	// digestLater bounds those that are digested when all of them has come. It
+	// is below journal.DefaultInlineBytes: their bytes are in memory. Of a
+	// larger one each further piece is digested as it passes.
 	digestLater = 768 << 10
 )
 
-// digester reads a body by chunks and computes its sums. The Digest takes
-// longer than all else that is done to a chunk. Of an instance that fits into
-// memory it is computed later, while the disk is at work; of a larger one
-// beside the receiving, on another core. Of one that is a single chunk it is
-// computed at once: to wake another core would cost as much.
+// digester computes the sums of a Data Set that passes into a journal's entry.
+// The Digest takes longer than all else that is done to its bytes. That of an
+// instance that fits into memory is therefore computed later, while the disk is
+// at work.
 type digester struct {
-	body   io.Reader
-	digest *storage.Digester
-	crc    uint32
+	entry  *journal.Append
+	hashes *hashes
+	hash   *storage.Digester
+	behind bool   // hash lacks what passed
+	crc    uint32 // also of what stands before the Data Set
 	size   int64
-
-	buffers *[chunks][chunk]byte
-	turn    int
-	full    chan []byte   // to be digested; nil before start
-	free    chan struct{} // one for each buffer that may be filled
-	done    sync.WaitGroup
 }
 
-// newDigester begins with the CRC-32 of what stands before the body. close
-// must be called.
-func newDigester(body io.Reader, crc uint32, buffers *[chunks][chunk]byte) *digester {
-	return &digester{body: body, digest: storage.NewDigester(), crc: crc, buffers: buffers}
+// newDigester begins with what stands before the Data Set. close must be
+// called.
+func newDigester(entry *journal.Append, prefix []byte, h *hashes) *digester {
+	return &digester{entry: entry, hashes: h, hash: h.get(), crc: crc32.ChecksumIEEE(prefix)}
 }
 
-// next reads a chunk, which is valid until the call after the next. It
-// returns io.EOF with the last.
-func (d *digester) next() ([]byte, error) {
-	if d.full != nil {
-		<-d.free
-	}
-	p := d.buffers[d.turn%chunks][:]
-	d.turn++
-	n, err := d.fill(p)
-	p = p[:n]
-	d.size += int64(n)
+func (d *digester) close() { d.hashes.put(d.hash) }
+
+// add goes on with p, which is not the entry's yet.
+func (d *digester) add(p []byte) error {
 	d.crc = crc32.Update(d.crc, crc32.IEEETable, p)
-	if d.full != nil {
-		d.full <- p
+	d.size += int64(len(p))
+	if d.size > digestAtOnce && d.size <= digestLater {
+		d.behind = true
+		return nil
 	}
-	return p, err
-}
-
-// fill reads until p is full or the body ends or fails.
-func (d *digester) fill(p []byte) (n int, err error) {
-	for n < len(p) && err == nil {
-		var m int
-		m, err = d.body.Read(p[n:])
-		n += m
-	}
-	return n, err
-}
-
-// due tells whether the instance has grown too large to be digested later.
-func (d *digester) due() bool { return d.full == nil && d.size > digestLater }
-
-// start digests what has come so far, and from now on on another core.
-func (d *digester) start(soFar [][]byte) {
-	for _, p := range soFar {
-		d.digest.Write(p)
-	}
-	d.full = make(chan []byte, chunks)
-	d.free = make(chan struct{}, chunks)
-	for range chunks {
-		d.free <- struct{}{}
-	}
-	d.done.Go(func() {
-		for p := range d.full {
-			d.digest.Write(p)
-			d.free <- struct{}{}
+	if d.behind {
+		pieces, release, err := d.entry.Share()
+		if err != nil {
+			return err
 		}
-	})
-}
-
-// small digests a Data Set that is a single chunk, of which start was not
-// called. It tells whether it is one.
-func (d *digester) small() bool {
-	if d.size > chunk {
-		return false
+		d.hash.Reset()
+		write(d.hash, pieces)
+		release()
+		d.behind = false
 	}
-	d.digest.Write(d.buffers[0][:d.size])
-	return true
+	d.hash.Write(p)
+	return nil
 }
 
-// close waits until all that was read since start is digested.
-func (d *digester) close() {
-	if d.full != nil {
-		close(d.full)
-		d.done.Wait()
-		d.full = nil
-	}
-}
-
-// sum is the Digest of an instance for which start was called, after close, or
-// of a small one.
-func (d *digester) sum() storage.Digest { return d.digest.Digest() }
-
-// digestOf is the Digest of a Data Set in pieces.
-func digestOf(pieces [][]byte) storage.Digest {
-	h := storage.NewDigester()
+func write(h *storage.Digester, pieces [][]byte) {
 	for _, p := range pieces {
 		h.Write(p)
 	}
-	return h.Digest()
 }
+
+// sum is the Digest of what is larger than digestLater, and otherwise zero.
+func (d *digester) sum() storage.Digest {
+	if d.size <= digestLater {
+		return storage.Digest{}
+	}
+	return d.hash.Digest()
+}
+
+// late is the Digest of what is not, and otherwise nil. It must be asked for:
+// that waits for who computes it.
+func (d *digester) late() (*lateDigest, error) {
+	switch {
+	case d.size > digestLater:
+		return nil, nil
+	case !d.behind:
+		return &lateDigest{digest: d.hash.Digest()}, nil
+	}
+	pieces, release, err := d.entry.Share()
+	if err != nil {
+		return nil, err
+	}
+	l := &lateDigest{pieces: pieces, release: release, hashes: d.hashes}
+	go l.sum()
+	return l, nil
+}
+
+// lateDigest is a Digest that is computed on another core beside what goes on,
+// or by who asks for it before that has begun.
+type lateDigest struct {
+	once    sync.Once
+	pieces  [][]byte
+	release func() // nil when the Digest is there
+	hashes  *hashes
+	digest  storage.Digest
+}
+
+func (l *lateDigest) sum() storage.Digest {
+	l.once.Do(func() {
+		if l.release == nil {
+			return
+		}
+		h := l.hashes.get()
+		defer l.hashes.put(h)
+		write(h, l.pieces)
+		l.digest = h.Digest()
+		l.release()
+		l.pieces, l.release = nil, nil
+	})
+	return l.digest
+}
+
+// hashes keeps Digesters for reuse: one takes 10 KB.
+type hashes struct{ pool sync.Pool }
+
+func (h *hashes) get() *storage.Digester {
+	if d, ok := h.pool.Get().(*storage.Digester); ok {
+		d.Reset()
+		return d
+	}
+	return storage.NewDigester()
+}
+
+func (h *hashes) put(d *storage.Digester) { h.pool.Put(d) }

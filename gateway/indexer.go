@@ -124,7 +124,7 @@ func (x *Indexer) Attach(j Journal, indexed, durable journal.Position) {
 func (x *Indexer) Durable(entries []journal.Entry) {
 	for _, e := range entries {
 		if r, ok := e.Value.(*record); ok {
-			r.await() // it takes less than the fsync did
+			r.instance() // its Digest takes less than the fsync did
 		}
 	}
 	now := time.Now().UnixNano()

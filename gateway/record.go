@@ -37,38 +37,19 @@ type record struct {
 
 	bytes int           // of Attributes in JSON; not known when it was read back
 	over  dicom.DataSet // overlay of Attributes; nil when it was read back
-	late  *lateDigest   // nil when Instance has the Digest
+	// late is a Digest that the journal's header does not have: whoever reads
+	// it back computes it, and finds what is damaged. It is nil when Instance
+	// has the Digest.
+	late  *lateDigest
 	place *trace.Place  // nil when it is not followed
 	took  time.Duration // to be received; 0 when it was read back
 }
 
-// lateDigest is a Digest that the journal's header does not have: whoever reads
-// it back computes it, and finds what is damaged. It may be computed while the
-// instance becomes durable.
-type lateDigest struct {
-	done chan struct{}  // nil when there is the sum
-	sum  storage.Digest // read after done is closed
-}
-
-// digestLater computes the Digest of a Data Set in pieces beside what goes on.
-// The instance must be awaited.
-func (r *record) digestLater(pieces [][]byte, release func()) {
-	r.late = &lateDigest{done: make(chan struct{})}
-	go func() {
-		defer close(r.late.done)
-		defer release()
-		r.late.sum = digestOf(pieces)
-	}()
-}
-
-// await returns the instance with its Digest.
-func (r *record) await() storage.Instance {
+// instance is Instance with its Digest.
+func (r *record) instance() storage.Instance {
 	in := r.Instance
 	if r.late != nil {
-		if r.late.done != nil {
-			<-r.late.done
-		}
-		in.Digest = r.late.sum
+		in.Digest = r.late.sum()
 	}
 	return in
 }
@@ -213,7 +194,7 @@ func (r *record) indexed(id index.JournalID, at journal.Position) index.Instance
 	if over == nil {
 		over = overlay(r.Attributes, r.Instance.Origin.Sender)
 	}
-	return index.Instance{Instance: r.await(), At: indexPosition(id, at), Attributes: over, Took: int64(r.took), From: r.From}
+	return index.Instance{Instance: r.instance(), At: indexPosition(id, at), Attributes: over, Took: int64(r.took), From: r.From}
 }
 
 func indexPosition(id index.JournalID, p journal.Position) index.Position {

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"log/slog"
 	"sync"
@@ -44,10 +43,10 @@ type StoreOptions struct {
 // Storer is the Store use case: bytes in, checked while they pass, durable
 // before the sender is told.
 type Storer struct {
-	o       StoreOptions
-	buffers sync.Pool // *[chunks][chunk]byte
-	files   sync.Pool // *bufio.Reader
-	spare   sync.Pool // *scratch
+	o      StoreOptions
+	files  sync.Pool // *bufio.Reader
+	spare  sync.Pool // *scratch
+	hashes hashes
 }
 
 // NewStorer returns a Storer.
@@ -83,7 +82,7 @@ func (s *Storer) Receive(ctx context.Context, in Incoming) (_ Pending, err error
 	}
 	files, ok := s.files.Get().(*bufio.Reader)
 	if !ok {
-		files = bufio.NewReaderSize(nil, chunk)
+		files = bufio.NewReaderSize(nil, fileHead)
 	}
 	defer func() {
 		files.Reset(nil) // the body is its sender's
@@ -102,7 +101,7 @@ func (s *Storer) Receive(ctx context.Context, in Incoming) (_ Pending, err error
 	}
 	defer func() {
 		if err != nil {
-			r.await()
+			r.instance() // nothing goes on when Receive has returned
 		}
 	}()
 	header, err := r.encode()
@@ -169,6 +168,10 @@ func openForm(in Incoming, body *bufio.Reader) ([]byte, Incoming, error) {
 	return head.Prefix, in, nil
 }
 
+// fileHead is how much of a file is read at once until its Data Set begins: what
+// is longer than this is read past it.
+const fileHead = 4 << 10
+
 // preamble is the length of a file's preamble (PS3.10 §7.1).
 const preamble = 128
 
@@ -183,22 +186,15 @@ func or(s, otherwise string) string {
 func (s *Storer) receive(in Incoming, prefix []byte, a *journal.Append, spare *scratch) (*record, error) {
 	scanner := dicom.NewScannerInto(spare.elements, in.TransferSyntaxUID, s.o.Scan)
 	defer scanner.Abort()
-	buffers, ok := s.buffers.Get().(*[chunks][chunk]byte)
-	if !ok {
-		buffers = new([chunks][chunk]byte)
-	}
-	defer s.buffers.Put(buffers)
-	d := newDigester(in.Body, crc32.ChecksumIEEE(prefix), buffers)
-	defer d.close() // before the buffers are another's
-	if err := s.pump(d, scanner, a); err != nil {
+	d := newDigester(a, prefix, &s.hashes)
+	defer d.close()
+	if err := s.pump(in.Body, d, scanner, a); err != nil {
 		return nil, err
 	}
 	found, err := scanner.Close()
 	if err != nil {
 		return nil, err
 	}
-	late := d.full == nil
-	d.close()
 	got := storage.Instance{
 		Key: storage.InstanceKey{
 			StudyInstanceUID:  found.StudyInstanceUID,
@@ -210,53 +206,38 @@ func (s *Storer) receive(in Incoming, prefix []byte, a *journal.Append, spare *s
 		Size:              int64(len(prefix)) + d.size,
 		Prefix:            int64(len(prefix)),
 		CRC32:             d.crc,
+		Digest:            d.sum(),
 		Received:          s.o.Now().UnixNano(),
 		Origin:            in.Origin,
 	}
 	if err := checkAnnounced(in, got); err != nil {
 		return nil, err
 	}
-	if !late {
-		got.Digest = d.sum()
-	}
 	spare.elements = found.DataSet
 	r, err := newRecord(got, found, &spare.text)
-	if err != nil || !late {
-		return r, err
+	if err == nil {
+		r.late, err = d.late()
 	}
-	if d.small() {
-		r.late = &lateDigest{sum: d.sum()}
-		return r, nil
-	}
-	pieces, release, err := a.Share()
-	if err != nil {
-		return nil, err
-	}
-	r.digestLater(pieces, release)
-	return r, nil
+	return r, err
 }
 
 // pump moves the Data Set from the sender through the scanner into the
 // journal.
-func (s *Storer) pump(d *digester, scanner *dicom.Scanner, a *journal.Append) error {
+func (s *Storer) pump(body io.Reader, d *digester, scanner *dicom.Scanner, a *journal.Append) error {
 	for {
-		p, rerr := d.next()
+		p := a.Room()
+		n, rerr := fill(body, p)
+		if err := d.add(p[:n]); err != nil {
+			return err
+		}
 		if s.o.MaxDataSet > 0 && d.size > s.o.MaxDataSet {
 			return fmt.Errorf("%w: data set of more than %d bytes", storage.ErrTooLarge, s.o.MaxDataSet)
 		}
-		if _, err := scanner.Write(p); err != nil {
+		if _, err := scanner.Write(p[:n]); err != nil {
 			return err
 		}
-		if _, err := a.Write(p); err != nil {
+		if err := a.Take(n); err != nil {
 			return err
-		}
-		if d.due() {
-			pieces, release, err := a.Share()
-			if err != nil {
-				return err
-			}
-			d.start(pieces)
-			release()
 		}
 		if rerr == io.EOF { //nolint:errorlint // an error that wraps it is no end
 			return nil
@@ -265,6 +246,16 @@ func (s *Storer) pump(d *digester, scanner *dicom.Scanner, a *journal.Append) er
 			return rerr
 		}
 	}
+}
+
+// fill reads until p is full or the body ends or fails.
+func fill(body io.Reader, p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		var m int
+		m, err = body.Read(p[n:])
+		n += m
+	}
+	return n, err
 }
 
 // checkAnnounced refuses what cannot be filed, and what is not what the sender
@@ -315,7 +306,7 @@ func (p *pending) Wait(ctx context.Context) (Receipt, error) {
 		standing = p.storer.itself(ctx, p.record, e.Position)
 	}
 	receipt := p.Received()
-	receipt.Digest, receipt.Standing = p.record.await().Digest, standing
+	receipt.Digest, receipt.Standing = p.record.instance().Digest, standing
 	failpoint.Pass(failpoint.Answering)
 	return receipt, nil
 }

@@ -32,24 +32,38 @@ func (j *Journal) NewAppend(ctx context.Context) *Append {
 	return a
 }
 
+// Room returns memory for the bytes that come next, of at least one: what is
+// read into it need not be copied. The first of them become part of the payload
+// by Take, before anything else is asked of the Append.
+func (a *Append) Room() []byte { return a.buf.room() }
+
+// Take makes the first n bytes of Room part of the payload. They may not be
+// looked at any more. Errors are those of Write.
+func (a *Append) Take(n int) error {
+	if a.err != nil {
+		return a.err
+	}
+	a.crc = crc32.Update(a.crc, castagnoli(), a.buf.take(n))
+	a.size += int64(n)
+	if a.buf.size > a.j.o.InlineBytes {
+		a.err = a.spill()
+	}
+	return a.err
+}
+
 // Write adds bytes to the payload. Errors wrap storage.ErrFull when space ran
-// out and storage.ErrUnavailable when the disk failed; every Write and Commit
-// after one fails with it.
+// out and storage.ErrUnavailable when the disk failed; every Write, Take and
+// Commit after one fails with it.
 func (a *Append) Write(p []byte) (int, error) {
 	if a.err != nil {
 		return 0, a.err
 	}
 	for n := 0; n < len(p); {
-		part := p[n:min(n+largeChunk, len(p))]
-		if a.buf.size+len(part) > a.j.o.InlineBytes {
-			if a.err = a.spill(); a.err != nil {
-				return n, a.err
-			}
+		m := copy(a.Room(), p[n:])
+		if err := a.Take(m); err != nil {
+			return n, err
 		}
-		a.crc = crc32.Update(a.crc, castagnoli(), part)
-		a.buf.write(part)
-		a.size += int64(len(part))
-		n += len(part)
+		n += m
 	}
 	return len(p), nil
 }

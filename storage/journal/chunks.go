@@ -55,7 +55,7 @@ func (p *chunkPool) put(chunks [][]byte) {
 // buffer is a payload, or a part of one, in chunks.
 type buffer struct {
 	pool   *chunkPool
-	chunks [][]byte
+	chunks [][]byte // of which only the last may be empty
 	size   int
 	shared *shared // nil when the buffer is not shared
 }
@@ -84,20 +84,27 @@ func (s *shared) giveUp(pool *chunkPool) {
 	}
 }
 
-// write appends p.
-func (b *buffer) write(p []byte) {
-	b.size += len(p)
-	for len(p) > 0 {
-		last := len(b.chunks) - 1
-		if last < 0 || len(b.chunks[last]) == cap(b.chunks[last]) {
-			b.chunks = append(b.chunks, b.pool.get(last < 0))
-			last++
-		}
-		c := b.chunks[last]
-		n := min(len(p), cap(c)-len(c))
-		b.chunks[last] = append(c, p[:n]...)
-		p = p[n:]
+// room returns memory for what comes next, of at least a byte.
+func (b *buffer) room() []byte {
+	last := len(b.chunks) - 1
+	if last < 0 || len(b.chunks[last]) == cap(b.chunks[last]) {
+		b.chunks = append(b.chunks, b.pool.get(last < 0))
+		last++
 	}
+	c := b.chunks[last]
+	return c[len(c):cap(c)]
+}
+
+// take makes the first n bytes of room part of the buffer, and returns them.
+func (b *buffer) take(n int) []byte {
+	if n == 0 {
+		return nil
+	}
+	c := &b.chunks[len(b.chunks)-1]
+	from := len(*c)
+	*c = (*c)[:from+n]
+	b.size += n
+	return (*c)[from:]
 }
 
 // vectors is the buffer for WriteVAt, which uses the slice up, between other
