@@ -1,7 +1,11 @@
 package consensus
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
+
+	"github.com/hashicorp/raft"
 
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/index"
@@ -41,3 +45,20 @@ func decodeEntry(p []byte) (index.Batch, error) {
 	}
 	return b, nil
 }
+
+// sumBytes is the length of the CRC-32C that raft carries beside an entry.
+const sumBytes = 4
+
+// summed is an entry as it is given to raft: its log on disk is not compared with
+// anything when it is read.
+func summed(entry []byte) raft.Log {
+	return raft.Log{Data: entry, Extensions: binary.LittleEndian.AppendUint32(nil, sumOf(entry))}
+}
+
+// intact tells whether an entry is as it was proposed. Of what an earlier
+// version proposed nothing is known.
+func intact(l *raft.Log) bool {
+	return len(l.Extensions) != sumBytes || binary.LittleEndian.Uint32(l.Extensions) == sumOf(l.Data)
+}
+
+func sumOf(entry []byte) uint32 { return crc32.Checksum(entry, crc32.MakeTable(crc32.Castagnoli)) }

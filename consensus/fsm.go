@@ -118,6 +118,16 @@ func (m *machine) require(least uint64) {
 	m.broadcast()
 }
 
+// spoiled makes the index one that is fetched with an entry that is not as it was
+// proposed: on this node's disk, or on that of who sent it.
+func (m *machine) spoiled(at uint64) {
+	if m.position() >= at {
+		return
+	}
+	m.log.Error("an entry of the log is damaged: the index is fetched from another node, which has applied it", "entry", at)
+	m.require(at)
+}
+
 // healthy heals the index when it has less than it must, until it has or ctx
 // ends.
 func (m *machine) healthy(ctx context.Context) error {
@@ -270,6 +280,9 @@ type fsm struct {
 
 // Apply implements raft.FSM.
 func (f fsm) Apply(l *raft.Log) any {
+	if !intact(l) {
+		f.spoiled(l.Index)
+	}
 	a, err := f.apply(f.ctx, l.Index, l.Data)
 	if err != nil {
 		return err

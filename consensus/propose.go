@@ -67,7 +67,7 @@ func (n *Node) append(ctx context.Context, entry []byte) (uint64, error) {
 	}
 	var f raft.ApplyFuture
 	err := n.ask(ctx, func() error {
-		f = n.raft.Apply(entry, max(timeout, time.Millisecond))
+		f = n.raft.ApplyLog(summed(entry), max(timeout, time.Millisecond))
 		return f.Error()
 	})
 	switch {
