@@ -305,65 +305,6 @@ func (c *Custodian) OnHold(ctx context.Context, after string, limit int) ([]inde
 	return c.o.Index.OnHold(ctx, after, limit)
 }
 
-// Hold keeps a study, whatever its age, until the hold of that name is
-// released. A study that is not there, or is being removed already, is
-// storage.ErrNotFound; when that is decided at this moment, it is
-// storage.ErrConflict. One that is marked as deleted is kept, though not put
-// back.
-func (c *Custodian) Hold(ctx context.Context, name string, q Request) (index.Kept, error) {
-	if err := c.o.Indexer.see(ctx); err != nil {
-		return index.Kept{}, err
-	}
-	// In this order: what is decided from here on is among those.
-	before, err := c.marked(ctx, q.StudyInstanceUID)
-	if err != nil {
-		return index.Kept{}, err
-	}
-	if _, err := c.o.Index.Kept(ctx, q.StudyInstanceUID); err != nil {
-		return index.Kept{}, err
-	}
-	kept, err := c.protect(ctx, "held", index.Protection{Step: index.SetHold, Hold: name}, q)
-	if err != nil || len(before) == 0 {
-		return kept, err
-	}
-	still, err := c.marked(ctx, q.StudyInstanceUID)
-	for id := range before {
-		if r, gerr := c.o.Index.Deletion(ctx, id); err == nil && gerr == nil && !still[id] && r.State != index.DeletionUndone {
-			return kept, fmt.Errorf("%w: the hold came too late for what deletion %s took: it is %s", storage.ErrConflict, id, r.State)
-		}
-	}
-	return kept, err
-}
-
-// marked are the deletions of a study that can be undone.
-func (c *Custodian) marked(ctx context.Context, study string) (map[string]bool, error) {
-	all, err := c.o.Index.DeletionsOf(ctx, study)
-	marked := map[string]bool{}
-	for _, r := range all {
-		if r.State == index.DeletionMarked {
-			marked[r.ID] = true
-		}
-	}
-	return marked, err
-}
-
-// Release ends a hold; one that does not stand is storage.ErrNotFound.
-func (c *Custodian) Release(ctx context.Context, name string, q Request) (index.Kept, error) {
-	if err := c.o.Indexer.see(ctx); err != nil {
-		return index.Kept{}, err
-	}
-	p, err := c.o.Index.Protection(ctx, q.StudyInstanceUID)
-	if err != nil {
-		return index.Kept{}, err
-	}
-	for _, h := range p.Holds {
-		if h.Name == name {
-			return c.protect(ctx, "hold released", index.Protection{Step: index.ClearHold, Hold: name}, q)
-		}
-	}
-	return index.Kept{}, fmt.Errorf("%w: hold %q", storage.ErrNotFound, name)
-}
-
 // Retain sets for how many years a study is kept; without one, all studies
 // that have no years of their own. Nil years leave a study to the years of
 // all, and those to index.DefaultRetention.

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,37 @@ import (
 	"github.com/esante-alsace/cigogne/storage/archive/mem"
 	"github.com/esante-alsace/cigogne/storage/index"
 )
+
+// TestManyHolds: no more holds stand on a study than its note can have: one that
+// is too long would end a rebuild.
+func TestManyHolds(t *testing.T) {
+	a := mem.New()
+	k := keep(t, open(t, t.TempDir(), a), a)
+	study := tiny(1, 1)
+	k.mustStore(study.Instances...)
+	k.pass()
+	q := gateway.Request{StudyInstanceUID: study.StudyInstanceUID, By: "judge"}
+	var all []index.Protection
+	for i := range 1500 {
+		all = append(all, index.Protection{
+			Step: index.SetHold, StudyInstanceUID: q.StudyInstanceUID, Hold: strconv.Itoa(i), Act: index.Act{At: 1, By: strings.Repeat("\x01", 2048), Why: strings.Repeat("\x01", 2048)},
+		})
+	}
+	if err := k.proposer.Propose(t.Context(), index.Batch{Protections: all}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.custodian.Hold(t.Context(), "one more", q); !errors.Is(err, storage.ErrConflict) {
+		t.Errorf("one more hold: %v", err)
+	}
+	if _, err := k.custodian.Hold(t.Context(), "7", q); err != nil {
+		t.Errorf("one that stands: %v", err)
+	}
+	k.sweep()
+	kept, err := k.rebuilt().custodian.Kept(t.Context(), q.StudyInstanceUID)
+	if err != nil || len(kept.Holds) != index.HoldsMost {
+		t.Errorf("%d holds after a rebuild: %v", len(kept.Holds), err)
+	}
+}
 
 // TestHeld: a hold keeps a study from being deleted, and one that is marked
 // already from being removed; it survives a rebuild.

@@ -23,7 +23,8 @@ func (c *change) protect(ctx context.Context, p *Protection) error {
 	study := p.StudyInstanceUID
 	switch p.Step {
 	case SetHold:
-		changed, err = c.exec(ctx, `INSERT INTO hold VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, study, p.Hold, act)
+		changed, err = c.exec(ctx, `INSERT INTO hold SELECT ?, ?, ? WHERE (SELECT count(*) FROM hold WHERE study = ?1) < ?4 ON CONFLICT DO NOTHING`,
+			study, p.Hold, act, HoldsMost)
 	case ClearHold:
 		changed, err = c.exec(ctx, `DELETE FROM hold WHERE study = ? AND name = ?`, study, p.Hold)
 	case SetRetention:

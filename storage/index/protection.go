@@ -13,7 +13,7 @@ type ProtectionStep int
 
 const (
 	// SetHold keeps a study for as long as the hold stands. One of its name
-	// that stands already is left as it is.
+	// that stands already is left as it is, and one beyond HoldsMost is not set.
 	SetHold ProtectionStep = iota + 1
 	// ClearHold ends a hold.
 	ClearHold
@@ -65,7 +65,10 @@ const (
 	DefaultRetention = 20
 	// MaxRetention bounds the years.
 	MaxRetention = 1000
-	// holdsMost bounds the holds that one study is restored with.
+	// HoldsMost is how many holds may stand on a study: its note in the archives
+	// has all of them, and one that is too long would end a rebuild. holdsMost is
+	// with how many one is restored.
+	HoldsMost = 1000
 	holdsMost = 10_000
 	holdBytes = 128
 )
