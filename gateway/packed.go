@@ -88,7 +88,7 @@ func (p *packed) WriteMetadata(ctx context.Context, w io.Writer, bulkRoot string
 	if err != nil {
 		return err
 	}
-	return p.details.of(ctx, p.i, func(_ *dicom.Layout, metadata io.Reader) error {
+	return p.details.of(ctx, p.i, func(metadata io.Reader) error {
 		_, err := io.Copy(w, metadata)
 		return err
 	})
@@ -133,9 +133,9 @@ func (p *packed) readLayouts(ctx context.Context, from, to int) ([]*dicom.Layout
 }
 
 const (
-	// detailsAhead is how many instances' details are read at once when they
-	// are asked for one after another, and detailsKept bounds the metadata of
-	// each that is held.
+	// detailsAhead is how many instances' metadata are read at once when they
+	// are asked for one after another, and detailsKept bounds that of each that
+	// is held.
 	detailsAhead = 32
 	detailsKept  = 64 << 10
 )
@@ -148,14 +148,15 @@ type details struct {
 	run   *run            // nil when they are not read in one go
 
 	mu       sync.Mutex
-	from, to int // what is held
-	held     []detail
+	from, to int // whose metadata is held
+	held     bytes.Buffer
+	metadata []stretch // where in held
 }
 
-type detail struct {
-	layout   *dicom.Layout
-	metadata []byte
-	whole    bool // metadata is all of it
+// stretch is where one instance's metadata is held, unless it is too long.
+type stretch struct {
+	from, to int
+	long     bool
 }
 
 // Open implements pack.Blob.
@@ -174,12 +175,12 @@ func (d *details) OpenSound(ctx context.Context, r, whole storage.Range, crc32 u
 	return archive.GetSound(ctx, d.archive, d.key, r, archive.Sum{Range: whole, CRC32: crc32})
 }
 
-// of calls fn with the details of entry i.
-func (d *details) of(ctx context.Context, i int, fn func(*dicom.Layout, io.Reader) error) error {
+// of calls fn with the metadata of entry i.
+func (d *details) of(ctx context.Context, i int, fn func(io.Reader) error) error {
 	return d.tell(d.find(ctx, i, fn))
 }
 
-func (d *details) find(ctx context.Context, i int, fn func(*dicom.Layout, io.Reader) error) error {
+func (d *details) find(ctx context.Context, i int, fn func(io.Reader) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if i == d.to && i > 0 && d.to > d.from {
@@ -191,31 +192,30 @@ func (d *details) find(ctx context.Context, i int, fn func(*dicom.Layout, io.Rea
 			return err
 		}
 	}
-	if h := d.held[i-d.from]; h.whole {
-		return fn(h.layout, bytes.NewReader(h.metadata))
+	if metadata := d.metadata[i-d.from]; !metadata.long {
+		return fn(bytes.NewReader(d.held.Bytes()[metadata.from:metadata.to]))
 	}
-	return d.directory.Details(ctx, d.packBlob, i, i+1, func(_ int, l *dicom.Layout, metadata io.Reader) error {
-		return fn(l, metadata)
-	})
+	return d.directory.Metadata(ctx, d.packBlob, i, i+1, func(_ int, metadata io.Reader) error { return fn(metadata) })
 }
 
 func (d *details) read(ctx context.Context, from, to int) error {
-	held := make([]detail, to-from)
-	err := d.directory.Details(ctx, d.packBlob, from, to, func(i int, l *dicom.Layout, metadata io.Reader) error {
-		b, err := io.ReadAll(io.LimitReader(metadata, detailsKept+1))
-		if err != nil {
-			return err
+	d.from, d.to = 0, 0
+	d.held.Reset()
+	d.metadata = d.metadata[:0]
+	err := d.directory.Metadata(ctx, d.packBlob, from, to, func(_ int, metadata io.Reader) error {
+		m := stretch{from: d.held.Len()}
+		n, err := d.held.ReadFrom(io.LimitReader(metadata, detailsKept+1))
+		if m.to = d.held.Len(); n > detailsKept {
+			d.held.Truncate(m.from)
+			m = stretch{long: true}
 		}
-		if len(b) <= detailsKept {
-			held[i-from] = detail{layout: l, metadata: b, whole: true}
-		}
-		return nil
-	})
-	if err != nil {
+		d.metadata = append(d.metadata, m)
 		return err
+	})
+	if err == nil {
+		d.from, d.to = from, to
 	}
-	d.from, d.to, d.held = from, to, held
-	return nil
+	return err
 }
 
 // directories keeps the directories of the packs that were read last.

@@ -158,7 +158,7 @@ func (s *Searcher) packed(ctx context.Context, packs []index.Pack) ([]index.Pack
 			return nil, err
 		}
 		d := blob.directory
-		err = d.Details(ctx, blob, 0, len(d.Entries), func(i int, _ *dicom.Layout, metadata io.Reader) error {
+		err = d.Metadata(ctx, blob, 0, len(d.Entries), func(i int, metadata io.Reader) error {
 			if !p.Members.Holds(d.Entries[i].Key.SOPInstanceUID, d.Entries[i].Digest) {
 				return nil
 			}

@@ -32,7 +32,7 @@ func (b *bulkRoot) Write(p []byte) (int, error) {
 		b.held = nil
 	}
 	for {
-		before, after, found := bytes.Cut(rest, []byte(relativeBulk))
+		before, after, found := cutRelative(rest)
 		if !found {
 			break
 		}
@@ -50,6 +50,21 @@ func (b *bulkRoot) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// cutRelative is bytes.Cut at relativeBulk. It looks for what follows the quote,
+// of which JSON is full.
+func cutRelative(p []byte) (before, after []byte, found bool) {
+	for from := 0; ; {
+		at := bytes.Index(p[from:], []byte(relativeBulk[1:]))
+		if at < 0 {
+			return p, nil, false
+		}
+		if at += from; at > 0 && p[at-1] == relativeBulk[0] {
+			return p[:at-1], p[at-1+len(relativeBulk):], true
+		}
+		from = at + 1
+	}
 }
 
 // undecided is the length of the longest end of p with which relativeBulk may

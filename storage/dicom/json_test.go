@@ -73,9 +73,9 @@ func TestWithBulkRoot(t *testing.T) {
 		{Tag: 0x00420011, VR: "OB", Bulk: &dicom.Bulk{Path: "00420011", VR: "OB"}},
 		{Tag: 0x7FE00010, VR: "OW", Bulk: &dicom.Bulk{Path: "7FE00010", VR: "OW"}},
 	}
-	text := ds.AppendJSON(nil)
-	const root = `http://h/"q"`
-	want := strings.ReplaceAll(string(text), `:"bulkdata/`, `:"http://h/\"q\"/bulkdata/`)
+	const root, like = `http://h/"q"`, `{"NoBulkDataURI":"bulkdata/x"},`
+	text := ds.AppendJSON([]byte(like))
+	want := like + strings.ReplaceAll(string(text[len(like):]), `:"bulkdata/`, `:"http://h/\"q\"/bulkdata/`)
 	for size := 1; size <= len(text); size++ {
 		var out bytes.Buffer
 		w := dicom.WithBulkRoot(&out, root)

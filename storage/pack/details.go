@@ -23,6 +23,18 @@ import (
 // returned: only then a mismatch fails with storage.ErrCorrupt. An error of
 // fn ends the work and is returned as it is.
 func (d *Directory) Details(ctx context.Context, blob Blob, from, to int, fn func(i int, layout *dicom.Layout, metadata io.Reader) error) error {
+	return d.readDetails(ctx, blob, from, to, true, fn)
+}
+
+// Metadata is Details without the layouts, which take longer to be decoded than
+// all the rest of an instance's to be read.
+func (d *Directory) Metadata(ctx context.Context, blob Blob, from, to int, fn func(i int, metadata io.Reader) error) error {
+	return d.readDetails(ctx, blob, from, to, false, func(i int, _ *dicom.Layout, metadata io.Reader) error {
+		return fn(i, metadata)
+	})
+}
+
+func (d *Directory) readDetails(ctx context.Context, blob Blob, from, to int, layouts bool, fn func(int, *dicom.Layout, io.Reader) error) error {
 	if from < 0 || to > len(d.Entries) || from > to {
 		return fmt.Errorf("%w: details of instances %d to %d of %d", storage.ErrInvalid, from, to, len(d.Entries))
 	}
@@ -34,7 +46,7 @@ func (d *Directory) Details(ctx context.Context, blob Blob, from, to int, fn fun
 		return fmt.Errorf("read the metadata of a pack: %w", err)
 	}
 	defer src.Close()
-	r := detailReader{inflate: flate.NewReader(bufio.NewReaderSize(src, 64<<10))}
+	r := detailReader{layouts: layouts, inflate: flate.NewReader(bufio.NewReaderSize(src, 64<<10))}
 	if _, err := io.CopyN(io.Discard, r.inflate, d.Entries[from].metadata.skip); err != nil {
 		return fmt.Errorf("metadata of a pack: %w", asCorrupt(err))
 	}
@@ -78,6 +90,7 @@ func (d *Directory) detailRange(from, to int) storage.Range {
 
 // detailReader reads lines of the metadata entry.
 type detailReader struct {
+	layouts bool // are wanted
 	inflate io.Reader
 	crc     uint32
 	buf     []byte // of the layout
@@ -104,7 +117,8 @@ func (r *detailReader) read(i int, e *Entry, fn func(int, *dicom.Layout, io.Read
 	return nil
 }
 
-// readLayout reads a line up to its attributes.
+// readLayout reads a line up to its attributes. The layout is nil when none is
+// wanted.
 func (r *detailReader) readLayout(e *Entry) (*dicom.Layout, error) {
 	head := []byte(detailHead + e.Key.SOPInstanceUID + detailNeck)
 	b, err := r.take(int64(len(head)) + e.metadata.Layout + int64(len(detailMiddle)))
@@ -115,6 +129,9 @@ func (r *detailReader) readLayout(e *Entry) (*dicom.Layout, error) {
 	b, ends := bytes.CutSuffix(b, []byte(detailMiddle))
 	if !begins || !ends {
 		return nil, corrupt("the details of another instance are in their place")
+	}
+	if !r.layouts {
+		return nil, nil
 	}
 	layout, err := decodeLayout(b, e.Instance)
 	if err != nil {

@@ -47,6 +47,17 @@ func checkDirectory(t *testing.T, stored blob, members []pack.Member) {
 	if err != nil || seen != len(sorted) {
 		t.Fatalf("Details: %d of %d, %v", seen, len(sorted), err)
 	}
+	err = d.Metadata(t.Context(), stored, 0, len(sorted), func(i int, metadata io.Reader) error {
+		seen--
+		got, err := io.ReadAll(metadata)
+		if err != nil || string(got) != metadataOf(sorted[i]) {
+			t.Fatalf("entry %d: metadata %.100q (%v)", i, got, err)
+		}
+		return nil
+	})
+	if err != nil || seen != 0 {
+		t.Fatalf("Metadata: %d more, %v", seen, err)
+	}
 }
 
 type memberBlob struct{ pack.Member }
