@@ -39,7 +39,7 @@ func seriesURL(root, study, series string) string {
 }
 
 func instanceURL(root string, k storage.InstanceKey) string {
-	return seriesURL(root, k.StudyInstanceUID, k.SeriesInstanceUID) + "/instances/" + k.SOPInstanceUID
+	return root + "/studies/" + k.StudyInstanceUID + "/series/" + k.SeriesInstanceUID + "/instances/" + k.SOPInstanceUID // in one piece: it is made of each
 }
 
 // selector reads the path of a request; its error wraps storage.ErrInvalid.

@@ -2,11 +2,13 @@ package dicomweb
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -137,10 +139,14 @@ func (s *service) sendAs(w *answer, r *http.Request, l located, mediaType string
 	}
 	l.instances = gateway.InOrder(r.Context(), l.instances)
 	return s.send(w, r, multipartDocument(dicomType, l.etag(), func(yield func(part) bool) {
+		var uid, contentType string // mostly the same for all
 		for _, in := range l.instances {
 			about := in.About()
+			if contentType == "" || about.TransferSyntaxUID != uid {
+				uid, contentType = about.TransferSyntaxUID, withSyntax(dicomType, about.TransferSyntaxUID)
+			}
 			p := part{
-				contentType: withSyntax(dicomType, about.TransferSyntaxUID),
+				contentType: contentType,
 				location:    instanceURL(l.root, about.Key),
 				segments:    one(stored(in, storage.Range{Length: about.Size})),
 			}
@@ -171,8 +177,10 @@ func (l located) etag() string {
 		return fileTag(l.instances[0].About())
 	}
 	sum := sha256.New()
+	var tag []byte
 	for _, in := range l.instances {
-		sum.Write([]byte(fileTag(in.About())))
+		tag = appendFileTag(tag[:0], in.About())
+		sum.Write(tag)
 	}
 	return `"` + hex.EncodeToString(sum.Sum(nil)) + `"`
 }
@@ -180,8 +188,13 @@ func (l located) etag() string {
 // fileTag is the strong entity tag of an instance as it is stored. The Digest
 // leaves out the preamble and the File Meta Information, in which the same Data
 // Set may come again after it was deleted.
-func fileTag(about storage.Instance) string {
-	return digestTag(about.Digest, fmt.Sprintf("-%x-%08x", about.Size, about.CRC32))
+func fileTag(about storage.Instance) string { return string(appendFileTag(nil, about)) }
+
+func appendFileTag(b []byte, about storage.Instance) []byte {
+	b = append(append(b, '"'), about.Digest.String()...)
+	b = strconv.AppendInt(append(b, '-'), about.Size, 16)
+	b = hex.AppendEncode(append(b, '-'), binary.BigEndian.AppendUint32(nil, about.CRC32))
+	return append(b, '"')
 }
 
 // digestTag is the strong entity tag of something inside an instance.
