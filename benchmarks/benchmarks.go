@@ -55,6 +55,8 @@ type Case struct {
 	Prepare func(ctx context.Context, r Round) error
 	// Drive has the subject do a round.
 	Drive func(ctx context.Context, r Round) (Work, error)
+	// Whole has it do all of Amount in each round, however long that takes.
+	Whole bool
 	// Host is where the subject listens: default 127.0.0.1.
 	Host string
 }

@@ -224,7 +224,10 @@ func (r *Runner) round(ctx context.Context, w Workload, all []*contender, n int)
 		if n == 0 {
 			err = r.warmUp(ctx, w, c, series)
 		} else {
-			amount := min(w.Amount, max(w.least(), int(r.inTarget(w, c))))
+			amount := w.Amount
+			if !c.Whole {
+				amount = min(amount, max(w.least(), int(r.inTarget(w, c))))
+			}
 			err = r.one(ctx, w, c, series.Part(0, amount), amount, n)
 		}
 		if ctx.Err() != nil {
