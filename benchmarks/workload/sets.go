@@ -81,6 +81,14 @@ func Quick() []string {
 	}
 }
 
+// QuickSubjects names those of the short run: of each kind of peer and limit one.
+func QuickSubjects() []string {
+	return []string{
+		"cigogne", "cigogne no fsync", "cigogne packed", "orthanc", "dcmqrscp",
+		"bare fsync", "segment fsync 8", "files fsync", "nginx", "loopback",
+	}
+}
+
 // Select keeps the workloads with these names; a name may end with '*'.
 func Select(all []benchmarks.Workload, names []string) ([]benchmarks.Workload, error) {
 	var chosen []benchmarks.Workload

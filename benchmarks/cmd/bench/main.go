@@ -142,8 +142,14 @@ func (f flags) workloads(s workload.Settings) ([]benchmarks.Workload, error) {
 	case f.quick:
 		all, err = workload.Select(all, workload.Quick())
 	}
-	if err != nil || f.subjects == "" {
-		return all, err
+	if err != nil {
+		return nil, err
+	}
+	if f.subjects == "" {
+		if f.quick && f.set == "" {
+			return workload.Only(all, workload.QuickSubjects())
+		}
+		return all, nil
 	}
 	return workload.Only(all, strings.Split(f.subjects, ","))
 }
