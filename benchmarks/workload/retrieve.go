@@ -107,10 +107,12 @@ func (s Settings) wado(h *held, n int) []benchmarks.Workload {
 		if file != nil {
 			cases = append(cases, benchmarks.Case{Subject: subject.Nginx{}, Fill: h.asFiles, Drive: gets(n, files, file)})
 		}
+		cases = append(cases, benchmarks.Case{Subject: subject.Orthanc{}, Fill: h.filled, Drive: gets(n, web, ours)})
+		if n > fewClients {
+			return cases
+		}
 		return append(append(cases, s.packedCases(h, n, gets(n, web, ours))...),
-			benchmarks.Case{Subject: subject.Orthanc{}, Fill: h.filled, Drive: gets(n, web, ours)},
-			benchmarks.Case{Subject: subject.Orthanc{PostgreSQL: true}, Fill: h.filled, Drive: gets(n, web, ours)},
-		)
+			benchmarks.Case{Subject: subject.Orthanc{PostgreSQL: true}, Fill: h.filled, Drive: gets(n, web, ours)})
 	}
 	return []benchmarks.Workload{
 		{

@@ -150,15 +150,22 @@ func tiny(dir string, n int, seed uint64) (*material.Series, error) {
 
 func (s Settings) cstore(n int) benchmarks.Workload {
 	send := storescu(n, false)
-	return benchmarks.Workload{
-		Name: fmt.Sprintf("cstore-%d", n), Title: fmt.Sprintf("C-STORE by stock storescu, %d association(s), CT of 526 KB", n),
-		Primary: result.Throughput, Unit: result.Instances, Amount: s.Instances, Material: ct,
-		Cases: append(s.receivers(send),
+	cases := s.receivers(send)
+	if n <= fewClients {
+		cases = append(cases,
 			benchmarks.Case{Subject: subject.Orthanc{NoDelay: true}, Drive: send},
 			benchmarks.Case{Subject: named{subject.Orthanc{NoDelay: true}, "orthanc nodelay both"}, Drive: storescu(n, true)},
-			benchmarks.Case{Subject: subject.Client{Title: "loopback", Safe: "none: TCP alone"}, Drive: loopback(n)}),
+			benchmarks.Case{Subject: subject.Client{Title: "loopback", Safe: "none: TCP alone"}, Drive: loopback(n)})
+	}
+	return benchmarks.Workload{
+		Name: fmt.Sprintf("cstore-%d", n), Title: fmt.Sprintf("C-STORE by stock storescu, %d association(s), CT of 526 KB", n),
+		Primary: result.Throughput, Unit: result.Instances, Amount: s.Instances, Material: ct, Cases: cases,
 	}
 }
+
+// fewClients are those with which variants of a subject are compared; with more
+// only the subjects are.
+const fewClients = 4
 
 // receivers are those that take C-STORE, all driven alike.
 func (s Settings) receivers(send driver) []benchmarks.Case {

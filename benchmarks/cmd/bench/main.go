@@ -60,7 +60,7 @@ func parse(args []string) (flags, error) {
 	err := set.Parse(args)
 	if f.rounds == 0 {
 		f.rounds = 5
-		f.enough = time.Minute
+		f.enough = 45 * time.Second
 		if f.quick {
 			f.rounds = 3
 		}
