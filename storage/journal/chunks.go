@@ -6,47 +6,33 @@ import (
 	"sync/atomic"
 )
 
-// The sizes of the pieces in which a payload is buffered: a tiny instance
-// costs one small chunk, and no byte is copied when it grows.
 const (
-	smallChunk = 4 << 10
-	largeChunk = 64 << 10
-	// keptSmall and keptLarge bound what the pool holds on to: 1 and 16 MiB.
-	keptSmall = 256
-	keptLarge = 256
+	// chunkSize is how much of a payload is buffered in one piece: no byte is
+	// copied when it grows.
+	chunkSize = 64 << 10
+	// keptChunks bounds what the pool holds on to: 16 MiB.
+	keptChunks = 256
 )
 
-// chunkPool keeps chunks for reuse, as many as its channels hold.
-type chunkPool struct {
-	small, large chan []byte
-}
+// chunkPool keeps chunks for reuse, as many as the channel holds.
+type chunkPool chan []byte
 
-func newChunkPool() *chunkPool {
-	return &chunkPool{small: make(chan []byte, keptSmall), large: make(chan []byte, keptLarge)}
-}
+func newChunkPool() chunkPool { return make(chunkPool, keptChunks) }
 
-// get returns an empty chunk: a small one when it is the first of a buffer.
-func (p *chunkPool) get(first bool) []byte {
-	pool, size := p.large, largeChunk
-	if first {
-		pool, size = p.small, smallChunk
-	}
+// get returns an empty chunk.
+func (p chunkPool) get() []byte {
 	select {
-	case b := <-pool:
+	case b := <-p:
 		return b[:0]
 	default:
-		return make([]byte, 0, size)
+		return make([]byte, 0, chunkSize)
 	}
 }
 
-func (p *chunkPool) put(chunks [][]byte) {
+func (p chunkPool) put(chunks [][]byte) {
 	for _, b := range chunks {
-		pool := p.large
-		if cap(b) == smallChunk {
-			pool = p.small
-		}
 		select {
-		case pool <- b:
+		case p <- b:
 		default: // the garbage collector's
 		}
 	}
@@ -54,7 +40,7 @@ func (p *chunkPool) put(chunks [][]byte) {
 
 // buffer is a payload, or a part of one, in chunks.
 type buffer struct {
-	pool   *chunkPool
+	pool   chunkPool
 	chunks [][]byte // of which only the last may be empty
 	size   int
 	shared *shared // nil when the buffer is not shared
@@ -78,7 +64,7 @@ func (b *buffer) share() (chunks [][]byte, release func()) {
 	return slices.Clone(b.chunks), sync.OnceFunc(func() { s.giveUp(pool) })
 }
 
-func (s *shared) giveUp(pool *chunkPool) {
+func (s *shared) giveUp(pool chunkPool) {
 	if s.holders.Add(-1) == 0 {
 		pool.put(s.chunks)
 	}
@@ -88,7 +74,7 @@ func (s *shared) giveUp(pool *chunkPool) {
 func (b *buffer) room() []byte {
 	last := len(b.chunks) - 1
 	if last < 0 || len(b.chunks[last]) == cap(b.chunks[last]) {
-		b.chunks = append(b.chunks, b.pool.get(last < 0))
+		b.chunks = append(b.chunks, b.pool.get())
 		last++
 	}
 	c := b.chunks[last]

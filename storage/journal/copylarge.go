@@ -125,12 +125,12 @@ func (c *Copy) claimLarge(ctx context.Context, id uint64) (release func(), err e
 
 // fill copies size bytes into the file.
 func (l *large) fill(ctx context.Context, body io.Reader, size int64) error {
-	chunk := make([]byte, min(size, largeChunk))
+	chunk := make([]byte, min(size, chunkSize))
 	for left := size; left > 0; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n, err := io.ReadFull(body, chunk[:min(left, largeChunk)])
+		n, err := io.ReadFull(body, chunk[:min(left, chunkSize)])
 		if err != nil {
 			return err
 		}

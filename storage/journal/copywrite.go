@@ -229,7 +229,7 @@ func (w *writer) put(offset int64, b []byte) error {
 // check looks at the records that are whole by now.
 func (w *writer) check(ctx context.Context, c *Copy) error {
 	if w.buf == nil {
-		w.buf = make([]byte, headerGuess+largeChunk)
+		w.buf = make([]byte, headerGuess+chunkSize)
 	}
 	buf, body := w.buf[:headerGuess], w.buf[headerGuess:]
 	for w.written-w.checked >= recordHeaderSize {

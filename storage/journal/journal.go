@@ -26,7 +26,7 @@ type Journal struct {
 	lock io.Closer
 	// copied is true for the inside of a Copy: see there.
 	copied bool
-	pool   *chunkPool
+	pool   chunkPool
 	// These serve who reads entries.
 	descriptors descriptors
 	guesses     sync.Pool // *[headerGuess]byte

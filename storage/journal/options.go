@@ -23,7 +23,7 @@ type Options struct {
 	SegmentBytes int64
 	// InlineBytes is the longest payload that lies within a segment; a longer
 	// one lies in a file of its own. An Append holds no more than this, and
-	// at most 68 KiB, in memory. Default DefaultInlineBytes.
+	// at most 64 KiB, in memory. Default DefaultInlineBytes.
 	InlineBytes int
 	// MaxBytes bounds what the journal takes on the disk; beyond it appending
 	// fails with storage.ErrFull and storage.ErrUnavailable. 0: what the disk has.

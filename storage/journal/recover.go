@@ -174,7 +174,7 @@ func (r *recovery) scan(ctx context.Context, s *segment) error {
 		return err
 	}
 	defer f.Close()
-	t := &tail{f: f, bad: -1, recovery: r, segment: s, checkBodies: !known || r.j.copied && !s.whole, buf: make([]byte, largeChunk)}
+	t := &tail{f: f, bad: -1, recovery: r, segment: s, checkBodies: !known || r.j.copied && !s.whole, buf: make([]byte, chunkSize)}
 	if known {
 		t.expected = end
 	}

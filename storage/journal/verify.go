@@ -21,7 +21,7 @@ var ErrTornTail = errors.New("torn tail")
 // disk or ctx fails. Entries that are appended or removed meanwhile are left
 // out.
 func (j *Journal) Verify(ctx context.Context, fn func(Entry, error) error) error {
-	buf := make([]byte, largeChunk)
+	buf := make([]byte, chunkSize)
 	for _, s := range j.snapshot() {
 		if err := j.verifySegment(ctx, s, buf, fn); err != nil {
 			return err
