@@ -17,7 +17,7 @@ import (
 
 // Path is where a node's Handler is on the peer port. The number is the
 // version of what nodes and operators say there.
-const Path = "/cluster/v1/"
+const Path = "/cluster/v2/"
 
 const (
 	// callBytes bounds what is said in a call but proposals, and answered.

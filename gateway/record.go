@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -160,6 +161,23 @@ func checkVersion(version int) error {
 		return fmt.Errorf("%w: journal header of version %d", storage.ErrUnsupported, version)
 	}
 	return nil
+}
+
+// Readable tells by its first record whether this version of the program
+// understands what a journal holds. If not, the error is of the record:
+// storage.ErrEarlierDigest, or storage.ErrUnsupported. Of damage it says nothing.
+func Readable(ctx context.Context, j Journal) error {
+	enough := errors.New("enough was read")
+	err := j.Replay(ctx, journal.Position{}, func(e journal.Entry) error {
+		if _, err := decodeKept(e.Header); errors.Is(err, storage.ErrUnsupported) {
+			return fmt.Errorf("journal at %v: %w", e.Position, err)
+		}
+		return enough
+	})
+	if errors.Is(err, enough) {
+		return nil
+	}
+	return err
 }
 
 // readRecord reads the header of a journal entry back. An entry that has no

@@ -76,7 +76,7 @@ func run(ctx context.Context, args, environ []string, out, errs io.Writer) int {
 	case exitInterrupted:
 		fmt.Fprintln(errs, "cigogne: interrupted")
 	default:
-		fmt.Fprintf(errs, "cigogne: %s\n", oneLine(err))
+		fmt.Fprintf(errs, "cigogne: %s\n", oneLine(advised(err)))
 	}
 	return code
 }

@@ -79,3 +79,11 @@ func (n *node) refuseForgottenPacks(ctx context.Context) error {
 	}
 	return nil
 }
+
+// advised adds to an error what to do about what an earlier build wrote.
+func advised(err error) error {
+	if !errors.Is(err, storage.ErrEarlierDigest) {
+		return err
+	}
+	return fmt.Errorf("%w: nothing of it is damaged, and nothing can be taken over: let that build serve it, fetch the studies with its 'cigogne pull', and push them to a node whose --data-dir and --archive are empty", err)
+}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/journal"
@@ -20,7 +21,13 @@ func (s *stores) openJournal(ctx context.Context, o journal.Options) (*journal.J
 	if errors.Is(err, storage.ErrCorrupt) {
 		return nil, fmt.Errorf("%w: 'cigogne fsck --data-dir %s' tells what is damaged; restore it from a copy, or add --allow-damage to go on with what is left", err, s.DataDir)
 	}
-	return j, err
+	if err != nil {
+		return nil, err
+	}
+	if err := gateway.Readable(ctx, j); err != nil {
+		return nil, errors.Join(err, j.Close())
+	}
+	return j, nil
 }
 
 // prepare makes the data directory's folders and empties the spool, which may

@@ -16,7 +16,7 @@ import (
 
 // Path is where Reader.Handler is on the peer port. The number is the version
 // of what is said there.
-const Path = "/journals/v1/"
+const Path = "/journals/v2/"
 
 const (
 	// sizeHeader is the size of an entry's payload, sumTrailer the CRC-32C of

@@ -252,9 +252,8 @@ func (c *change) shrink(ctx context.Context, s *study) error {
 		_, err := c.exec(ctx, `DELETE FROM study WHERE id = ?`, s.id)
 		return err
 	}
-	before := s.classes
 	s.modalities, s.classes, s.dirty = nil, nil, true
-	err := each(ctx, c.conn, `SELECT modality, classes FROM series WHERE study = ? ORDER BY uid`, []any{s.id}, func(rows *sql.Rows) error {
+	return each(ctx, c.conn, `SELECT modality, classes FROM series WHERE study = ? ORDER BY uid`, []any{s.id}, func(rows *sql.Rows) error {
 		var modality, classes string
 		if err := rows.Scan(&modality, &classes); err != nil {
 			return err
@@ -263,12 +262,8 @@ func (c *change) shrink(ctx context.Context, s *study) error {
 		for _, class := range splitList(classes) {
 			s.classes = addTo(s.classes, class)
 		}
-		if classes == "" { // version 1 did not note them
-			s.classes = before
-		}
 		return nil
 	})
-	return err
 }
 
 // unknown is what there is none of.

@@ -149,9 +149,7 @@ func (e *series) describe(in *Instance) {
 	}
 	s.modalities = addTo(s.modalities, e.modality)
 	s.classes = addTo(s.classes, class)
-	if len(e.classes) > 0 || e.instances == 1 { // otherwise version 1 did not note those before
-		e.classes = addTo(e.classes, class)
-	}
+	e.classes = addTo(e.classes, class)
 }
 
 // fill adds to have what it lacks of the level and ds has.

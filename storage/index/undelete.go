@@ -159,7 +159,6 @@ func (c *change) putBack(ctx context.Context, id int64, s, was *study) error {
 	if err != nil {
 		return err
 	}
-	unnoted := false // of some series version 1 did not note the classes
 	for _, e := range back {
 		if err := c.putSeriesBack(ctx, id, e); err != nil {
 			return err
@@ -171,9 +170,8 @@ func (c *change) putBack(ctx context.Context, id int64, s, was *study) error {
 		for _, class := range e.classes {
 			s.classes = addTo(s.classes, class)
 		}
-		unnoted = unnoted || len(e.classes) == 0
 	}
-	if fresh || unnoted {
+	if fresh {
 		for _, class := range was.classes {
 			s.classes = addTo(s.classes, class)
 		}

@@ -138,6 +138,15 @@ func TestCommonToolsOpenPacks(t *testing.T) {
 			t.Errorf("%d lines of metadata, want %d", lines, len(members))
 		}
 	})
+	t.Run("b3sum", func(t *testing.T) { // as README.md has it
+		run(t, "b3sum", "--version")
+		for _, e := range d.Entries {
+			sum := run(t, "sh", "-c", `unzip -p "$1" "$2.dcm" | tail -c "+$3" | b3sum --no-names`, "sh", file, e.Key.SOPInstanceUID, strconv.FormatInt(e.Prefix+1, 10))
+			if strings.TrimSpace(sum) != e.Digest.String() {
+				t.Errorf("%s: b3sum says %s, the index %s", e.Key.SOPInstanceUID, sum, e.Digest)
+			}
+		}
+	})
 	t.Run("bsdtar", func(t *testing.T) { run(t, "bsdtar", "-xOf", file) })
 }
 

@@ -80,11 +80,22 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // String is the root of its DICOMweb services.
 func (c *Client) String() string { return c.root }
 
-// Digests asks what the gateway has of a study.
+// errNoDigests: what is compared must not be called damaged.
+var errNoDigests = fmt.Errorf("%w: the gateway gives no BLAKE3 digests: it is of another build, which has a client of its own", storage.ErrUnsupported)
+
+// Digests asks what the gateway has of a study. A gateway of another build,
+// whose digests are none of storage's, is storage.ErrUnsupported.
 func (c *Client) Digests(ctx context.Context, studyInstanceUID string) (dicomweb.Digests, error) {
 	var d dicomweb.Digests
-	err := c.getJSON(ctx, "/studies/"+studyInstanceUID+"/digests", "application/json", &d)
-	return d, err
+	if err := c.getJSON(ctx, "/studies/"+studyInstanceUID+"/digests", "application/json", &d); err != nil {
+		return d, err
+	}
+	for _, in := range d.Instances {
+		if in.Digest == (storage.Digest{}) {
+			return dicomweb.Digests{}, errNoDigests
+		}
+	}
+	return d, nil
 }
 
 // Search is QIDO-RS: resource is a path such as "/studies". The results are

@@ -137,3 +137,25 @@ func TestAnotherServer(t *testing.T) {
 		t.Errorf("%v, %v", got, err)
 	}
 }
+
+// TestAGatewayOfAnotherBuild: one whose digests are another algorithm's is told
+// by that, and nothing that it has or takes is called damaged.
+func TestAGatewayOfAnotherBuild(t *testing.T) {
+	other := strings.Repeat("9f", 32)
+	c := speak(t, time.Minute, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			fmt.Fprintf(w, `{"etag":"x","size":9,"instances":[{"series":"1.2","instance":"1.3","size":5,"sha256":%q}]}`, other)
+			return
+		}
+		io.Copy(io.Discard, r.Body)
+		fmt.Fprintf(w, `{"00081199":{"vr":"SQ","Value":[{"00081155":{"vr":"UI","Value":["1.2"]},"00090010":{"vr":"LO","Value":["CIGOGNE"]},
+			"00091001":{"vr":"UL","Value":[0]},"00091002":{"vr":"LO","Value":[%q]}}]}}`, other)
+	})
+	got, err := c.Digests(t.Context(), "1.1")
+	receipts, serr := c.Store(t.Context(), "b", io.NopCloser(strings.NewReader("x")))
+	for _, err := range []error{err, serr} {
+		if !errors.Is(err, storage.ErrUnsupported) || !strings.Contains(err.Error(), "another build") || len(got.Instances)+len(receipts) != 0 {
+			t.Errorf("%v, %v, %v", err, got, receipts)
+		}
+	}
+}

@@ -133,5 +133,10 @@ func readReceipts(body []byte) (Receipts, error) {
 			return nil, fmt.Errorf("%w: the server gives no receipts: it is no Cigogne", storage.ErrUnsupported)
 		}
 	}
+	for _, in := range answer.Stored.Value {
+		if in.Digest.first() == (storage.Digest{}) {
+			return nil, errNoDigests
+		}
+	}
 	return receipts, nil
 }
