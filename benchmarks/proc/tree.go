@@ -43,11 +43,6 @@ func Tree(pid int) (Usage, error) {
 	return total, nil
 }
 
-// ResetPeak makes PeakRSS count from now on, of the process alone.
-func ResetPeak(pid int) error {
-	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
-}
-
 type stat struct {
 	parent int
 	cpu    time.Duration

@@ -97,7 +97,8 @@ func (n *node) visible(ctx context.Context) error {
 	defer cancel()
 	err := n.indexer.AwaitOwn(ctx)
 	if err != nil {
-		n.log.Warn("what was stored is safe, but not found everywhere yet", "error", err)
+		id, _ := ctx.Value(requestIDKey{}).(string)
+		n.log.WarnContext(ctx, "what was stored is safe, but not found everywhere yet", "request", id, "error", err)
 	}
 	return err
 }

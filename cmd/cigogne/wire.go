@@ -389,6 +389,6 @@ func (n *node) close() {
 	}
 	errs = append(errs, n.spans.close())
 	if err := errors.Join(errs...); err != nil {
-		n.log.Error("close", "error", err)
+		n.log.Error("the stores did not close well", "error", err)
 	}
 }

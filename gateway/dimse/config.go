@@ -4,6 +4,7 @@
 package dimse
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"log/slog"
@@ -153,26 +154,26 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	c.AETitle = or(c.AETitle, "CIGOGNE")
-	c.MaxPDULength = max(or(c.MaxPDULength, 128<<10), 4<<10)
-	c.MaxAssociateLength = or(c.MaxAssociateLength, 256<<10)
-	c.MaxCommandLength = or(c.MaxCommandLength, 64<<10)
-	c.AsyncWindow = or(c.AsyncWindow, 16)
-	c.MaxOperations = or(c.MaxOperations, 64)
-	c.MaxOperationsPerHost = or(c.MaxOperationsPerHost, 16)
-	c.MaxMatches = or(c.MaxMatches, 10_000)
-	c.FindTimeout = or(c.FindTimeout, 5*time.Minute)
-	c.MaxRetrievals = or(c.MaxRetrievals, 16)
-	c.RetrievalWait = or(c.RetrievalWait, 30*time.Second)
-	c.SuboperationTimeout = or(c.SuboperationTimeout, time.Minute)
-	c.MaxAssociations = or(c.MaxAssociations, 100)
-	c.MaxAssociationsPerAE = or(c.MaxAssociationsPerAE, 50)
-	c.MaxConnections = or(c.MaxConnections, c.MaxAssociations+512)
-	c.ARTIM = or(c.ARTIM, 10*time.Second)
-	c.Idle = or(c.Idle, time.Minute)
-	c.WriteTimeout = or(c.WriteTimeout, 30*time.Second)
-	c.DrainTimeout = or(c.DrainTimeout, time.Minute)
-	c.Grace = or(c.Grace, 10*time.Second)
+	c.AETitle = cmp.Or(c.AETitle, "CIGOGNE")
+	c.MaxPDULength = max(cmp.Or(c.MaxPDULength, 128<<10), 4<<10)
+	c.MaxAssociateLength = cmp.Or(c.MaxAssociateLength, 256<<10)
+	c.MaxCommandLength = cmp.Or(c.MaxCommandLength, 64<<10)
+	c.AsyncWindow = cmp.Or(c.AsyncWindow, 16)
+	c.MaxOperations = cmp.Or(c.MaxOperations, 64)
+	c.MaxOperationsPerHost = cmp.Or(c.MaxOperationsPerHost, 16)
+	c.MaxMatches = cmp.Or(c.MaxMatches, 10_000)
+	c.FindTimeout = cmp.Or(c.FindTimeout, 5*time.Minute)
+	c.MaxRetrievals = cmp.Or(c.MaxRetrievals, 16)
+	c.RetrievalWait = cmp.Or(c.RetrievalWait, 30*time.Second)
+	c.SuboperationTimeout = cmp.Or(c.SuboperationTimeout, time.Minute)
+	c.MaxAssociations = cmp.Or(c.MaxAssociations, 100)
+	c.MaxAssociationsPerAE = cmp.Or(c.MaxAssociationsPerAE, 50)
+	c.MaxConnections = cmp.Or(c.MaxConnections, c.MaxAssociations+512)
+	c.ARTIM = cmp.Or(c.ARTIM, 10*time.Second)
+	c.Idle = cmp.Or(c.Idle, time.Minute)
+	c.WriteTimeout = cmp.Or(c.WriteTimeout, 30*time.Second)
+	c.DrainTimeout = cmp.Or(c.DrainTimeout, time.Minute)
+	c.Grace = cmp.Or(c.Grace, 10*time.Second)
 	if c.Gatekeeper == nil {
 		c.Gatekeeper = access.Open{}
 	}
@@ -192,11 +193,3 @@ func (c *Config) called(title string) bool {
 
 // bufferLength is the length of an association's read buffer.
 func bufferLength(maxPDU int) int { return max(maxPDU/2, 64<<10) }
-
-func or[T comparable](v, standard T) T {
-	var zero T
-	if v == zero {
-		return standard
-	}
-	return v
-}

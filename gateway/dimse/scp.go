@@ -1,6 +1,7 @@
 package dimse
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -164,8 +165,8 @@ func (a *association) respond(m *message, v verdict) error {
 		DataSetType:               noDataSet,
 		Status:                    v.status,
 		ErrorComment:              v.comment,
-		AffectedSOPClassUID:       clip(or(m.command.AffectedSOPClassUID, m.command.RequestedSOPClassUID)),
-		AffectedSOPInstanceUID:    clip(or(m.command.AffectedSOPInstanceUID, m.command.RequestedSOPInstanceUID)),
+		AffectedSOPClassUID:       clip(cmp.Or(m.command.AffectedSOPClassUID, m.command.RequestedSOPClassUID)),
+		AffectedSOPInstanceUID:    clip(cmp.Or(m.command.AffectedSOPInstanceUID, m.command.RequestedSOPInstanceUID)),
 	}
 	var bytes int64
 	if m.body != nil {

@@ -1,6 +1,7 @@
 package dimse
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,12 +48,12 @@ type ProposedContext struct {
 }
 
 func (c SCUConfig) withDefaults() SCUConfig {
-	c.CallingAETitle = or(c.CallingAETitle, "CIGOGNE")
-	c.CalledAETitle = or(c.CalledAETitle, "ANY-SCP")
-	c.MaxPDULength = max(or(c.MaxPDULength, 128<<10), 4<<10)
-	c.ARTIM = or(c.ARTIM, 30*time.Second)
-	c.ResponseTimeout = or(c.ResponseTimeout, 5*time.Minute)
-	c.WriteTimeout = or(c.WriteTimeout, time.Minute)
+	c.CallingAETitle = cmp.Or(c.CallingAETitle, "CIGOGNE")
+	c.CalledAETitle = cmp.Or(c.CalledAETitle, "ANY-SCP")
+	c.MaxPDULength = max(cmp.Or(c.MaxPDULength, 128<<10), 4<<10)
+	c.ARTIM = cmp.Or(c.ARTIM, 30*time.Second)
+	c.ResponseTimeout = cmp.Or(c.ResponseTimeout, 5*time.Minute)
+	c.WriteTimeout = cmp.Or(c.WriteTimeout, time.Minute)
 	if c.Dialer == nil {
 		c.Dialer = &net.Dialer{}
 	}
@@ -253,7 +254,7 @@ func (a *Association) await(ctx context.Context, answer chan command) (command, 
 	return c, err
 }
 
-func (a *Association) over() error { return or(a.err, ErrClosed) }
+func (a *Association) over() error { return cmp.Or(a.err, ErrClosed) }
 
 // Echo asks the peer whether it is there (C-ECHO). It needs Verification
 // among the contexts.

@@ -186,10 +186,9 @@ func TestMoreThan65535Entries(t *testing.T) {
 	}
 }
 
-// zeros is a Blob of nothing but zeros.
+// zeros are so many bytes of nothing else.
 type zeros int64
 
-func (z zeros) Size() int64 { return int64(z) }
 func (z zeros) Open(_ context.Context, r storage.Range) (io.ReadCloser, error) {
 	return io.NopCloser(io.LimitReader(zeroReader{}, r.Length)), nil
 }

@@ -51,7 +51,7 @@ func (t Traits) Validate() error {
 }
 
 func validName(s string) bool {
-	return s != "" && len(s) <= 4*mostName && len([]rune(s)) <= mostName && len(Words(s)) > 0 &&
+	return s != "" && len(s) <= 4*mostName && len([]rune(s)) <= mostName && len(nameWords(s)) > 0 &&
 		!strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || r == unicode.ReplacementChar })
 }
 
@@ -85,8 +85,8 @@ func (t Traits) Differ(o Traits) []string {
 		trait string
 		same  bool
 	}{
-		{"birth name", slices.Equal(Words(t.BirthName), Words(o.BirthName))},
-		{"given names", slices.Equal(Words(t.GivenNames), Words(o.GivenNames))},
+		{"birth name", slices.Equal(nameWords(t.BirthName), nameWords(o.BirthName))},
+		{"given names", slices.Equal(nameWords(t.GivenNames), nameWords(o.GivenNames))},
 		{"birth date", t.BirthDate == o.BirthDate},
 		{"sex", t.Sex == o.Sex},
 		{"birth place", t.BirthPlace == o.BirthPlace},
@@ -98,8 +98,8 @@ func (t Traits) Differ(o Traits) []string {
 	return differ
 }
 
-// Words are the words of a name in capitals without accents.
-func Words(name string) []string {
+// nameWords are the words of a name in capitals without accents.
+func nameWords(name string) []string {
 	letters := strings.Map(func(r rune) rune {
 		switch {
 		case unicode.Is(unicode.Mn, r):
@@ -125,8 +125,8 @@ type Shown struct {
 // no contradiction.
 func (t Traits) Against(s Shown) []string {
 	var differ []string
-	if words := Words(s.PatientName); len(words) > 0 && !slices.ContainsFunc(words, func(w string) bool {
-		return slices.Contains(Words(t.BirthName), w) || slices.Contains(Words(t.GivenNames), w)
+	if words := nameWords(s.PatientName); len(words) > 0 && !slices.ContainsFunc(words, func(w string) bool {
+		return slices.Contains(nameWords(t.BirthName), w) || slices.Contains(nameWords(t.GivenNames), w)
 	}) {
 		differ = append(differ, "name")
 	}

@@ -237,7 +237,7 @@ func (m *Manifest) context(c Codes) context {
 		Period: period{Start: at, End: at}, FacilityType: c.FacilityType.concept(), PracticeSetting: c.PracticeSetting.concept(),
 		SourcePatientInfo: m.subject(),
 	}
-	for _, modality := range s.Modalities() {
+	for _, modality := range s.modalities() {
 		x.Event = append(x.Event, &concept{Coding: []coding{{System: urn(c.ModalityScheme), Code: modality}}})
 	}
 	for _, region := range s.regions() {
@@ -280,7 +280,7 @@ func (m *Manifest) submissionSet(id, entry string, c Codes) *list {
 		},
 		Identifier: []identifier{
 			{Use: "official", System: systemURI, Value: id},
-			{Use: "usual", System: systemURI, Value: urn(UID("submission", m.SOPInstanceUID()))},
+			{Use: "usual", System: systemURI, Value: urn(uidOf("submission", m.SOPInstanceUID()))},
 		},
 		Status: "current", Mode: "working", Title: c.Type.Meaning,
 		Code:    &concept{Coding: []coding{{System: mhd + "CodeSystem/MHDlistTypes", Code: "submissionset"}}},

@@ -67,7 +67,7 @@ func (m *Manifest) ImagingStudy() ([]byte, error) {
 		Endpoint:   []reference{{Reference: "#wado"}},
 		Series:     len(s.Series), Instances: s.Instances(), Description: s.Description,
 	}
-	for _, code := range s.Modalities() {
+	for _, code := range s.modalities() {
 		r.Modality = append(r.Modality, coding{System: systemDCM, Code: code})
 	}
 	for i := range s.Series {

@@ -91,16 +91,16 @@ type Instance struct {
 // SOPInstanceUID is the manifest's own. Another version has another one, and
 // every node finds the same.
 func (m *Manifest) SOPInstanceUID() string {
-	return UID("manifest", m.Study.StudyInstanceUID, strconv.Itoa(m.Version))
+	return uidOf("manifest", m.Study.StudyInstanceUID, strconv.Itoa(m.Version))
 }
 
 // SeriesInstanceUID is of the series in which all versions of the study's
 // manifest lie.
-func (m *Manifest) SeriesInstanceUID() string { return UID("manifests", m.Study.StudyInstanceUID) }
+func (m *Manifest) SeriesInstanceUID() string { return uidOf("manifests", m.Study.StudyInstanceUID) }
 
-// UID is a UID that is derived from words by way of a UUID (PS3.5 §B.2): the
+// uidOf is a UID that is derived from words by way of a UUID (PS3.5 §B.2): the
 // same words give the same UID.
-func UID(words ...string) string {
+func uidOf(words ...string) string {
 	u := uuid(words)
 	return "2.25." + new(big.Int).SetBytes(u[:]).String()
 }
@@ -160,8 +160,8 @@ func (s *Series) validate(study string) error {
 	return nil
 }
 
-// Modalities are those of the study, sorted, each once.
-func (s *Study) Modalities() []string {
+// modalities are those of the study, sorted, each once.
+func (s *Study) modalities() []string {
 	var all []string
 	for _, e := range s.Series {
 		if e.Modality != "" {
