@@ -348,12 +348,21 @@ func (r *Runner) record(w Workload, c *contender) {
 	for m, values := range c.samples {
 		r.File.Rows = append(r.File.Rows, result.NewRow(w.Name, c.Subject.Name(), c.Subject.Role(), m, values))
 	}
-	if w.Material == nil || c.stored == 0 || len(c.samples) == 0 {
+	if len(c.samples) == 0 {
+		return
+	}
+	onDisk := func(m result.Measure, part string, of int) {
+		each := float64(proc.DiskUse(filepath.Join(c.dir, "data", part))) / float64(of)
+		r.File.Rows = append(r.File.Rows, result.NewRow(w.Name, c.Subject.Name(), c.Subject.Role(), m, []float64{each}))
+	}
+	if w.Size > 0 && c.Subject.Role() == result.Ours {
+		onDisk(result.IndexPerStudy, "index", w.Size)
+	}
+	if w.Material == nil || c.stored == 0 {
 		return
 	}
 	for m, part := range diskParts(c.Subject.Role()) {
-		perUnit := float64(proc.DiskUse(filepath.Join(c.dir, "data", part))) / float64(c.stored)
-		r.File.Rows = append(r.File.Rows, result.NewRow(w.Name, c.Subject.Name(), c.Subject.Role(), m, []float64{perUnit}))
+		onDisk(m, part, c.stored)
 	}
 }
 

@@ -47,7 +47,7 @@ func sides() []result.Measure {
 	return []result.Measure{
 		result.Throughput, result.Instances, result.Requests, result.FirstByte, result.P50, result.P99,
 		result.Exponent, result.LineShare, result.CPUPerGB, result.PeakRSS, result.DiskPerUnit,
-		result.DiskIndex, result.DiskJournal, result.DiskPacks,
+		result.DiskIndex, result.DiskJournal, result.DiskPacks, result.IndexPerStudy,
 	}
 }
 

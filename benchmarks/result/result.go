@@ -70,24 +70,25 @@ type Measure string
 
 // The measures.
 const (
-	Throughput   Measure = "rate MB/s" // 10^6 bytes
-	Instances    Measure = "rate instances/s"
-	Requests     Measure = "rate requests/s"
-	FirstByte    Measure = "first-byte ms"
-	LastByte     Measure = "last-byte ms"
-	P50          Measure = "p50 ms"
-	P99          Measure = "p99 ms"
-	CPUPerGB     Measure = "cpu s/GB"
-	CPUPerUnit   Measure = "cpu ms/request"
-	PeakRSS      Measure = "peak-rss MB"
-	DiskPerUnit  Measure = "disk B/instance"
-	DiskIndex    Measure = "index B/instance"
-	DiskJournal  Measure = "journal B/instance"
-	DiskPacks    Measure = "packs B/instance"
-	LineShare    Measure = "line-share %"
-	Exponent     Measure = "growth exponent"
-	ForeignShare Measure = "foreign-cpu %"
-	S3Requests   Measure = "s3 requests"
+	Throughput    Measure = "rate MB/s" // 10^6 bytes
+	Instances     Measure = "rate instances/s"
+	Requests      Measure = "rate requests/s"
+	FirstByte     Measure = "first-byte ms"
+	LastByte      Measure = "last-byte ms"
+	P50           Measure = "p50 ms"
+	P99           Measure = "p99 ms"
+	CPUPerGB      Measure = "cpu s/GB"
+	CPUPerUnit    Measure = "cpu ms/request"
+	PeakRSS       Measure = "peak-rss MB"
+	DiskPerUnit   Measure = "disk B/instance"
+	DiskIndex     Measure = "index B/instance"
+	DiskJournal   Measure = "journal B/instance"
+	DiskPacks     Measure = "packs B/instance"
+	IndexPerStudy Measure = "index B/study"
+	LineShare     Measure = "line-share %"
+	Exponent      Measure = "growth exponent"
+	ForeignShare  Measure = "foreign-cpu %"
+	S3Requests    Measure = "s3 requests"
 )
 
 // Unit is the measure's unit.

@@ -100,14 +100,18 @@ func metric(ctx context.Context, at subject.Endpoints, name string) (float64, er
 	return sum, lines.Err()
 }
 
-// wado is study, instance and frame retrieval with n clients.
+// wado is study, series, instance and frame retrieval with n clients. The
+// series is all of the study: variants of subjects are not measured again.
 func (s Settings) wado(h *held, n int) []benchmarks.Workload {
-	both := func(ours, file func(int) ask) []benchmarks.Case {
-		cases := []benchmarks.Case{{Subject: s.ours(), Fill: h.filled, Drive: gets(n, web, ours)}}
-		if file != nil {
-			cases = append(cases, benchmarks.Case{Subject: subject.Nginx{}, Fill: h.asFiles, Drive: gets(n, files, file)})
+	peers := func(ours, file func(int) ask) []benchmarks.Case {
+		return []benchmarks.Case{
+			{Subject: s.ours(), Fill: h.filled, Drive: gets(n, web, ours)},
+			{Subject: subject.Nginx{}, Fill: h.asFiles, Drive: gets(n, files, file)},
+			{Subject: subject.Orthanc{}, Fill: h.filled, Drive: gets(n, web, ours)},
 		}
-		cases = append(cases, benchmarks.Case{Subject: subject.Orthanc{}, Fill: h.filled, Drive: gets(n, web, ours)})
+	}
+	both := func(ours, file func(int) ask) []benchmarks.Case {
+		cases := peers(ours, file)
 		if n > fewClients {
 			return cases
 		}
@@ -118,6 +122,10 @@ func (s Settings) wado(h *held, n int) []benchmarks.Workload {
 		{
 			Name: fmt.Sprintf("wado-study-%d", n), Title: fmt.Sprintf("WADO-RS, a study of %d CT, %d client(s)", s.Instances, n),
 			Primary: result.Throughput, Unit: result.Requests, Amount: 8 * n, Cases: both(h.studyAsk, h.studyFile),
+		},
+		{
+			Name: fmt.Sprintf("wado-series-%d", n), Title: fmt.Sprintf("WADO-RS, a series of %d CT, %d client(s)", s.Instances, n),
+			Primary: result.Throughput, Unit: result.Requests, Amount: 8 * n, Cases: peers(h.seriesAsk, h.studyFile),
 		},
 		{
 			Name: fmt.Sprintf("wado-instance-%d", n), Title: fmt.Sprintf("WADO-RS, CT instances, %d client(s)", n),

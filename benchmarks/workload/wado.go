@@ -215,10 +215,18 @@ func studyAsk(s *material.Series) ask {
 	return ask{"/studies/" + s.StudyInstanceUID, acceptDICOM, s.Bytes()}
 }
 
+func (h *held) seriesAsk(int) ask {
+	return ask{seriesPath(h.instance(0)), acceptDICOM, h.series.Bytes()}
+}
+
 func (h *held) studyFile(int) ask { return ask{path: "/study", least: h.series.Bytes()} }
 
+func seriesPath(m *material.Instance) string {
+	return "/studies/" + m.StudyInstanceUID + "/series/" + m.SeriesInstanceUID
+}
+
 func instancePath(m *material.Instance) string {
-	return "/studies/" + m.StudyInstanceUID + "/series/" + m.SeriesInstanceUID + "/instances/" + m.SOPInstanceUID
+	return seriesPath(m) + "/instances/" + m.SOPInstanceUID
 }
 
 func (h *held) instanceAsk(n int) ask {
