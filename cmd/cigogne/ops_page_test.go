@@ -79,11 +79,15 @@ func (p *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 // is evaluates a condition.
 func (p *tab) is(js string) bool {
 	p.t.Helper()
-	ok, err := chromedp.Run(p.ctx, chromedp.Evaluate[bool](js))
+	ok, err := p.holds(js)
 	if err != nil {
 		p.t.Fatalf("%s: %v", js, err)
 	}
 	return ok
+}
+
+func (p *tab) holds(js string) (bool, error) {
+	return chromedp.Run(p.ctx, chromedp.Evaluate[bool](js))
 }
 
 func (p *tab) text(js string) string {
@@ -95,19 +99,26 @@ func (p *tab) text(js string) string {
 	return s
 }
 
-// within waits until a condition holds, and tells how long that took.
+// within waits until a condition holds, and tells how long that took. While a
+// page gives way to another, which ends what was asked of it, none does.
 func (p *tab) within(what, js string) time.Duration {
 	p.t.Helper()
 	began := time.Now()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for !p.is(js) {
-		if time.Since(began) > ordinary {
+	for {
+		ok, err := p.holds(js)
+		switch {
+		case ok && err == nil:
+			return time.Since(began)
+		case time.Since(began) <= ordinary && p.ctx.Err() == nil:
+			<-tick.C
+		case err != nil:
+			p.t.Fatalf("not within %s: %s: %v", ordinary, what, err)
+		default:
 			p.t.Fatalf("not within %s: %s\n%s", ordinary, what, p.text("document.getElementById('main').innerText"))
 		}
-		<-tick.C
 	}
-	return time.Since(began)
 }
 
 const ordinary = time.Minute // within which everything happens, on a busy machine too
