@@ -88,18 +88,7 @@ func (r *Runner) Run(ctx context.Context, w Workload) error {
 			os.RemoveAll(c.dir)
 		}
 	}()
-	rounds := r.Rounds
-	if w.Rounds > 0 {
-		rounds = min(rounds, w.Rounds)
-	}
-	first := 0 // warms up and finds each one's rate
-	if w.Amount == 1 {
-		first = 1
-	}
-	var ended error
-	for n := first; n <= rounds && ended == nil && (n <= leastRounds || r.roomFor(n-first, began)); n++ {
-		ended = r.round(ctx, w, all, n)
-	}
+	ended := r.rounds(ctx, w, all, began)
 	for _, c := range all {
 		r.record(w, c)
 	}
@@ -113,6 +102,25 @@ func (r *Runner) Run(ctx context.Context, w Workload) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// rounds runs as many as there is time for, and tells what ended them early.
+// Round 0 warms up and finds each case's rate, where a round is more than a unit.
+func (r *Runner) rounds(ctx context.Context, w Workload, all []*contender, began time.Time) error {
+	most := r.Rounds
+	if w.Rounds > 0 {
+		most = min(most, w.Rounds)
+	}
+	first := 0
+	if w.Amount == 1 {
+		first = 1
+	}
+	for n := first; n <= most && (n <= leastRounds || r.roomFor(n-first, began)); n++ {
+		if err := r.round(ctx, w, all, n); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // leastRounds are those that a workload gets however long it takes.
