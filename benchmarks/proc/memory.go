@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -14,18 +15,19 @@ import (
 // kernel gives to whoever needs more. They are mapped: a guest may be made to
 // give back those that are not. A nil Memory does nothing.
 type Memory struct {
-	pages []byte
-	left  int64 // what is not filled
-	next  int   // what comes before was filled
+	hole  *os.File
+	pages []byte // of hole
+	left  int64  // what is not filled
+	next  int    // where filling goes on
+	first int    // where giving back goes on
 }
 
 const (
 	// LeftFree is enough for most rounds, in bytes. One that takes more takes
 	// it from those pages, as on a machine that has run for a day.
-	LeftFree = 1280 << 20
-	// touched is how much of that is written to before a round: a host may take
-	// back at once what is more than 1 GiB.
-	touched = 1 << 30
+	LeftFree = 3 << 30
+	// untouched is how much of that is not written to before a round.
+	untouched = 256 << 20
 	// atOnce is what is filled at once.
 	atOnce = 16 << 20
 )
@@ -37,17 +39,16 @@ func NewMemory(dir string, left int64) (*Memory, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	defer os.Remove(f.Name()) // its pages stay as long as they are mapped
+	m := &Memory{hole: f, left: left}
 	size := Total() / atOnce * atOnce
-	if err := f.Truncate(size); err != nil {
-		return nil, err
+	err = errors.Join(os.Remove(f.Name()), f.Truncate(size))
+	if err == nil {
+		m.pages, err = unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
 	}
-	pages, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
-		return nil, fmt.Errorf("mapping %d bytes of memory: %w", size, err)
+		return nil, errors.Join(fmt.Errorf("mapping %d bytes of memory: %w", size, err), f.Close())
 	}
-	return &Memory{pages: pages, left: left}, nil
+	return m, nil
 }
 
 // Close gives the memory back.
@@ -55,7 +56,7 @@ func (m *Memory) Close() error {
 	if m == nil {
 		return nil
 	}
-	return unix.Munmap(m.pages)
+	return errors.Join(unix.Munmap(m.pages), m.hole.Close())
 }
 
 // Ready makes the memory ready for a round.
@@ -63,14 +64,14 @@ func (m *Memory) Ready() error {
 	if m == nil {
 		return nil
 	}
-	if err := m.fill(); err != nil {
+	if err := errors.Join(m.fill(), m.giveBack()); err != nil {
 		return fmt.Errorf("filling memory: %w", err)
 	}
-	n := min(touched, int(Free()/4*3))
+	n := min(Free(), m.left, LeftFree) - untouched
 	if n <= 0 {
 		return nil
 	}
-	b, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_POPULATE)
+	b, err := unix.Mmap(-1, 0, int(n), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_POPULATE)
 	if err != nil {
 		return fmt.Errorf("touching %d bytes of memory: %w", n, err)
 	}
@@ -78,13 +79,25 @@ func (m *Memory) Ready() error {
 }
 
 // fill lets no more be free than shall be left, or fills the whole file once.
-// It goes on where it stopped: the kernel takes first what was filled first.
 func (m *Memory) fill() error {
 	for filled := 0; filled < len(m.pages) && Free() > m.left; filled += atOnce {
 		if err := unix.Madvise(m.pages[m.next:m.next+atOnce], unix.MADV_POPULATE_READ); err != nil {
 			return err
 		}
 		m.next = (m.next + atOnce) % len(m.pages)
+	}
+	return nil
+}
+
+// giveBack lets no less be free, as far as the file has it: else whoever needs
+// memory first would wait for the kernel to find some.
+func (m *Memory) giveBack() error {
+	const mode = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
+	for given := 0; given < len(m.pages) && Free() < m.left-atOnce; given += atOnce {
+		if err := unix.Fallocate(int(m.hole.Fd()), mode, int64(m.first), atOnce); err != nil {
+			return err
+		}
+		m.first = (m.first + atOnce) % len(m.pages)
 	}
 	return nil
 }
