@@ -279,8 +279,10 @@ func (r *Runner) one(ctx context.Context, w Workload, c *contender, series *mate
 		}
 		r.quiet(ctx, c.running)
 	}
-	if err := r.Memory.Ready(); err != nil {
-		return err
+	if n > 0 {
+		if err := r.Memory.Ready(); err != nil {
+			return err
+		}
 	}
 	before, err := c.running.Usage()
 	if err != nil {
