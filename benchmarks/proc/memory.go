@@ -32,9 +32,16 @@ const (
 	atOnce = 16 << 20
 )
 
-// NewMemory fills all but left bytes, by a file in dir, which must not lie in
-// memory itself. Close must be called.
+// NewMemory fills all but left bytes, by a file in dir. Where dir lies in memory
+// itself the kernel could not take that back: nil. Close must be called.
 func NewMemory(dir string, left int64) (*Memory, error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return nil, fmt.Errorf("looking at the filesystem of %s: %w", dir, err)
+	}
+	if fs.Type == unix.TMPFS_MAGIC || fs.Type == unix.RAMFS_MAGIC {
+		return nil, nil
+	}
 	f, err := os.CreateTemp(dir, "hole-")
 	if err != nil {
 		return nil, err
@@ -81,7 +88,11 @@ func (m *Memory) Ready() error {
 // fill lets no more be free than shall be left, or fills the whole file once.
 func (m *Memory) fill() error {
 	for filled := 0; filled < len(m.pages) && Free() > m.left; filled += atOnce {
-		if err := unix.Madvise(m.pages[m.next:m.next+atOnce], unix.MADV_POPULATE_READ); err != nil {
+		err := unix.Madvise(m.pages[m.next:m.next+atOnce], unix.MADV_POPULATE_READ)
+		if errors.Is(err, unix.EINVAL) { // before Linux 5.14: what is free is touched all the same
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 		m.next = (m.next + atOnce) % len(m.pages)

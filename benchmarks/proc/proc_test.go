@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/esante-alsace/cigogne/benchmarks/proc"
 )
 
@@ -90,5 +92,16 @@ func TestMemoryTakesNoDisk(t *testing.T) {
 	var nobody *proc.Memory
 	if err := errors.Join(nobody.Ready(), nobody.Close()); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestMemoryIsNotFilledForGood(t *testing.T) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs("/dev/shm", &fs); err != nil || fs.Type != unix.TMPFS_MAGIC {
+		t.Skip("/dev/shm does not lie in memory")
+	}
+	m, err := proc.NewMemory("/dev/shm", proc.LeftFree)
+	if m != nil || err != nil {
+		t.Errorf("a file in memory is to be filled: %v", err)
 	}
 }
