@@ -53,8 +53,12 @@ func (m *Matcher) narrowing() *narrow {
 	if uid := m.query.SeriesInstanceUID; uid != "" && m.query.Level > Study {
 		n.series(jsonList([]string{uid}))
 	}
-	if m.query.Level == Series {
+	switch m.query.Level {
+	case Study:
+		n.and(shownStudies)
+	case Series:
 		n.and(shownSeries)
+	case Image: // of each instance: hides
 	}
 	if m.patients != nil {
 		n.patients(m.query.Patients)

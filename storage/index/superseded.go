@@ -8,8 +8,9 @@ const (
 	// standingManifest is the SOPInstanceUID of the one that stands, once it is
 	// stored; '' for none. It is looked up for studies that have any.
 	standingManifest = `CASE s.manifests WHEN 0 THEN '' ELSE coalesce((SELECT v.manifest FROM life v WHERE v.study = s.uid AND v.owed = 0), '') END`
-	// shownSeries are the series that hold something that is shown.
-	shownSeries = `(e.manifests < e.instances OR ` + standingManifest + ` <> '')`
+	// shownStudies and shownSeries are those that hold something that is shown.
+	shownStudies = `(s.manifests < s.instances OR ` + standingManifest + ` <> '')`
+	shownSeries  = `(e.manifests < e.instances OR ` + standingManifest + ` <> '')`
 )
 
 // superseded is how many of the manifests stand no more.

@@ -1,6 +1,7 @@
 package index_test
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 
@@ -133,4 +134,12 @@ func TestSuperseded(t *testing.T) {
 	changed()
 	complete(3, false)
 	holds("a version without one")
+	apply(t, x, index.Batch{Stamp: lifeTime(90), Deletions: []index.Deletion{
+		{ID: "e", Step: index.MarkDeletion, StudyInstanceUID: uid, SeriesInstanceUID: in.Key.SeriesInstanceUID, Act: index.Act{At: 1 << 62}, Due: 1 << 62},
+	}})
+	if got := shown(t, x, uid, false); !reflect.DeepEqual(got, shownOf{}) {
+		t.Errorf("nothing is left but those before: %+v", got)
+	}
+	apply(t, x, index.Batch{Stamp: lifeTime(91), Deletions: []index.Deletion{{ID: "e", Step: index.UndoDeletion, StudyInstanceUID: uid, Act: index.Act{At: 1 << 62}}}})
+	holds("its images are back")
 }
