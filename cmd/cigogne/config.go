@@ -59,7 +59,7 @@ type limits struct {
 	MaxPDU               size          `name:"max-pdu" default:"128KiB" help:"Longest PDU that is announced and taken (${default})."`
 	MaxDataSet           size          `default:"64GiB" help:"Longest data set (${default})."`
 	AsyncWindow          int           `default:"16" help:"Most C-STORE operations in flight on one association (${default})."`
-	MaxRetrievals        int           `default:"16" help:"Most C-GET and C-MOVE operations that send at a time; others wait 30 s (${default})."`
+	MaxRetrievals        int           `default:"16" help:"Most C-GET and C-MOVE operations that send at a time, three quarters of them to one host; others wait 30 s (${default})."`
 	SuboperationTimeout  time.Duration `default:"60s" help:"How long a destination may take to answer each instance of a C-GET or C-MOVE (${default})."`
 	MaxConnections       int           `default:"1280" help:"Most HTTP connections at a time; others wait (${default})."`
 	// Behind a proxy all callers are one host.

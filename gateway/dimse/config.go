@@ -115,8 +115,8 @@ type Config struct {
 	FindTimeout time.Duration
 
 	// MaxRetrievals bounds the C-GETs and C-MOVEs that send at a time: default
-	// 16. RetrievalWait is how long others wait for their turn before they are
-	// refused with A702: default 30 s.
+	// 16, of which three quarters may be to one host. RetrievalWait is how long
+	// others wait for their turn before they are refused with A702: default 30 s.
 	MaxRetrievals int
 	RetrievalWait time.Duration
 	// SuboperationTimeout is how long a peer may take to answer a C-STORE of

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -181,5 +183,65 @@ func TestGetInTinyPDUs(t *testing.T) {
 		if !bytes.Equal(got.DataSets["1.2.3.4.1"], h.instances[0].dataSet) || most > 0 && got.Longest > int(most) {
 			t.Errorf("in PDUs of %d came %d bytes, the longest of them %d", most, len(got.DataSets["1.2.3.4.1"]), got.Longest)
 		}
+	}
+}
+
+// TestASlowHost: a host that answers nothing does not have all places of those
+// that send.
+func TestASlowHost(t *testing.T) {
+	const places, ofOne = 4, 3
+	ln, err := net.Listen("tcp", "127.0.0.2:0")
+	if err != nil {
+		t.Skip(err)
+	}
+	taken := make(chan net.Conn, places)
+	go func() {
+		defer close(taken)
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			taken <- c
+		}
+	}()
+	h := &holder{addresses: map[string]string{"DEST": ln.Addr().String()}}
+	h.holdCT(3)
+	addr, _ := serveHeld(t, h, func(c *dimse.Config) {
+		c.ARTIM, c.MaxRetrievals, c.RetrievalWait = time.Hour, places, 300*time.Millisecond
+	})
+	var moves sync.WaitGroup
+	var held []net.Conn
+	for range ofOne {
+		moves.Go(func() { _, _ = dimsetest.Retrieve(t, addr, "CIGOGNE", move(study123)) }) // it fails when the host is gone
+		held = append(held, <-taken)
+	}
+	defer moves.Wait()
+	defer func() {
+		ln.Close()
+		for c := range taken {
+			held = append(held, c)
+		}
+		for _, c := range held {
+			c.Close()
+		}
+	}()
+	last := make(chan dimsetest.RetrieveResponse, 1)
+	moves.Go(func() {
+		if got, err := dimsetest.Retrieve(t, addr, "CIGOGNE", move(study123)); err == nil {
+			last <- got.Last()
+		}
+	})
+	select {
+	case c := <-taken:
+		held = append(held, c)
+		t.Fatalf("one host has all %d places", places)
+	case r := <-last:
+		if r.Status != dimse.StatusCannotSend {
+			t.Errorf("the fourth to it is told %+v", r)
+		}
+	}
+	if last := mustRetrieve(t, addr, getAll()).Last(); last.Status != 0 || last.Completed != 3 {
+		t.Errorf("another host is told %+v", last)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
+	"github.com/esante-alsace/cigogne/gateway/throttle"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/dicom"
 )
@@ -40,7 +41,7 @@ func (o *operation) retrieve(ctx context.Context, to storage.Origin, send carrie
 	soft := ctx
 	ctx, cancelled, stop := patient(soft)
 	defer stop()
-	leave, v := o.enter(ctx, cancelled)
+	leave, v := o.enter(soft, to)
 	if v.status == StatusSuccess {
 		defer leave()
 		v = r.perform(ctx, soft, cancelled, send)
@@ -68,19 +69,18 @@ func patient(ctx context.Context) (hard context.Context, cancelled <-chan struct
 }
 
 // enter waits for a place among the retrievals, for a bounded time.
-func (o *operation) enter(ctx context.Context, cancelled <-chan struct{}) (leave func(), v verdict) {
+func (o *operation) enter(ctx context.Context, to storage.Origin) (leave func(), v verdict) {
 	s := o.association.server
-	wait := time.NewTimer(s.cfg.RetrievalWait)
-	defer wait.Stop()
-	select {
-	case s.retrievals <- struct{}{}:
-		return func() { <-s.retrievals }, verdict{status: StatusSuccess}
-	case <-wait.C:
+	bounded, end := context.WithTimeout(ctx, s.cfg.RetrievalWait)
+	defer end()
+	leave, err := s.retrievals.take(bounded, throttle.Caller(to.RemoteAddr))
+	switch {
+	case err == nil:
+		return leave, verdict{status: StatusSuccess}
+	case ctx.Err() != nil:
+		return nil, verdict{StatusCanceled, "cancelled"}
+	default:
 		return nil, verdict{StatusCannotSend, "too many retrievals, try again later"}
-	case <-cancelled:
-		return nil, verdict{StatusCanceled, "cancelled"}
-	case <-ctx.Done():
-		return nil, verdict{StatusCanceled, "cancelled"}
 	}
 }
 

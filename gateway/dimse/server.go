@@ -17,7 +17,7 @@ type Server struct {
 	cfg        Config
 	actions    chan struct{}   // holds a token for each N-ACTION that is read or made durable
 	operations *throttle.Slots // of Query/Retrieve
-	retrievals chan struct{}   // holds a token for each that sends
+	retrievals *turns          // of those that send
 
 	mu          sync.Mutex
 	connections map[*association]struct{} // in whatever state
@@ -32,7 +32,7 @@ func NewServer(cfg Config) *Server {
 		cfg:         cfg,
 		operations:  throttle.NewSlots(cfg.MaxOperations, cfg.MaxOperationsPerHost),
 		actions:     make(chan struct{}, actionsAtOnce),
-		retrievals:  make(chan struct{}, cfg.MaxRetrievals),
+		retrievals:  newTurns(cfg.MaxRetrievals),
 		connections: map[*association]struct{}{},
 		perAE:       map[string]int{},
 	}
