@@ -220,3 +220,34 @@ func plain(changes []index.IdentityChange) string {
 	}
 	return string(b)
 }
+
+// TestALinkThatWouldFindNothing: the patients of a site that has an identifier
+// are recorded under that, and none is linked under the site's name for nothing.
+func TestALinkThatWouldFindNothing(t *testing.T) {
+	sites, err := gateway.NewSites([]gateway.Site{
+		{SenderInfo: storage.SenderInfo{Name: "A", Issuer: storage.Issuer{Name: "HUS", UniversalID: "1.2.250.1.999.1"}}},
+		{SenderInfo: storage.SenderInfo{Name: "B", Issuer: storage.Issuer{Name: "PACS", UniversalID: "1.2.250.1.999.2"}}},
+		{SenderInfo: storage.SenderInfo{Name: "C", Issuer: storage.Issuer{Name: "PACS"}}},
+	}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := region(t, mem.New())
+	p := gateway.NewPatients(gateway.PatientsOptions{Index: n.index, Indexer: n.indexer, Proposer: n.proposer, Sites: sites, Logger: slog.New(slog.DiscardHandler)})
+	_, err = p.Assert(t.Context(), gateway.Assertion{
+		Local: index.PatientKey{Issuer: "HUS", PatientID: "1"}, Matricule: odiles, OID: ins.NIR, Status: ins.Qualified, Traits: odile(), By: "dr.who",
+	})
+	if !errors.Is(err, storage.ErrInvalid) || !strings.Contains(err.Error(), "1.2.250.1.999.1") {
+		t.Errorf("no study has the name: %v", err)
+	}
+	for _, c := range []struct{ what, issuer, id string }{
+		{"its identifier", "1.2.250.1.999.1", "1"},
+		{"a name that studies have", "HUS", "4711"},
+		{"a name that is all that one of two sites has", "PACS", "1"},
+		{"of no site", "HCC", "1"},
+	} {
+		if made := n.assert(p, c.issuer, c.id, odiles); made.Kind != index.IdentityLinked {
+			t.Errorf("%s: %+v", c.what, made)
+		}
+	}
+}

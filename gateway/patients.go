@@ -68,9 +68,9 @@ const maxTries = 8
 // not another link of the local identity, nor other traits of the same number,
 // nor what the local identity's studies say of their patient. A number that is
 // no longer qualified ends the link that there is. The same assertion again
-// changes nothing. What is malformed, of the other realm, or of a local
-// identity whose issuer nobody stated is storage.ErrInvalid. The change is
-// durable when Assert returns.
+// changes nothing. What is malformed, of the other realm, of a local identity
+// whose issuer nobody stated, or named by a name of its issuer that no study has
+// is storage.ErrInvalid. The change is durable when Assert returns.
 func (p *Patients) Assert(ctx context.Context, a Assertion) (index.IdentityChange, error) {
 	number, err := p.check(&a)
 	if err != nil {
@@ -91,6 +91,9 @@ func (p *Patients) judge(ctx context.Context, a Assertion, number ins.Number, s 
 	linked := s.Link != nil && s.Link.National() == made.National()
 	if linked && a.Status == ins.Qualified && s.Link.Traits == made.Traits {
 		return decision{stands: s.Link}, nil
+	}
+	if err := p.recorded(ctx, a.Local); err != nil && s.Link == nil {
+		return decision{}, err
 	}
 	why, err := p.against(ctx, a, s, linked)
 	if err != nil {
