@@ -131,7 +131,7 @@ func (c *Custodian) Delete(ctx context.Context, q Request) (Deleted, error) {
 // refused tells why the index would not take a deletion, or nil.
 func (c *Custodian) refused(ctx context.Context, q Request, at int64) error {
 	known := false
-	for _, err := range c.o.Index.Search(ctx, index.Query{Level: index.Series, StudyInstanceUID: q.StudyInstanceUID, SeriesInstanceUID: q.SeriesInstanceUID}) {
+	for _, err := range c.o.Index.Search(ctx, index.Query{Level: index.Series, StudyInstanceUID: q.StudyInstanceUID, SeriesInstanceUID: q.SeriesInstanceUID, Superseded: true}) {
 		if err != nil {
 			return err
 		}

@@ -53,12 +53,12 @@ func (m *Matcher) narrowing() *narrow {
 	if uid := m.query.SeriesInstanceUID; uid != "" && m.query.Level > Study {
 		n.series(jsonList([]string{uid}))
 	}
-	switch m.query.Level {
-	case Study:
+	switch l := m.query.Level; {
+	case m.query.Superseded:
+	case l == Study:
 		n.and(shownStudies)
-	case Series:
+	case l == Series:
 		n.and(shownSeries)
-	case Image: // of each instance: hides
 	}
 	if m.patients != nil {
 		n.patients(m.query.Patients)

@@ -32,7 +32,7 @@ type Query struct {
 	// §8.3.4.2): each word matches the beginning of a name component.
 	Fuzzy bool
 	// Superseded asks at the Image level for the manifests of a study that stand
-	// no more, too.
+	// no more, too, and above it for what holds nothing else.
 	Superseded bool
 	// Limit is the most results to return, 0 for the bound of the index;
 	// Offset is how many to skip. The order is stable.

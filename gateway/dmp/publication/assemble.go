@@ -129,7 +129,7 @@ func (p *Publisher) content(ctx context.Context, uid string) (*content, error) {
 
 // ofStudy is what the index says of the study; nil when there is none.
 func (p *Publisher) ofStudy(ctx context.Context, uid string) (of dicom.DataSet, err error) {
-	for ds, err := range p.o.Index.Search(ctx, index.Query{Level: index.Study, StudyInstanceUID: uid, IncludeAll: true, Limit: 1}) {
+	for ds, err := range p.o.Index.Search(ctx, index.Query{Level: index.Study, StudyInstanceUID: uid, IncludeAll: true, Superseded: true, Limit: 1}) {
 		if err != nil {
 			return nil, err
 		}
