@@ -10,8 +10,11 @@ import (
 )
 
 // ReadThrough lets reads see what others brought into the index, too: fresh
-// returns when it has that. It must be called before anything is read.
-func (x *Indexer) ReadThrough(fresh func(context.Context) error) { x.fresh = fresh }
+// returns when it has that, or nearly while nobody can say what that is; strong
+// fails then. It must be called before anything is read.
+func (x *Indexer) ReadThrough(fresh, strong func(context.Context) error) {
+	x.fresh, x.strong = fresh, strong
+}
 
 // ownPatience is how long a read waits for what this node has yet to bring
 // into the index of a cluster, which may be about to elect a leader.
@@ -19,8 +22,10 @@ const ownPatience = 3 * time.Second
 
 // Await returns when a read may begin: when AwaitOwn does, and the index has
 // what others brought into it. Errors are those of AwaitOwn and of fresh.
-func (x *Indexer) Await(ctx context.Context) error {
-	if x.fresh == nil {
+func (x *Indexer) Await(ctx context.Context) error { return x.through(ctx, x.fresh) }
+
+func (x *Indexer) through(ctx context.Context, others func(context.Context) error) error {
+	if others == nil {
 		return x.AwaitOwn(ctx)
 	}
 	bounded, cancel := context.WithTimeout(ctx, ownPatience)
@@ -29,20 +34,25 @@ func (x *Indexer) Await(ctx context.Context) error {
 	if own != nil && !behind(own) {
 		own = &behindError{own}
 	}
-	if err := errors.Join(ctx.Err(), x.fresh(ctx)); err != nil {
+	if err := errors.Join(ctx.Err(), others(ctx)); err != nil {
 		return err
 	}
 	return own
 }
 
 // see is Await for who does with what the index has while it takes nothing: what
-// is decided, or told to a person, is not to be of a moment that others have
-// left behind.
-func (x *Indexer) see(ctx context.Context) error {
-	if err := x.Await(ctx); err != nil && !behind(err) {
-		return err
+// is told to a person is not to be of a moment that others have left behind.
+func (x *Indexer) see(ctx context.Context) error { return unlessBehind(x.through(ctx, x.fresh)) }
+
+// surely is see for a decision that nothing is to be changed: it is one like any
+// other, and cannot be taken while nobody can say what others decided.
+func (x *Indexer) surely(ctx context.Context) error { return unlessBehind(x.through(ctx, x.strong)) }
+
+func unlessBehind(err error) error {
+	if behind(err) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // AwaitOwn returns when the index has all that was durable at the call, so

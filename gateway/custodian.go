@@ -92,7 +92,7 @@ func (c *Custodian) Delete(ctx context.Context, q Request) (Deleted, error) {
 	if !storage.ValidUID(q.StudyInstanceUID) || q.SeriesInstanceUID != "" && !storage.ValidUID(q.SeriesInstanceUID) {
 		return Deleted{}, fmt.Errorf("%w: not a UID", storage.ErrInvalid)
 	}
-	if err := c.o.Indexer.Await(ctx); err != nil {
+	if err := c.o.Indexer.through(ctx, c.o.Indexer.strong); err != nil {
 		return Deleted{}, err
 	}
 	act := c.act(q)
@@ -196,7 +196,7 @@ func (c *Custodian) note(ctx context.Context) {
 // has come again, it is storage.ErrConflict and says why; an unknown ID is
 // storage.ErrNotFound. To undo again is no failure.
 func (c *Custodian) Undo(ctx context.Context, id, by, why string) (index.DeletionRecord, error) {
-	if err := c.o.Indexer.Await(ctx); err != nil {
+	if err := c.o.Indexer.surely(ctx); err != nil {
 		return index.DeletionRecord{}, err
 	}
 	r, err := c.o.Index.Deletion(ctx, id)
@@ -314,7 +314,7 @@ func (c *Custodian) Retain(ctx context.Context, years *int, q Request) (index.Ke
 		p.Step, p.Years = index.SetRetention, *years
 	}
 	if q.StudyInstanceUID != "" {
-		if err := c.o.Indexer.see(ctx); err != nil {
+		if err := c.o.Indexer.surely(ctx); err != nil {
 			return index.Kept{}, err
 		}
 		if _, err := c.o.Index.Kept(ctx, q.StudyInstanceUID); err != nil {

@@ -3,9 +3,12 @@ package gateway_test
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"testing"
 
 	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/gateway/dmp/ins"
+	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive/mem"
 	"github.com/esante-alsace/cigogne/storage/index"
 )
@@ -30,7 +33,7 @@ func TestWhatOthersDecided(t *testing.T) {
 		decided = nil
 		return nil
 	}
-	n.indexer.ReadThrough(apply)
+	n.indexer.ReadThrough(apply, apply)
 	elsewhere := func(b index.Batch) { decided = append(decided, b) }
 	change := func(kind index.IdentityKind) index.Batch {
 		return index.Batch{Identities: &index.Identities{Changes: []index.IdentityChange{{Name: rand.Text(), Kind: kind, Local: who, By: "chief", At: 1}}}}
@@ -70,6 +73,45 @@ func TestWhatOthersDecided(t *testing.T) {
 	elsewhere(protection(index.SetHold))
 	if _, err := k.custodian.Release(t.Context(), "trial", gateway.Request{StudyInstanceUID: study, By: "chief"}); err != nil {
 		t.Errorf("a hold of another node's is not released: %v", err)
+	}
+}
+
+// TestNobodySaysWhatOthersDecided: while there is no leader a node takes nothing
+// for said already by what it has of a moment ago.
+func TestNobodySaysWhatOthersDecided(t *testing.T) {
+	n := region(t, mem.New())
+	k := keep(t, n)
+	p, who := n.patients(), index.PatientKey{Issuer: "HUS", PatientID: "4711"}
+	q := gateway.Request{StudyInstanceUID: n.studyOf(who), By: "chief"}
+	if _, err := k.custodian.Hold(t.Context(), "trial", q); err != nil {
+		t.Fatal(err)
+	}
+	made := n.assert(p, who.Issuer, who.PatientID, odiles)
+	n.indexer.ReadThrough(
+		func(context.Context) error { return nil }, // it is of a moment ago
+		func(context.Context) error { return storage.ErrUnavailable },
+	)
+	for what, decide := range map[string]func() error{
+		"that they do not oppose": func() error { return p.Oppose(t.Context(), who, false, "chief", "") },
+		"whose the identity is": func() error {
+			_, err := p.Assert(t.Context(), gateway.Assertion{Local: who, Matricule: odiles, OID: ins.NIR, Status: ins.Qualified, Traits: odile(), By: "dr.who"})
+			return err
+		},
+		"that another is not linked": func() error {
+			_, err := p.Undo(t.Context(), index.PatientKey{Issuer: "HUS", PatientID: "1"}, "chief", "")
+			return err
+		},
+		"that nothing waits":       func() error { _, err := p.Settle(t.Context(), made.Name, false, "chief", ""); return err },
+		"that no such hold stands": func() error { _, err := k.custodian.Release(t.Context(), "other", q); return err },
+		"that there is no such study": func() error {
+			_, err := k.custodian.Delete(t.Context(), gateway.Request{StudyInstanceUID: "1.2"})
+			return err
+		},
+		"that no such deletion is": func() error { _, err := k.custodian.Undo(t.Context(), "other", "chief", ""); return err },
+	} {
+		if err := decide(); !errors.Is(err, storage.ErrUnavailable) {
+			t.Errorf("it was said already %s: %v", what, err)
+		}
 	}
 }
 

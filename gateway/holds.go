@@ -15,7 +15,7 @@ import (
 // storage.ErrConflict, as is one hold more than index.HoldsMost. A study that is
 // marked as deleted is kept, though not put back.
 func (c *Custodian) Hold(ctx context.Context, name string, q Request) (index.Kept, error) {
-	if err := c.o.Indexer.see(ctx); err != nil {
+	if err := c.o.Indexer.surely(ctx); err != nil {
 		return index.Kept{}, err
 	}
 	// In this order: what is decided from here on is among those.
@@ -60,7 +60,7 @@ func (c *Custodian) marked(ctx context.Context, study string) (map[string]bool, 
 
 // Release ends a hold; one that does not stand is storage.ErrNotFound.
 func (c *Custodian) Release(ctx context.Context, name string, q Request) (index.Kept, error) {
-	if err := c.o.Indexer.see(ctx); err != nil {
+	if err := c.o.Indexer.surely(ctx); err != nil {
 		return index.Kept{}, err
 	}
 	p, err := c.o.Index.Protection(ctx, q.StudyInstanceUID)

@@ -53,7 +53,8 @@ type Indexer struct {
 	id       index.JournalID
 	journal  Journal
 	proposer Proposer
-	fresh    func(context.Context) error // see ReadThrough
+	fresh    func(context.Context) error // see ReadThrough, as strong
+	strong   func(context.Context) error
 	applied  func(context.Context, index.JournalID) (index.Position, error)
 	again    rereader // see Reread
 	clock    Clock

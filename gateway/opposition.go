@@ -28,7 +28,7 @@ func (p *Patients) Oppose(ctx context.Context, patient index.PatientKey, opposes
 		return err
 	}
 	// What another node was told a moment ago may be the contrary.
-	if err := p.o.Indexer.see(ctx); err != nil {
+	if err := p.o.Indexer.surely(ctx); err != nil {
 		return err
 	}
 	issuers, err := p.o.Sites.issuersOf(patient.Issuer)

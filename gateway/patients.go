@@ -76,7 +76,7 @@ func (p *Patients) Assert(ctx context.Context, a Assertion) (index.IdentityChang
 	if err != nil {
 		return index.IdentityChange{}, err
 	}
-	if err := p.o.Indexer.see(ctx); err != nil {
+	if err := p.o.Indexer.surely(ctx); err != nil {
 		return index.IdentityChange{}, err
 	}
 	national := index.PatientKey{Issuer: number.OID, PatientID: number.Matricule}
@@ -298,7 +298,7 @@ func (p *Patients) Doubt(ctx context.Context, local index.PatientKey, by, why st
 // Undo ends the link of a local identity; without one it is
 // storage.ErrNotFound.
 func (p *Patients) Undo(ctx context.Context, local index.PatientKey, by, why string) (index.IdentityChange, error) {
-	if err := errors.Join(checkLocal(&local, by), p.o.Indexer.see(ctx)); err != nil {
+	if err := errors.Join(checkLocal(&local, by), p.o.Indexer.surely(ctx)); err != nil {
 		return index.IdentityChange{}, err
 	}
 	number, err := p.o.Index.NumberOf(ctx, local)
@@ -320,7 +320,7 @@ func (p *Patients) Undo(ctx context.Context, local index.PatientKey, by, why str
 // local identity was linked with, or not. Only what was asserted as qualified
 // can be linked. One that does not wait is storage.ErrNotFound.
 func (p *Patients) Settle(ctx context.Context, name string, link bool, by, why string) (index.IdentityChange, error) {
-	if err := p.o.Indexer.see(ctx); err != nil {
+	if err := p.o.Indexer.surely(ctx); err != nil {
 		return index.IdentityChange{}, err
 	}
 	queued, err := p.o.Index.IdentityChange(ctx, name)

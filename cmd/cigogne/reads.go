@@ -23,12 +23,18 @@ const (
 // freshKey marks the context of a request whose read was made sure of.
 type freshKey struct{}
 
-// fresh lets a read see what it must in a cluster; it is the Indexer's hook.
+// fresh lets a read see what it must in a cluster; it is the Indexer's hook, as
+// is strong.
 func (n *node) fresh(ctx context.Context) error {
 	if ctx.Value(freshKey{}) != nil {
 		return nil
 	}
 	_, err := n.cluster.Read(ctx, consensus.Fresh, 0)
+	return err
+}
+
+func (n *node) strong(ctx context.Context) error {
+	_, err := n.cluster.Read(ctx, consensus.Strong, 0)
 	return err
 }
 
