@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,7 +40,7 @@ const (
 	queueRows  = 2000
 	queueBytes = 8 << 20
 	// gatherTime is how long a batch waits for company.
-	gatherTime = 30 * time.Millisecond
+	gatherTime = 100 * time.Millisecond
 	// retryLeast and retryMost bound the wait between two proposals when the
 	// index does not take them.
 	retryLeast = 50 * time.Millisecond
@@ -144,7 +145,7 @@ func (x *Indexer) Durable(entries []journal.Entry) {
 		x.bytes += r.bytes
 	}
 	signal(x.wake)
-	if len(x.queue) >= batchRows {
+	if len(x.queue) >= batchRows || x.bytes >= queueBytes/2 {
 		signal(x.hurry)
 	}
 }
@@ -215,15 +216,13 @@ func (x *Indexer) take() (batch []index.Instance, durable int64, behind bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := min(len(x.queue), batchRows)
+	batch = make([]index.Instance, 0, n)
 	for _, q := range x.queue[:n] {
 		batch, durable = append(batch, q.Instance), q.durable
 		x.taken = append(x.taken, taken{q.At, q.durable, q.place})
 		x.bytes -= q.bytes
 	}
-	x.queue = x.queue[n:]
-	if len(x.queue) == 0 {
-		x.queue = nil
-	}
+	x.queue = slices.Delete(x.queue, 0, n)
 	return batch, durable, x.behind
 }
 

@@ -1,6 +1,7 @@
 package dicom
 
 import (
+	"iter"
 	"slices"
 	"sort"
 )
@@ -31,16 +32,36 @@ func (ds DataSet) Select(tags []Tag) DataSet {
 		tags = slices.Clone(tags)
 		slices.Sort(tags)
 	}
-	selected := make(DataSet, 0, min(len(tags), len(ds)))
-	for i, tag := range tags {
-		if i > 0 && tag == tags[i-1] {
-			continue
-		}
-		if e, ok := ds.Get(tag); ok {
-			selected = append(selected, e)
-		}
+	n := 0
+	for range ds.having(tags) {
+		n++
+	}
+	selected := make(DataSet, 0, n)
+	for e := range ds.having(tags) {
+		selected = append(selected, *e)
 	}
 	return selected
+}
+
+// having yields the elements that have one of the tags, which are in ascending
+// order as ds is.
+func (ds DataSet) having(tags []Tag) iter.Seq[*Element] {
+	return func(yield func(*Element) bool) {
+		for i := range ds {
+			for len(tags) > 0 && tags[0] < ds[i].Tag {
+				tags = tags[1:]
+			}
+			if len(tags) == 0 {
+				return
+			}
+			if tags[0] == ds[i].Tag {
+				if !yield(&ds[i]) {
+					return
+				}
+				tags = tags[1:]
+			}
+		}
+	}
 }
 
 // Without returns the elements that have none of the tags, in ascending order.
