@@ -50,6 +50,10 @@ type Case struct {
 	// after; either may be nil. Neither is measured.
 	Before func(ctx context.Context, dir string) error
 	Fill   func(ctx context.Context, at subject.Endpoints) error
+	// Shared is comparable, or nil. Cases to which it is equal, of a workload
+	// and of those that follow it directly, are driven with one subject, which
+	// is filled once: none of them changes what it holds.
+	Shared any
 	// Prepare gives the subject what it needs for a round, before that is
 	// measured; it may be nil.
 	Prepare func(ctx context.Context, r Round) error

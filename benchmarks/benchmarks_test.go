@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -53,6 +54,7 @@ func measured(t *testing.T) *result.File {
 		Options: benchmarks.Options{Scratch: dir, Material: dir, Rounds: 1, Target: 10 * time.Millisecond, MaxAmount: 6, Say: t.Logf},
 		File:    &result.File{Taken: time.Now(), Commit: "abcdef123", Versions: map[string]string{}, Promises: map[string]string{}},
 	}
+	defer r.Close()
 	for _, w := range chosen {
 		if err := r.Run(t.Context(), w); err != nil {
 			t.Fatal(err)
@@ -123,6 +125,57 @@ func TestRoundsEndWhenItIsEnough(t *testing.T) {
 				t.Errorf("enough is %v, %d units: %d rounds beside %d that warm up, want %d", enough, amount, ran-warmed, warmed, want)
 			}
 		}
+	}
+}
+
+// TestASharedSubject: workloads that follow one another fill it once, and it is
+// gone when the next one does not share it, or at the end.
+func TestASharedSubject(t *testing.T) {
+	dir := t.TempDir()
+	r := &benchmarks.Runner{
+		Options: benchmarks.Options{Scratch: dir, Material: dir, Rounds: 1, Target: time.Millisecond, Say: t.Logf},
+		File:    &result.File{Versions: map[string]string{}, Promises: map[string]string{}},
+	}
+	fills := 0
+	run := func(shared ...any) (held int) {
+		t.Helper()
+		w := benchmarks.Workload{Name: "w", Unit: result.Requests, Primary: result.Requests, Amount: 1}
+		for i, s := range shared {
+			w.Cases = append(w.Cases, benchmarks.Case{
+				Subject: subject.Client{Title: fmt.Sprintf("client %d", i)}, Shared: s,
+				Fill: func(context.Context, subject.Endpoints) error { fills++; return nil },
+				Drive: func(_ context.Context, rd benchmarks.Round) (benchmarks.Work, error) {
+					return benchmarks.Work{Units: rd.Amount, Elapsed: time.Second}, nil
+				},
+			})
+		}
+		if err := r.Run(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+		kept, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(kept)
+	}
+	for i, step := range []struct {
+		shared      []any
+		fills, kept int
+	}{
+		{[]any{"a", "a", "b", nil, nil}, 4, 2},
+		{[]any{"b", "a"}, 4, 2},
+		{[]any{"b"}, 4, 1},
+		{[]any{"a"}, 5, 1},
+		{[]any{nil}, 6, 0},
+		{[]any{"a"}, 7, 1},
+	} {
+		if kept := run(step.shared...); kept != step.kept || fills != step.fills {
+			t.Errorf("workload %d: filled %d times, %d directories kept, want %d and %d", i, fills, kept, step.fills, step.kept)
+		}
+	}
+	r.Close()
+	if kept, err := os.ReadDir(dir); err != nil || len(kept) != 0 {
+		t.Errorf("closed: %v, %v", kept, err)
 	}
 }
 

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -33,8 +31,8 @@ type Options struct {
 	// what it does then is counted as its own, and disturbs nobody. 0 goes on
 	// at once, and leaves it to others to write what it has left in memory.
 	Settle time.Duration
-	// Memory is made ready before each round, so that nobody waits for what
-	// the host of a virtual machine has taken back. May be nil.
+	// Memory is made ready before each round that sends, so that nobody waits
+	// for what the host of a virtual machine has taken back. May be nil.
 	Memory *proc.Memory
 	// Profiles is a directory for the node's profiles; "" takes none.
 	Profiles string
@@ -46,13 +44,14 @@ type Options struct {
 type Runner struct {
 	Options
 	File *result.File
+
+	shared map[any]holder // by Case.Shared
 }
 
 // contender is a case at work.
 type contender struct {
 	Case
-	running *subject.Running
-	dir     string
+	holder
 	rate    float64 // units per second, of its last round
 	stored  int     // units so far
 	samples map[result.Measure][]float64
@@ -69,6 +68,7 @@ func (r *Runner) Run(ctx context.Context, w Workload) error {
 	r.File.Workloads = append(r.File.Workloads, result.Workload{Name: w.Name, Title: w.Title, Primary: w.Primary})
 	began := time.Now()
 	defer r.timed(len(r.File.Workloads)-1, began)
+	r.stopUnshared(w)
 	if w.Open != nil {
 		done, err := w.Open(ctx)
 		if err != nil {
@@ -79,14 +79,13 @@ func (r *Runner) Run(ctx context.Context, w Workload) error {
 	}
 	all := r.start(ctx, w)
 	defer func() {
-		var stops sync.WaitGroup
+		var own []holder
 		for _, c := range all {
-			stops.Go(c.running.Stop)
+			if c.Shared == nil {
+				own = append(own, c.holder)
+			}
 		}
-		stops.Wait()
-		for _, c := range all {
-			os.RemoveAll(c.dir)
-		}
+		stop(own)
 	}()
 	ended := r.rounds(ctx, w, all, began)
 	for _, c := range all {
@@ -164,46 +163,17 @@ func (r *Runner) start(ctx context.Context, w Workload) []*contender {
 	var all []*contender
 	for _, c := range w.Cases {
 		r.File.Promises[c.Subject.Name()] = c.Subject.Promise()
-		running, dir, err := r.startOne(ctx, w, c)
+		h, err := r.holderOf(ctx, w, c)
 		switch {
 		case errors.Is(err, subject.ErrMissing):
 			r.note("%s is left out: %v", c.Subject.Name(), err)
 		case err != nil:
 			r.note("%s: %s is left out: %v", w.Name, c.Subject.Name(), err)
 		default:
-			all = append(all, &contender{Case: c, running: running, dir: dir, samples: map[result.Measure][]float64{}})
+			all = append(all, &contender{Case: c, holder: h, samples: map[result.Measure][]float64{}})
 		}
 	}
 	return all
-}
-
-func (r *Runner) startOne(ctx context.Context, w Workload, c Case) (_ *subject.Running, dir string, err error) {
-	dir, err = os.MkdirTemp(r.Scratch, w.Name+"-"+strings.ReplaceAll(c.Subject.Name(), " ", "-")+"-")
-	if err != nil {
-		return nil, "", err
-	}
-	if c.Before != nil {
-		if err := c.Before(ctx, dir); err != nil {
-			os.RemoveAll(dir)
-			return nil, "", err
-		}
-	}
-	host := c.Host
-	if host == "" {
-		host = "127.0.0.1"
-	}
-	running, err := c.Subject.Start(ctx, dir, host)
-	if err == nil && c.Fill != nil {
-		if err = c.Fill(ctx, running.Endpoints); err != nil {
-			running.Stop()
-		}
-	}
-	if err != nil {
-		os.RemoveAll(dir)
-		return nil, "", err
-	}
-	r.quiet(ctx, running)
-	return running, dir, nil
 }
 
 // least is the fewest units that the workload is measured with.
@@ -279,7 +249,7 @@ func (r *Runner) one(ctx context.Context, w Workload, c *contender, series *mate
 		}
 		r.quiet(ctx, c.running)
 	}
-	if n > 0 {
+	if n > 0 && w.Material != nil { // who only reads what lies in memory takes little more
 		if err := r.Memory.Ready(); err != nil {
 			return err
 		}

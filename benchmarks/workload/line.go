@@ -133,16 +133,17 @@ func (s Settings) lineOut(ms int, rtt time.Duration) benchmarks.Workload {
 	study := getsOver(1, web, h.studyAsk, far)
 	ours, orthanc := s.ours(), subject.Orthanc{}
 	ours.Mover, orthanc.Mover = moverAt, moverAt
-	filled := func(c benchmarks.Case) benchmarks.Case {
-		c.Fill = h.filled
+	type holding struct {
+		what *held
+		by   subject.Subject
+		far  *remote
+	}
+	of := func(h *held, s subject.Subject, how string, d driver) benchmarks.Case {
+		c := onLine(s, how, d)
+		c.Fill, c.Shared = h.filled, holding{h, s, far}
 		return c
 	}
-	moved := func(s subject.Subject, how string, d driver) benchmarks.Case {
-		c := onLine(s, how, once(d))
-		c.Fill = few.filled
-		return c
-	}
-	file := onLine(subject.Nginx{}, "study x1", getsOver(1, files, h.studyFile, far))
+	file := onLine(subject.Nginx{}, "study x1", once(getsOver(1, files, h.studyFile, far)))
 	file.Fill = h.asFiles
 	title := fmt.Sprintf("a CT study out over 1 Gbit/s with a round trip of %d ms", ms)
 	if few != h {
@@ -153,18 +154,17 @@ func (s Settings) lineOut(ms int, rtt time.Duration) benchmarks.Workload {
 		Primary: result.Throughput, Unit: result.Requests, Amount: s.Instances, Open: far.open(rtt), LeastTarget: lineTarget(rtt),
 		Rounds: 2,
 		Cases: []benchmarks.Case{
-			filled(onLine(s.ours(), "pull", once(s.pull(h, 8, "", false, far.move)))),
-			filled(onLine(s.ours(), "study x1", once(study))),
-			filled(onLine(s.ours(), "instances x4", wado(4))),
-			filled(onLine(s.ours(), "instances x16", wado(16))),
-			filled(onLine(subject.Orthanc{}, "study x1", once(study))),
-			filled(onLine(subject.Orthanc{}, "instances x4", wado(4))),
-			moved(ours, "movescu", movescu(few, far.move)),
-			moved(ours, "getscu", getscu(few, far.move)),
-			moved(orthanc, "movescu", movescu(few, far.move)),
-			moved(orthanc, "getscu", getscu(few, far.move)),
-			{Subject: file.Subject, Fill: file.Fill, Drive: once(file.Drive), Host: file.Host},
-			tcpOut(1, h, far), whole(tcpOut(4, h, far)), whole(tcpOut(8, h, far)),
+			of(h, s.ours(), "pull", once(s.pull(h, 8, "", false, far.move))),
+			of(h, s.ours(), "study x1", once(study)),
+			of(h, s.ours(), "instances x4", wado(4)),
+			of(h, s.ours(), "instances x16", wado(16)),
+			of(h, subject.Orthanc{}, "study x1", once(study)),
+			of(h, subject.Orthanc{}, "instances x4", wado(4)),
+			of(few, ours, "movescu", once(movescu(few, far.move))),
+			of(few, ours, "getscu", once(getscu(few, far.move))),
+			of(few, orthanc, "movescu", once(movescu(few, far.move))),
+			of(few, orthanc, "getscu", once(getscu(few, far.move))),
+			file, tcpOut(1, h, far), whole(tcpOut(4, h, far)), whole(tcpOut(8, h, far)),
 		},
 	}
 }

@@ -41,7 +41,7 @@ func (s Settings) packedCases(h *held, clients int, drive driver) (cases []bench
 		forms = forms[:1]
 	}
 	for _, compression := range forms {
-		cases = append(cases, benchmarks.Case{Subject: s.packed(compression), Fill: h.filledAndPacked, Drive: drive})
+		cases = append(cases, h.by(s.packed(compression), h.filledAndPacked, drive))
 	}
 	return cases
 }
@@ -70,6 +70,16 @@ func (h *held) filledAndPacked(ctx context.Context, at subject.Endpoints) error 
 			return fmt.Errorf("%d instances are not packed in time: %w", h.n, ctx.Err())
 		}
 	}
+}
+
+// by is a case of a subject that holds the series and is only read from. Cases of
+// an equal subject share it.
+func (h *held) by(s subject.Subject, fill func(context.Context, subject.Endpoints) error, drive driver) benchmarks.Case {
+	type holding struct {
+		what *held
+		by   subject.Subject
+	}
+	return benchmarks.Case{Subject: s, Fill: fill, Drive: drive, Shared: holding{h, s}}
 }
 
 // metric is what our node says of itself, added up where it has several labels;
@@ -105,9 +115,9 @@ func metric(ctx context.Context, at subject.Endpoints, name string) (float64, er
 func (s Settings) wado(h *held, n int) []benchmarks.Workload {
 	peers := func(ours, file func(int) ask) []benchmarks.Case {
 		return []benchmarks.Case{
-			{Subject: s.ours(), Fill: h.filled, Drive: gets(n, web, ours)},
-			{Subject: subject.Nginx{}, Fill: h.asFiles, Drive: gets(n, files, file)},
-			{Subject: subject.Orthanc{}, Fill: h.filled, Drive: gets(n, web, ours)},
+			h.by(s.ours(), h.filled, gets(n, web, ours)),
+			h.by(subject.Nginx{}, h.asFiles, gets(n, files, file)),
+			h.by(subject.Orthanc{}, h.filled, gets(n, web, ours)),
 		}
 	}
 	both := func(ours, file func(int) ask) []benchmarks.Case {
@@ -116,7 +126,7 @@ func (s Settings) wado(h *held, n int) []benchmarks.Workload {
 			return cases
 		}
 		return append(append(cases, s.packedCases(h, n, gets(n, web, ours))...),
-			benchmarks.Case{Subject: subject.Orthanc{PostgreSQL: true}, Fill: h.filled, Drive: gets(n, web, ours)})
+			h.by(subject.Orthanc{PostgreSQL: true}, h.filled, gets(n, web, ours)))
 	}
 	return []benchmarks.Workload{
 		{
@@ -173,10 +183,10 @@ func (s Settings) metadata(h *held) benchmarks.Workload {
 		Name: "metadata", Title: fmt.Sprintf("metadata of a series of %d instances, 1 client", s.Instances),
 		Primary: result.P50, Unit: result.Requests, Amount: 200,
 		Cases: []benchmarks.Case{
-			{Subject: s.ours(), Fill: h.filled, Drive: get},
-			{Subject: s.packed("none"), Fill: h.filledAndPacked, Drive: get},
-			{Subject: subject.Orthanc{}, Fill: h.filled, Drive: get},
-			{Subject: subject.Orthanc{PostgreSQL: true}, Fill: h.filled, Drive: get},
+			h.by(s.ours(), h.filled, get),
+			h.by(s.packed("none"), h.filledAndPacked, get),
+			h.by(subject.Orthanc{}, h.filled, get),
+			h.by(subject.Orthanc{PostgreSQL: true}, h.filled, get),
 		},
 	}
 }
@@ -184,10 +194,10 @@ func (s Settings) metadata(h *held) benchmarks.Workload {
 // farFrame is single frames of a multi-frame of 210 MB.
 func (s Settings) farFrame(h *held, n int) benchmarks.Workload {
 	get := gets(n, web, h.farFrame)
-	cases := append([]benchmarks.Case{{Subject: s.ours(), Fill: h.filled, Drive: get}}, s.packedCases(h, n, get)...)
+	cases := append([]benchmarks.Case{h.by(s.ours(), h.filled, get)}, s.packedCases(h, n, get)...)
 	return benchmarks.Workload{
 		Name: fmt.Sprintf("far-frame-%d", n), Title: fmt.Sprintf("WADO-RS, one frame of a multi-frame of 210 MB, %d client(s)", n),
 		Primary: result.P50, Unit: result.Requests, Amount: 500, Least: 2 * n, // peers take a second for each
-		Cases: append(cases, benchmarks.Case{Subject: subject.Orthanc{}, Fill: h.filled, Drive: get}),
+		Cases: append(cases, h.by(subject.Orthanc{}, h.filled, get)),
 	}
 }

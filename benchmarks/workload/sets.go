@@ -50,7 +50,7 @@ func (s Settings) frames() int { return min(400, 2*s.Instances) }
 func All(s Settings) []benchmarks.Workload {
 	var all []benchmarks.Workload
 	s.series = s.hold("held-ct", material.Kind{Modality: "CT"}, s.Instances)
-	s.few = s.hold("held-few", material.Kind{Modality: "CT"}, min(60, s.Instances))
+	s.few = s.hold("held-few", material.Kind{Modality: "CT"}, min(30, s.Instances))
 	for _, n := range []int{1, 4, 16} {
 		all = append(all, s.cstore(n))
 	}
@@ -63,9 +63,9 @@ func All(s Settings) []benchmarks.Workload {
 	for _, n := range []int{1, 4, 16} {
 		all = append(all, s.wado(s.series, n)...)
 	}
-	all = append(all, s.studyFirst(), s.s3Store(), s.s3Study(s.series))
+	all = append(all, s.metadata(s.series), s.studyFirst(), s.s3Store(), s.s3Study(s.series))
 	multiframe := s.hold("held-multiframe", material.Kind{Modality: "CT", Frames: s.frames()}, 1)
-	all = append(all, s.metadata(s.series), s.farFrame(multiframe, 1), s.farFrame(multiframe, 4))
+	all = append(all, s.farFrame(multiframe, 1), s.farFrame(multiframe, 4))
 	all = append(all, s.hugeIn(), s.hugeOut())
 	for _, n := range s.Studies {
 		all = append(all, s.queries(n))

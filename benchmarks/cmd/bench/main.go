@@ -56,7 +56,7 @@ func parse(args []string) (flags, error) {
 	set.StringVar(&f.results, "results", "benchmarks/results", "directory for results and the report")
 	set.StringVar(&f.real, "real", filepath.Join(dicomDir(), "series", "mr-ge-epi-150"), "directory of a real series")
 	set.IntVar(&f.rounds, "rounds", 0, "rounds of each case, however long they take (3 to 5; quick: 3)")
-	set.DurationVar(&f.target, "target", 0, "how long a round should take (2s; quick: 0.5s)")
+	set.DurationVar(&f.target, "target", 0, "how long a round should take (1.5s; quick: 0.5s)")
 	err := set.Parse(args)
 	if f.rounds == 0 {
 		f.rounds = 5
@@ -66,7 +66,7 @@ func parse(args []string) (flags, error) {
 		}
 	}
 	if f.target == 0 {
-		f.target = 2 * time.Second
+		f.target = 1500 * time.Millisecond
 		if f.quick {
 			f.target = 500 * time.Millisecond
 		}
@@ -173,6 +173,7 @@ func (f flags) measure(ctx context.Context, work []benchmarks.Workload, scratch,
 		Scratch: scratch, Material: memory, Rounds: f.rounds, Enough: f.enough, Target: f.target, Settle: settle, Memory: ready,
 		Say: func(format string, args ...any) { fmt.Printf(format+"\n", args...) },
 	}}
+	defer r.Close()
 	if f.profile {
 		r.Profiles = filepath.Join(f.results, "profiles", strings.TrimSuffix(file.Name(), ".json"))
 	}
