@@ -110,8 +110,9 @@ func metric(ctx context.Context, at subject.Endpoints, name string) (float64, er
 	return sum, lines.Err()
 }
 
-// wado is study, series, instance and frame retrieval with n clients. The
-// series is all of the study: variants of subjects are not measured again.
+// wado is study, instance, frame and series retrieval with n clients. The series
+// is all of the study: variants of subjects are not measured again, and as it
+// comes last they run until then.
 func (s Settings) wado(h *held, n int) []benchmarks.Workload {
 	peers := func(ours, file func(int) ask) []benchmarks.Case {
 		return []benchmarks.Case{
@@ -134,16 +135,16 @@ func (s Settings) wado(h *held, n int) []benchmarks.Workload {
 			Primary: result.Throughput, Unit: result.Requests, Amount: 8 * n, Cases: both(h.studyAsk, h.studyFile),
 		},
 		{
-			Name: fmt.Sprintf("wado-series-%d", n), Title: fmt.Sprintf("WADO-RS, a series of %d CT, %d client(s)", s.Instances, n),
-			Primary: result.Throughput, Unit: result.Requests, Amount: 8 * n, Cases: peers(h.seriesAsk, h.studyFile),
-		},
-		{
 			Name: fmt.Sprintf("wado-instance-%d", n), Title: fmt.Sprintf("WADO-RS, CT instances, %d client(s)", n),
 			Primary: result.Requests, Unit: result.Requests, Amount: 12 * s.Instances, Cases: both(h.instanceAsk, h.instanceFile),
 		},
 		{
 			Name: fmt.Sprintf("wado-frame-%d", n), Title: fmt.Sprintf("WADO-RS, frames of CT, %d client(s)", n),
 			Primary: result.Requests, Unit: result.Requests, Amount: 12 * s.Instances, Cases: both(h.frameAsk, h.instanceFile),
+		},
+		{
+			Name: fmt.Sprintf("wado-series-%d", n), Title: fmt.Sprintf("WADO-RS, a series of %d CT, %d client(s)", s.Instances, n),
+			Primary: result.Throughput, Unit: result.Requests, Amount: 8 * n, Cases: peers(h.seriesAsk, h.studyFile),
 		},
 	}
 }

@@ -46,7 +46,7 @@ func (s Settings) bare(fsync bool) subject.Bare {
 // frames are those of the multi-frame: 400 are 210 MB.
 func (s Settings) frames() int { return min(400, 2*s.Instances) }
 
-// All are the workloads in the order of issue and README.
+// All are the workloads, those that share subjects next to one another.
 func All(s Settings) []benchmarks.Workload {
 	var all []benchmarks.Workload
 	s.series = s.hold("held-ct", material.Kind{Modality: "CT"}, s.Instances)
@@ -60,10 +60,11 @@ func All(s Settings) []benchmarks.Workload {
 	}
 	all = append(all, s.tinyStow(), s.cstoreReal())
 	all = append(all, s.clients()...)
+	all = append(all, s.metadata(s.series))
 	for _, n := range []int{1, 4, 16} {
 		all = append(all, s.wado(s.series, n)...)
 	}
-	all = append(all, s.metadata(s.series), s.studyFirst(), s.s3Store(), s.s3Study(s.series))
+	all = append(all, s.studyFirst(), s.s3Store(), s.s3Study(s.series))
 	multiframe := s.hold("held-multiframe", material.Kind{Modality: "CT", Frames: s.frames()}, 1)
 	all = append(all, s.farFrame(multiframe, 1), s.farFrame(multiframe, 4))
 	all = append(all, s.hugeIn(), s.hugeOut())
