@@ -1,6 +1,7 @@
 package subject
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,6 +21,8 @@ type Orthanc struct {
 	// NoDelay switches Nagle's algorithm off in its DIMSE server, which its
 	// configuration cannot: DCMTK reads TCP_NODELAY from the environment.
 	NoDelay bool
+	// Associations is how many it serves at once; 0 is its default, 4.
+	Associations int
 	// Mover is where an AE title called subject.Mover listens, HOST:PORT; ""
 	// is nowhere.
 	Mover string
@@ -33,6 +36,9 @@ func (o Orthanc) Name() string {
 	}
 	if o.NoDelay {
 		name += " nodelay"
+	}
+	if o.Associations > 0 {
+		name += fmt.Sprintf(" %d threads", o.Associations)
 	}
 	return name
 }
@@ -48,6 +54,9 @@ func (o Orthanc) Promise() string {
 	}
 	if o.NoDelay {
 		p += "; environment TCP_NODELAY=1"
+	}
+	if o.Associations > 0 {
+		p += fmt.Sprintf("; DicomThreadsCount %d", o.Associations)
 	}
 	return p
 }
@@ -136,7 +145,7 @@ func (o Orthanc) settings(dir, dimsePort, webPort string) (map[string]any, error
 	}
 	return map[string]any{
 		"StorageDirectory": data, "IndexDirectory": data, "StorageCompression": false,
-		"DicomAet": "ORTHANC", "DicomPort": ports[0], "DicomThreadsCount": 4,
+		"DicomAet": "ORTHANC", "DicomPort": ports[0], "DicomThreadsCount": cmp.Or(o.Associations, 4),
 		"DicomAlwaysAllowStore": true, "DicomAlwaysAllowGet": true, "DicomAlwaysAllowMove": true, "DicomCheckCalledAet": false,
 		"HttpPort": ports[1], "RemoteAccessAllowed": true, "AuthenticationEnabled": false,
 		"KeepAlive": true, "TcpNoDelay": true, "HttpThreadsCount": 50, "SyncStorageArea": true,

@@ -105,7 +105,7 @@ func (s Settings) morning() benchmarks.Workload {
 			{Subject: s.ours(), Drive: morning},
 			{Subject: s.bare(true), Drive: morning},
 			{Subject: s.oursNoFsync(), Drive: morning},
-			{Subject: subject.Orthanc{NoDelay: true}, Drive: morning},
+			{Subject: subject.Orthanc{NoDelay: true, Associations: morningAssociations}, Drive: morning},
 		},
 	}
 }

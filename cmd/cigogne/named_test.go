@@ -16,6 +16,9 @@ import (
 // TestNamedCommands: a command that pages, alerts, errors or documents tell a
 // person to call is one that there is, with its flags.
 func TestNamedCommands(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads all that is written, and nothing beside it runs")
+	}
 	parser, _, err := newParser(nil, nil, io.Discard, io.Discard)
 	if err != nil {
 		t.Fatal(err)

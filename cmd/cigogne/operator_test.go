@@ -168,6 +168,9 @@ func TestJournalDamaged(t *testing.T) {
 // TestJournalOlderThanIndex: with a journal whose files are gone but whose name
 // is kept new instances would take places that the index has passed.
 func TestJournalOlderThanIndex(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts six processes after each other, as TestAnOlderJournal does some")
+	}
 	t.Parallel()
 	dir := filled(t, true)
 	for range 2 { // each start begins a segment

@@ -83,6 +83,9 @@ func wordKeys(t *testing.T, js string) map[string][]string {
 // TestPageInBrowser: a study that was pushed is in the table, its name with
 // its accents, in the language that is asked for.
 func TestPageInBrowser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a browser; TestPage asks for the same page")
+	}
 	t.Parallel()
 	chromium := tool(t, "chromium")
 	node := serve(t, t.TempDir(), "--log-level", "error")

@@ -141,13 +141,16 @@ func (g *gate) open() { close(g.opened) }
 // in, byte for byte.
 func TestPushAndPullSurviveKills(t *testing.T) {
 	t.Parallel()
-	const n = 120
+	n := 120
+	if testing.Short() {
+		n = 48
+	}
 	dir, study := files(t, dicomtest.Options{Seed: 8100, Modality: "CT", Series: 2, Instances: n / 2})
 	node := serve(t, t.TempDir(), "--settle", "1h", "--log-level", "error")
 	pushArgs := []string{"push", "--connections", "2", "--request-size", "1MiB", dir}
 
 	// The gate keeps it from coming to its end before it is killed.
-	door := newGate(t, node, func(r *http.Request) bool { return r.Method == http.MethodPost }, n/8)
+	door := newGate(t, node, func(r *http.Request) bool { return r.Method == http.MethodPost }, int64(n/8))
 	defer door.open()
 	stored := 0
 	code, events, said := transfer(t, door.web, func(e event) bool {
