@@ -63,30 +63,38 @@ func (k *Keeper) feed(ctx context.Context, t *target) error {
 	return group.Wait()
 }
 
-// compare fails when a node has of the journal what it cannot have been sent: the
-// disk was put back to what it was before. What is sent would cut what the node
-// has, and what it has would count for what is written here now. Of segments
-// that are older than this process a node may have more: the disk lost it, and
-// nobody was told that it is safe.
+// compare fails when a node has of the journal what it cannot have been sent, or
+// what is not here any more: the disk was put back to what it was before, or lost
+// what it had said to be safe. What is sent would cut what the node has, and what
+// it has would count for what is written here now.
 func (k *Keeper) compare(node string, has map[uint64]journal.Extent) error {
 	k.mu.Lock()
 	met, fresh := k.met[node], k.fresh
 	k.mu.Unlock()
+	for _, s := range k.journal.Segments() {
+		// One that was begun since, and given up, may have come further than it ends.
+		if e := has[s.Number]; (s.Number < fresh || !s.Sealed) && !s.Damaged && e.End > s.End {
+			return k.older(e)
+		}
+	}
 	active, ok := k.active()
 	for number, e := range has {
-		// A segment that was given up since may have come further than it ends.
-		beyond := ok && (number > active.Number || number == active.Number && e.End > active.End)
-		if number >= fresh && (!met || beyond) {
-			if k.o.Older != nil {
-				k.o.Older()
-			}
-			return fmt.Errorf("%w: it has segment %d of the journal up to %d, which was not written here", storage.ErrConflict, number, e.End)
+		if number >= fresh && (!met || ok && number > active.Number) {
+			return k.older(e)
 		}
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.met[node] = true
 	return nil
+}
+
+// older tells of a segment that another node has, and this one has not.
+func (k *Keeper) older(e journal.Extent) error {
+	if k.o.Older != nil {
+		k.o.Older()
+	}
+	return fmt.Errorf("%w: it has segment %d of the journal up to %d, which is not here", storage.ErrConflict, e.Segment, e.End)
 }
 
 // connect begins a conversation, and returns what the node has.

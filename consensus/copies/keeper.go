@@ -36,8 +36,7 @@ type KeeperOptions struct {
 	// has of a journal whose disk was put back, that would do harm. Nil: it is
 	// known.
 	Known func(ctx context.Context) error
-	// Older is called when another node has of the journal what was never
-	// written here.
+	// Older is called when another node has of the journal what is not here.
 	Older func()
 	// AheadBytes is from how many bytes on a large file goes ahead of its
 	// record; 0 means 8 MiB.
