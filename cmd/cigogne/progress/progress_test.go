@@ -42,14 +42,14 @@ find: 4 in 0s
 send   25 %  1 of 4  1.0 MB of 4.0 MB
 refused?[31m.dcm: no DICOM
 send   50 %  2 of 4  2.0 MB of 4.0 MB  500 kB/s  4s left
-send: 4, 4.0 MB in 2s (1.5 MB/s), of which 1 needed nothing
+send: 4, 4.0 MB in 2s (1.5 MB/s), of which 1 passed over
 `},
 		{"a terminal", func(o *progress.Options, out io.Writer) {
 			o.Out, o.Every, o.Width = out, time.Second, func() int { return 100 }
 		}, `
 find  0|find: 4 in 0s
 [>                   ]  send    0 %  0 of 4  0 B of 4.0 MB|[=====>              ]  send   25 %  1 of 4  1.0 MB of 4.0 MB|refused?[31m.dcm: no DICOM
-[==========>         ]  send   50 %  2 of 4  2.0 MB of 4.0 MB  999 kB/s  2s left|[==========>         ]  send   50 %  2 of 4  2.0 MB of 4.0 MB  500 kB/s  4s left|send: 4, 4.0 MB in 2s (1.5 MB/s), of which 1 needed nothing
+[==========>         ]  send   50 %  2 of 4  2.0 MB of 4.0 MB  999 kB/s  2s left|[==========>         ]  send   50 %  2 of 4  2.0 MB of 4.0 MB  500 kB/s  4s left|send: 4, 4.0 MB in 2s (1.5 MB/s), of which 1 passed over
 `},
 		{"a program", func(o *progress.Options, out io.Writer) { o.JSON = out }, `
 {"event":"step","step":"find","items":0,"bytes":0,"totalItems":0,"totalBytes":0,"itemsPerSecond":0,"bytesPerSecond":0}

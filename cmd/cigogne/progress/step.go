@@ -169,7 +169,7 @@ func (s *step) summary() string {
 		text += " (" + size(int64(float64(s.done.Bytes)/seconds)) + "/s)"
 	}
 	if s.skipped.Items > 0 {
-		text += ", of which " + humanize.Comma(s.skipped.Items) + " needed nothing"
+		text += ", of which " + humanize.Comma(s.skipped.Items) + " passed over"
 	}
 	return text
 }
