@@ -196,7 +196,7 @@ func (k *Keeper) Await(ctx context.Context, at journal.Position) error {
 	start := time.Now()
 	for {
 		k.mu.Lock()
-		done, advanced, left := at.Compare(k.frontier) <= 0, k.advanced, k.patience()
+		done, advanced, left := !k.unknown && at.Compare(k.frontier) <= 0, k.advanced, k.patience()
 		enough := k.short.IsZero()
 		if behind := start; enough {
 			if k.moved.After(behind) {

@@ -1,12 +1,17 @@
 package copies_test
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
+	"github.com/esante-alsace/cigogne/consensus/copies"
 	"github.com/esante-alsace/cigogne/storage"
+	"github.com/esante-alsace/cigogne/storage/journal"
 )
 
 // TestOlderThanItsCopy: a journal whose disk was put back to what it was before
@@ -77,5 +82,26 @@ func TestOlderInTheMiddleOfASegment(t *testing.T) {
 	}
 	if err := c.all["n2"].has(id, at, body); err != nil {
 		t.Errorf("what was acknowledged is gone from the copy: %v", err)
+	}
+}
+
+// TestNothingIsHeldBeforeItIsKnown: by what the index says was held once nothing
+// is acknowledged while nobody has said that the journal reaches so far.
+func TestNothingIsHeldBeforeItIsKnown(t *testing.T) {
+	k := copies.NewKeeper(copies.KeeperOptions{
+		Node: "n1", Others: func() []string { return nil }, Copies: func() int { return 1 },
+		Known:  func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() },
+		Timing: copies.Timing{Grace: time.Millisecond}, Logger: slog.New(slog.DiscardHandler),
+	})
+	j, err := journal.Open(t.Context(), journal.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if err := k.Attach(j, journal.Position{Segment: 9, Offset: 1 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Await(t.Context(), journal.Position{Segment: 1, Offset: 64}); !errors.Is(err, storage.ErrUnavailable) {
+		t.Errorf("acknowledged where another entry may lie: %v", err)
 	}
 }
