@@ -207,10 +207,14 @@ func openPool(path string, conns int, pragmas ...string) (*sql.DB, error) {
 
 func (x *Index) prepareSchema(ctx context.Context) error {
 	empty, err := recognize(ctx, x.conn)
-	if err != nil || !empty {
+	if err == nil && empty {
+		err = x.create(ctx)
+	}
+	if err != nil {
 		return err
 	}
-	return x.create(ctx)
+	_, err = x.conn.ExecContext(ctx, bareStudies)
+	return failed(err)
 }
 
 // recognize tells whether a database is empty. One that is no index of this

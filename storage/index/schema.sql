@@ -24,6 +24,7 @@ CREATE TABLE study (
   -- life for the one that is shown.
   manifests  INTEGER NOT NULL DEFAULT 0
 );
+-- study_bare, too, when it is opened: see superseded.go.
 CREATE INDEX study_order ON study (date DESC, uid);
 CREATE INDEX study_patient ON study (patient, issuer); -- a patient is an identifier of an issuer
 CREATE INDEX study_accession ON study (accession) WHERE accession <> '';

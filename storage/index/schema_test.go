@@ -45,12 +45,32 @@ func TestOtherVersions(t *testing.T) {
 
 func setVersion(t *testing.T, path string, version int) {
 	t.Helper()
+	execute(t, path, fmt.Sprintf("PRAGMA user_version = %d", version))
+}
+
+func execute(t *testing.T, path, statement string) {
+	t.Helper()
 	db, err := sql.Open("sqlite", path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if _, err := db.ExecContext(t.Context(), fmt.Sprintf("PRAGMA user_version = %d", version)); err != nil {
+	if _, err := db.ExecContext(t.Context(), statement); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestTheFirstFilesOfThisVersion: what they lack is made when they are opened.
+func TestTheFirstFilesOfThisVersion(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index.db")
+	for range 3 {
+		x, err := index.Open(t.Context(), index.Options{Path: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Close(); err != nil {
+			t.Fatal(err)
+		}
+		execute(t, path, "DROP INDEX study_bare")
 	}
 }

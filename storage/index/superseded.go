@@ -8,9 +8,16 @@ const (
 	// standingManifest is the SOPInstanceUID of the one that stands, once it is
 	// stored; '' for none. It is looked up for studies that have any.
 	standingManifest = `CASE s.manifests WHEN 0 THEN '' ELSE coalesce((SELECT v.manifest FROM life v WHERE v.study = s.uid AND v.owed = 0), '') END`
-	// shownStudies and shownSeries are those that hold something that is shown.
-	shownStudies = `(s.manifests < s.instances OR ` + standingManifest + ` <> '')`
-	shownSeries  = `(e.manifests < e.instances OR ` + standingManifest + ` <> '')`
+	// shownSeries are the series that hold something that is shown.
+	shownSeries = `(e.manifests < e.instances OR ` + standingManifest + ` <> '')`
+	// shownStudies are likewise the studies. Those that are not are named, since
+	// they are few: a page far behind the first is found in the order of answers
+	// alone, without reading the rows of those before it.
+	shownStudies = `s.id NOT IN (SELECT o.id FROM study o WHERE o.manifests > 0 AND o.manifests = o.instances
+		AND NOT EXISTS (SELECT 1 FROM life v WHERE v.study = o.uid AND v.owed = 0 AND v.manifest <> ''))`
+	// bareStudies finds those that may be such. The first files of this version
+	// did not have it.
+	bareStudies = `CREATE INDEX IF NOT EXISTS study_bare ON study (id) WHERE manifests > 0 AND manifests = instances`
 )
 
 // superseded is how many of the manifests stand no more.
