@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -37,14 +38,15 @@ type boundedListener struct {
 	net.Listener
 	slots chan struct{}
 	hosts *throttle.Slots
+	lull  *lull
 	away  func(error) // told of those that are closed at once
 	done  chan struct{}
 	once  *sync.Once
 }
 
-func bound(l net.Listener, most, mostOfHost int, away func(error)) boundedListener {
+func bound(l net.Listener, most, mostOfHost int, lull *lull, away func(error)) boundedListener {
 	return boundedListener{
-		Listener: l, slots: make(chan struct{}, most), hosts: throttle.NewSlots(most, mostOfHost), away: away,
+		Listener: l, slots: make(chan struct{}, most), hosts: throttle.NewSlots(most, mostOfHost), lull: lull, away: away,
 		done: make(chan struct{}), once: new(sync.Once),
 	}
 }
@@ -73,7 +75,7 @@ func (b boundedListener) Accept() (net.Conn, error) {
 			<-b.slots
 		})
 		if t, ok := c.(*net.TCPConn); ok {
-			return boundedTCP{t, release}, nil
+			return &boundedTCP{TCPConn: t, release: release, lull: b.lull}, nil
 		}
 		return boundedConn{c, release}, nil
 	}
@@ -100,9 +102,11 @@ func (b boundedListener) Close() error {
 type boundedTCP struct {
 	*net.TCPConn
 	release func()
+	lull    *lull
+	state   atomic.Int64 // an http.ConnState
 }
 
-func (c boundedTCP) Close() error {
+func (c *boundedTCP) Close() error {
 	defer c.release()
 	return c.TCPConn.Close()
 }

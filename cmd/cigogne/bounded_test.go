@@ -15,7 +15,7 @@ func TestBoundedListener(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := bound(inner, 1, 1, func(error) {})
+	l := bound(inner, 1, 1, newLull(func() int { return 0 }), func(error) {})
 	accepted := make(chan net.Conn)
 	ended := make(chan error, 1)
 	go func() {

@@ -268,6 +268,7 @@ const maxHTTP2Streams = 128
 func (n *node) serveWeb(ctx context.Context) error {
 	c := n.config
 	server := newHTTPServer(n.handler(n.dicomweb()), c.Idle, n.log)
+	server.ConnState = connState
 	server.Protocols = new(http.Protocols)
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetHTTP2(true)

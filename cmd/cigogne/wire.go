@@ -145,7 +145,7 @@ func (n *node) open(ctx context.Context) (err error) {
 	if n.http, err = listen(ctx, "http", n.config.HTTP); err != nil {
 		return err
 	}
-	n.http = bound(n.http, n.config.MaxConnections, n.config.MaxConnectionsPerHost, func(err error) { n.metrics.turnedAway("connections", err) })
+	n.http = bound(n.http, n.config.MaxConnections, n.config.MaxConnectionsPerHost, newLull(n.scp.Load().Established), func(err error) { n.metrics.turnedAway("connections", err) })
 	return nil
 }
 
