@@ -161,6 +161,9 @@ const openAtOnce = 8
 
 // open returns the packs with their directories.
 func (r *Retriever) open(ctx context.Context, packs []index.Pack) ([]*packBlob, error) {
+	if len(packs) == 0 {
+		return nil, nil
+	}
 	blobs := make([]*packBlob, len(packs))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(openAtOnce)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -50,16 +51,20 @@ func (n *node) answers(about string) answer.Writer {
 // bounds in front of it.
 func (n *node) handler(dicomweb http.Handler) http.Handler {
 	mux := http.NewServeMux()
+	guarded := func(k kind, h http.Handler) http.Handler {
+		return n.gates[k].Handler(access.Guard(n.keeper, operation, h))
+	}
 	handle := func(k kind, pattern string, h http.Handler) {
-		h = n.gates[k].Handler(access.Guard(n.keeper, operation, h))
+		h = guarded(k, h)
 		if k != images { // whose pages those are is said by --cors-origin
 			h = ownPages(h)
 		}
 		mux.Handle(pattern, h)
 	}
 	dicomweb = http.StripPrefix("/dicom-web", n.consistent(n.takeNothingNew(compressJSON(n.boundUploads(dicomweb)))))
-	handle(images, "/dicom-web", dicomweb)
-	handle(images, "/dicom-web/", dicomweb)
+	dicomweb = guarded(images, dicomweb)
+	mux.Handle("/dicom-web", dicomweb)
+	mux.Handle("/dicom-web/", dicomweb)
 	handle(images, manifestRoot+"/", n.byManifest())
 	handle(alive, "GET /healthz", n.timed(http.HandlerFunc(healthz)))
 	handle(probes, "GET /readyz", n.timed(http.HandlerFunc(n.readyz)))
@@ -79,6 +84,10 @@ func (n *node) handler(dicomweb http.Handler) http.Handler {
 			api.ServeHTTP(w, r)
 			return
 		}
+		if p := r.URL.Path; strings.HasPrefix(p, "/dicom-web/") && path.Clean(p) == p { // it has a mux of its own
+			dicomweb.ServeHTTP(w, r)
+			return
+		}
 		mux.ServeHTTP(w, r)
 	})))))
 }
@@ -93,6 +102,10 @@ func ownPages(next http.Handler) http.Handler { return http.NewCrossOriginProtec
 func textual(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		text := utf8.ValidString(r.URL.Path)
+		if text && r.URL.RawQuery == "" {
+			next.ServeHTTP(w, r)
+			return
+		}
 		for name, values := range r.URL.Query() {
 			text = text && utf8.ValidString(name)
 			for _, v := range values {
@@ -131,9 +144,8 @@ func compressAPI(next http.Handler) http.Handler {
 func compressJSON(next http.Handler) http.Handler {
 	compressed := gzhttp.GzipHandler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
-		last := path[len(path)-1]
-		if r.Method == http.MethodGet && (searches(path) || last == "metadata" || last == "digests") {
+		resource := strings.Trim(r.URL.Path, "/")
+		if r.Method == http.MethodGet && (searches(resource) || strings.HasSuffix(resource, "/metadata") || strings.HasSuffix(resource, "/digests")) {
 			compressed.ServeHTTP(w, r)
 			return
 		}
@@ -186,7 +198,7 @@ func operation(r *http.Request) access.Operation {
 		return access.Store
 	case r.Method == http.MethodDelete && deletable(resource):
 		return access.Delete
-	case searches(strings.Split(strings.Trim(resource, "/"), "/")):
+	case searches(strings.Trim(resource, "/")):
 		return access.Search
 	default:
 		return access.Retrieve
@@ -196,18 +208,18 @@ func operation(r *http.Request) access.Operation {
 // deletable tells whether the resource is a study or a series; no other can be
 // deleted, whoever asks.
 func deletable(resource string) bool {
-	path := strings.Split(strings.Trim(resource, "/"), "/")
-	return path[0] == "studies" && (len(path) == 2 || len(path) == 4 && path[2] == "series")
+	level := strings.Split(strings.Trim(resource, "/"), "/")
+	return level[0] == "studies" && (len(level) == 2 || len(level) == 4 && level[2] == "series")
 }
 
 // searches tells whether the resource is a collection: studies, series,
 // instances, or one of them below a study or a series.
-func searches(path []string) bool {
-	switch last := path[len(path)-1]; last {
+func searches(resource string) bool {
+	switch resource[strings.LastIndexByte(resource, '/')+1:] {
 	case "studies", "conflicts":
 		return true
 	case "series", "instances":
-		return len(path)%2 == 1
+		return strings.Count(resource, "/")%2 == 0
 	default:
 		return false
 	}

@@ -127,10 +127,18 @@ func (a *answer) roll() {
 	_ = a.control.SetWriteDeadline(now.Add(a.stall))
 }
 
+// flush sends what is still buffered.
+func (a *answer) flush() error {
+	if err := a.control.Flush(); err != nil && !isUnsupported(err) {
+		return err
+	}
+	return nil
+}
+
 // finish sends what is still buffered and takes the deadline away, which would
 // otherwise outlive this request on a connection that is kept alive.
 func (a *answer) finish() error {
-	if err := a.control.Flush(); err != nil && !isUnsupported(err) {
+	if err := a.flush(); err != nil {
 		return err
 	}
 	_ = a.control.SetWriteDeadline(time.Time{})

@@ -25,11 +25,12 @@ func multipartDocument(kind, etag string, parts iter.Seq[part]) document {
 	if etag != "" {
 		etag = "W/" + etag
 	}
+	head := make([]byte, 0, 512) // more than most take
 	return document{
 		contentType: multipartType + `; type="` + kind + `"; boundary=` + boundary,
 		etag:        etag,
 		segments: func(yield func(segment) bool) {
-			var head []byte
+			head = head[:0]
 			for p := range parts {
 				if len(head) > 0 {
 					head = append(head[:0], "\r\n"...)

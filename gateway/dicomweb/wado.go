@@ -69,7 +69,9 @@ func (s *service) retrieve(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	err = s.sendAs(w, r, l, offers[choice].name)
+	if err = s.sendAs(w, r, l, offers[choice].name); err == nil {
+		err = w.flush() // before it is told of: the reader waits for its end
+	}
 	if s.Sent == nil || r.Method != http.MethodGet {
 		return err
 	}
@@ -188,10 +190,10 @@ func (l located) etag() string {
 // fileTag is the strong entity tag of an instance as it is stored. The Digest
 // leaves out the preamble and the File Meta Information, in which the same Data
 // Set may come again after it was deleted.
-func fileTag(about storage.Instance) string { return string(appendFileTag(nil, about)) }
+func fileTag(about storage.Instance) string { return string(appendFileTag(make([]byte, 0, 96), about)) }
 
 func appendFileTag(b []byte, about storage.Instance) []byte {
-	b = append(append(b, '"'), about.Digest.String()...)
+	b = hex.AppendEncode(append(b, '"'), about.Digest[:])
 	b = strconv.AppendInt(append(b, '-'), about.Size, 16)
 	b = hex.AppendEncode(append(b, '-'), binary.BigEndian.AppendUint32(nil, about.CRC32))
 	return append(b, '"')

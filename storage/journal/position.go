@@ -2,7 +2,7 @@ package journal
 
 import (
 	"cmp"
-	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -20,7 +20,9 @@ func (p Position) Compare(q Position) int {
 }
 
 // String is the position as segment:offset, for logs and error texts.
-func (p Position) String() string { return fmt.Sprintf("%d:%d", p.Segment, p.Offset) }
+func (p Position) String() string {
+	return strconv.FormatUint(p.Segment, 10) + ":" + strconv.FormatInt(p.Offset, 10) // made of each that is read
+}
 
 // Entry is one durable record, without its payload.
 type Entry struct {
