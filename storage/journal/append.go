@@ -19,13 +19,17 @@ type Append struct {
 	crc  uint32
 	size int64
 	big  *large // where the bytes go that passed InlineBytes
-	err  error  // the first; nothing is written after it
+	// early is what was written of the body already, or nil.
+	early *early
+	ended bool  // it is not counted in Journal.appends any more
+	err   error // the first; nothing is written after it
 }
 
 // NewAppend begins an entry. It is cheap and waits for nothing; ctx bounds
 // the waiting in Commit.
 func (j *Journal) NewAppend(ctx context.Context) *Append {
 	a := &Append{j: j, ctx: ctx, buf: buffer{pool: j.pool}}
+	j.appends.Add(1)
 	if j.o.ReadOnly {
 		a.err = errReadOnly
 	}
@@ -47,6 +51,8 @@ func (a *Append) Take(n int) error {
 	a.size += int64(n)
 	if a.buf.size > a.j.o.InlineBytes {
 		a.err = a.spill()
+	} else if a.big == nil {
+		a.writeEarly()
 	}
 	return a.err
 }
@@ -83,6 +89,7 @@ func (a *Append) Share() (pieces [][]byte, release func(), err error) {
 // spill moves what is buffered to the large file.
 func (a *Append) spill() (err error) {
 	if a.big == nil {
+		a.stopEarly()
 		if a.big, err = a.j.newLarge(); err != nil {
 			return err
 		}
@@ -128,8 +135,25 @@ func (a *Append) Commit(prefix, header []byte, value any) (*Pending, error) {
 		return nil, err
 	}
 	a.buf.release()
-	a.big, a.err = nil, errDone
+	a.end()
+	a.big, a.early, a.err = nil, nil, errDone
 	return p, nil
+}
+
+// end counts the entry as one that is not open.
+func (a *Append) end() {
+	if !a.ended {
+		a.ended = true
+		a.j.appends.Add(-1)
+	}
+}
+
+// stopEarly gives up what was written early.
+func (a *Append) stopEarly() {
+	if a.early != nil {
+		a.early.end()
+		a.early = nil
+	}
 }
 
 var errDone = errors.New("journal: the entry was committed or aborted before")
@@ -154,6 +178,8 @@ func (a *Append) finishLarge() error {
 // Abort drops the entry and what was written of it. After Commit, and after
 // another Abort, it does nothing.
 func (a *Append) Abort() {
+	a.stopEarly()
+	a.end()
 	a.buf.release()
 	if a.big != nil {
 		a.big.discard()
@@ -201,10 +227,12 @@ func (j *Journal) append(a *Append, prefix, header []byte, value any) (*Pending,
 		return nil, err
 	}
 	s := j.active
+	lead := int64(recordHeaderSize + len(header) + len(prefix))
+	written, gap := s.place(a.early, lead)
 	rec := record{
 		offset: s.end, durable: s.durable,
 		headerLen: uint32(len(header)), prefixLen: uint32(len(prefix)),
-		bodyLen: a.size, bodyCRC: a.crc,
+		bodyLen: a.size, bodyCRC: a.crc, gap: gap,
 		header: header, prefix: prefix,
 	}
 	if a.big != nil {
@@ -214,10 +242,8 @@ func (j *Journal) append(a *Append, prefix, header []byte, value any) (*Pending,
 		j.failed = err
 		return nil, err
 	}
-	var checked [recordAlign]byte // padding
-	before := [][]byte{rec.encode(s.salt), header, prefix}
-	err := s.write(&rec, a.buf.vectors(before, checked[:rec.length()-rec.unpadded()]), j.o)
-	if err != nil {
+	before := [][]byte{rec.encode(s.salt), header, prefix, j.zeros[:gap]}
+	if err := s.write(&rec, before, &a.buf, written, j.o); err != nil {
 		j.failed = diskError("writing to the journal", err)
 		return nil, j.failed
 	}
@@ -227,6 +253,9 @@ func (j *Journal) append(a *Append, prefix, header []byte, value any) (*Pending,
 			Header:   header, Size: rec.size(), Value: value,
 		},
 		big: a.big, done: make(chan struct{}),
+	}
+	if a.big == nil {
+		j.lead = lead
 	}
 	j.pending = append(j.pending, p)
 	j.changes()

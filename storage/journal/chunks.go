@@ -93,12 +93,18 @@ func (b *buffer) take(n int) []byte {
 	return (*c)[from:]
 }
 
-// vectors is the buffer for WriteVAt, which uses the slice up, between other
-// parts; chunks stay the buffer's.
-func (b *buffer) vectors(before [][]byte, after ...[]byte) [][]byte {
+// vectors is the buffer from one offset to another for WriteVAt, which uses the
+// slice up, between other parts; chunks stay the buffer's.
+func (b *buffer) vectors(before [][]byte, from, to int64, after ...[]byte) [][]byte {
 	v := make([][]byte, 0, len(before)+len(b.chunks)+len(after))
 	v = append(v, before...)
-	v = append(v, b.chunks...)
+	for _, c := range b.chunks {
+		n := int64(len(c))
+		if from < n && to > 0 {
+			v = append(v, c[max(from, 0):min(to, n)])
+		}
+		from, to = from-n, to-n
+	}
 	return append(v, after...)
 }
 

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,17 +25,19 @@ type world struct {
 	acked   map[uint64]journal.Position
 	removed map[uint64]bool // segments whose removal was asked for
 	last    journal.Position
+	options func(*memFS) journal.Options
+	longer  int // so many times as long are the bodies
 }
 
 func newWorld() *world {
-	return &world{acked: map[uint64]journal.Position{}, removed: map[uint64]bool{}}
+	return &world{acked: map[uint64]journal.Position{}, removed: map[uint64]bool{}, options: memOptions, longer: 1}
 }
 
 // content is what entry id consists of: all of it follows from the id.
-func content(id uint64) (prefix, header, body []byte) {
+func (w *world) content(id uint64) (prefix, header, body []byte) {
 	rnd := rand.New(rand.NewPCG(id, 7))
 	prefix = make([]byte, rnd.IntN(3)*50)
-	body = make([]byte, rnd.IntN(2000))
+	body = make([]byte, rnd.IntN(2000*w.longer))
 	for i := range prefix {
 		prefix[i] = byte(rnd.Uint32())
 	}
@@ -50,11 +54,14 @@ func (w *world) put(ctx context.Context, j *journal.Journal) error {
 	w.nextID++
 	id := w.nextID
 	w.mu.Unlock()
-	prefix, header, body := content(id)
+	prefix, header, body := w.content(id)
 	a := j.NewAppend(ctx)
-	if _, err := a.Write(body); err != nil {
-		a.Abort()
-		return err
+	for part := range slices.Chunk(body, 3000) {
+		if _, err := a.Write(part); err != nil {
+			a.Abort()
+			return err
+		}
+		runtime.Gosched() // others come in between
 	}
 	p, err := a.Commit(prefix, header, nil)
 	if err != nil {
@@ -80,7 +87,7 @@ func (w *world) check(t *testing.T, j *journal.Journal, disk *memFS) {
 	var previous journal.Position
 	for _, e := range replay(t, j, journal.Position{}) {
 		id := binary.BigEndian.Uint64(e.Header)
-		prefix, header, body := content(id)
+		prefix, header, body := w.content(id)
 		if id > w.nextID || !bytes.Equal(header, e.Header) {
 			t.Errorf("entry %s was never appended", e.Position)
 			continue
@@ -188,13 +195,13 @@ func (w *world) removeOne(ctx context.Context, j *journal.Journal) error {
 	return nil
 }
 
-// lives lets a journal live through several power cuts.
-func lives(t *testing.T, seed uint64, senders int, crashAt func(life int) int) {
-	w := newWorld()
+// lives lets a journal live through several power cuts. It returns how often
+// something was written before it had a place.
+func (w *world) lives(t *testing.T, seed uint64, senders int, crashAt func(life int) int) (early int) {
 	disk := newMemFS(seed)
 	for life := range 4 {
 		disk.crashAt = 0
-		j, err := journal.Open(t.Context(), memOptions(disk))
+		j, err := journal.Open(t.Context(), w.options(disk))
 		if err != nil {
 			t.Fatalf("life %d: %v", life, err)
 		}
@@ -207,29 +214,31 @@ func lives(t *testing.T, seed uint64, senders int, crashAt func(life int) int) {
 		w.live(t.Context(), j, seed+uint64(life), senders)
 		disk.mu.Lock()
 		disk.dead = true // nothing more reaches the disk
+		early += disk.early
 		disk.mu.Unlock()
 		_ = j.Close()
 		disk = disk.reboot()
 		// The power may go again while Open repairs.
 		disk.crashAt = disk.rnd.IntN(6)
-		if j, err := journal.Open(t.Context(), memOptions(disk)); err == nil {
+		if j, err := journal.Open(t.Context(), w.options(disk)); err == nil {
 			_ = j.Close()
 		}
 		disk = disk.reboot()
 	}
-	j, err := journal.Open(t.Context(), memOptions(disk))
+	j, err := journal.Open(t.Context(), w.options(disk))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer j.Close()
 	w.check(t, j, disk)
+	return early
 }
 
 func TestPowerLossAtEveryOperation(t *testing.T) {
 	for at := 1; at <= 120; at++ {
 		for seed := range uint64(3) {
 			t.Run(fmt.Sprintf("operation %d seed %d", at, seed), func(t *testing.T) {
-				lives(t, seed, 1, func(life int) int {
+				newWorld().lives(t, seed, 1, func(life int) int {
 					if life == 1 {
 						return at
 					}
@@ -246,7 +255,7 @@ func TestPowerLossWhileManyAppend(t *testing.T) {
 		seed := base + i
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 3))
-			lives(t, seed, 1+rnd.IntN(4), func(int) int { return 1 + rnd.IntN(250) })
+			newWorld().lives(t, seed, 1+rnd.IntN(4), func(int) int { return 1 + rnd.IntN(250) })
 		})
 	}
 }

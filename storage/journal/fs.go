@@ -52,6 +52,11 @@ type File interface {
 	// memory bounded. It promises no durability; but an error is that of Sync,
 	// and Sync may not tell of it again.
 	Writeback(off, n int64) error
+	// StartWriteback starts writing a range of whole pages to the disk, and
+	// waits for nothing. What fails then, Sync tells. An error is that it could
+	// not be begun: what was written there may be lost, nothing else is, and
+	// Sync may not tell of it.
+	StartWriteback(off, n int64) error
 	// Sync makes the file's bytes and size durable. After an error the
 	// bytes written since the last success may be lost for good, even if a
 	// second Sync succeeds.

@@ -14,16 +14,16 @@ import (
 	"github.com/esante-alsace/cigogne/storage"
 )
 
-// makeSegment returns the bytes of a segment with three records, and where
-// they begin.
+// makeSegment returns the bytes of a segment with four records, and where
+// they begin. The body of the last was written before its record, behind a gap.
 func makeSegment(t testing.TB) (b []byte, number uint64, entries []Entry, dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	j, err := Open(context.Background(), Options{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
+	j, err := Open(context.Background(), Options{Dir: dir, EarlyBytes: earlyAlign, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, body := range []string{"", "a payload", string(make([]byte, 200))} {
+	for _, body := range []string{"", "a payload", string(make([]byte, 200)), string(make([]byte, earlyAlign))} {
 		a := j.NewAppend(context.Background())
 		if _, err := io.WriteString(a, body); err != nil {
 			t.Fatal(err)
@@ -44,6 +44,9 @@ func makeSegment(t testing.TB) (b []byte, number uint64, entries []Entry, dir st
 	number = entries[0].Position.Segment
 	if b, err = os.ReadFile(j.segmentPath(number)); err != nil {
 		t.Fatal(err)
+	}
+	if gap := b[entries[3].Position.Offset+52:]; binary.LittleEndian.Uint32(gap) == 0 {
+		t.Fatal("there is no gap before the last body")
 	}
 	return b, number, entries, dir
 }
@@ -77,7 +80,7 @@ func FuzzRecord(f *testing.F) {
 		if r.end() > offset+int64(len(b)) || r.end() <= offset || r.durable > offset {
 			t.Fatalf("accepted: %+v of %d bytes", r, len(b))
 		}
-		if again := r.encode(salt); !bytes.Equal(again[:52], b[:52]) {
+		if again := r.encode(salt); !bytes.Equal(again[:56], b[:56]) {
 			t.Fatalf("% x is encoded as % x", b[:64], again)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/esante-alsace/cigogne/storage"
@@ -38,6 +39,10 @@ type Journal struct {
 	// has ended.
 	wake    chan struct{}
 	stopped chan struct{}
+	// appends counts the open Appends.
+	appends atomic.Int32
+	// zeros are never written to.
+	zeros [maxGap]byte
 	// removing keeps Removes apart from each other.
 	removing sync.Mutex
 
@@ -47,6 +52,7 @@ type Journal struct {
 	highest  uint64     // the highest segment number that was tried
 	kept     uint64     // the highest one that surely has a file
 	largeNow int64      // bytes in large files whose record is not written yet
+	lead     int64      // what preceded the body of the last record, its gap left out
 	pending  []*Pending // written to the active segment, not yet durable
 	sealers  []chan struct{}
 	closed   bool
@@ -68,6 +74,7 @@ func Open(ctx context.Context, o Options) (*Journal, error) {
 	j := &Journal{
 		o: o, fs: o.FS,
 		pool:    newChunkPool(),
+		lead:    headerGuess,
 		slots:   make(chan struct{}, o.MaxPending),
 		wake:    make(chan struct{}, 1),
 		stopped: make(chan struct{}),

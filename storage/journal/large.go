@@ -46,7 +46,7 @@ func (j *Journal) note(err error) error {
 }
 
 // write adds what is in b.
-func (l *large) write(b *buffer) error { return l.put(b.vectors(nil), int64(b.size)) }
+func (l *large) write(b *buffer) error { return l.put(b.vectors(nil, 0, int64(b.size)), int64(b.size)) }
 
 // put adds n bytes.
 func (l *large) put(bufs [][]byte, n int64) error {

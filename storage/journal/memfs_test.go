@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -39,6 +40,10 @@ type memFS struct {
 	failSync func(name string) bool
 	// failWriteback says the same of Writeback.
 	failWriteback func(name string) bool
+	// failStart says which StartWritebacks fail, and early counts those that
+	// do not.
+	failStart func(name string) bool
+	early     int
 	// onSync is called at the beginning of each file's Sync.
 	onSync func(name string)
 }
@@ -288,8 +293,10 @@ func (f *memFile) WriteVAt(bufs [][]byte, off int64) error {
 	grow := max(off+int64(len(data))-int64(len(f.node.live)), 0)
 	if f.fs.space >= 0 {
 		if grow > f.fs.space {
-			data = data[:int64(len(data))-(grow-f.fs.space)]
-			grow = f.fs.space
+			data = data[:max(int64(len(data))-(grow-f.fs.space), 0)]
+			if grow = f.fs.space; len(data) == 0 {
+				grow = 0 // it began behind a hole
+			}
 			err = errors.Join(err, syscall.ENOSPC)
 		}
 		f.fs.space -= grow
@@ -329,6 +336,20 @@ func (f *memFile) Writeback(int64, int64) error {
 		return errDisk
 	}
 	return nil
+}
+
+// StartWriteback loses, when it fails, what was written in the range.
+func (f *memFile) StartWriteback(off, n int64) error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if f.fs.failStart == nil || !f.fs.failStart(f.name) {
+		f.fs.early++
+		return nil
+	}
+	f.node.unsynced = slices.DeleteFunc(f.node.unsynced, func(c change) bool {
+		return c.data != nil && c.off < off+n && c.off+int64(len(c.data)) > off
+	})
+	return errDisk
 }
 
 func (f *memFile) Sync() error {

@@ -11,6 +11,7 @@ import (
 const (
 	DefaultSegmentBytes = 64 << 20
 	DefaultInlineBytes  = 1 << 20
+	DefaultEarlyBytes   = 256 << 10
 	DefaultMaxPending   = 4096
 )
 
@@ -25,6 +26,10 @@ type Options struct {
 	// one lies in a file of its own. An Append holds no more than this, and
 	// at most 64 KiB, in memory. Default DefaultInlineBytes.
 	InlineBytes int
+	// EarlyBytes is after how much of a payload it is written while the rest
+	// comes, when it alone does, so that the fsync is shorter.
+	// Default DefaultEarlyBytes.
+	EarlyBytes int64
 	// MaxBytes bounds what the journal takes on the disk; beyond it appending
 	// fails with storage.ErrFull and storage.ErrUnavailable. 0: what the disk has.
 	MaxBytes int64
@@ -78,6 +83,9 @@ func (o Options) withDefaults() Options {
 	if o.InlineBytes <= 0 {
 		o.InlineBytes = DefaultInlineBytes
 	}
+	if o.EarlyBytes <= 0 {
+		o.EarlyBytes = DefaultEarlyBytes
+	}
 	if o.MaxPending <= 0 {
 		o.MaxPending = DefaultMaxPending
 	}
@@ -108,5 +116,6 @@ func (noSyncFS) SyncDir(string) error { return nil }
 
 type noSyncFile struct{ File }
 
-func (noSyncFile) Sync() error                  { return nil }
-func (noSyncFile) Writeback(int64, int64) error { return nil }
+func (noSyncFile) Sync() error                       { return nil }
+func (noSyncFile) Writeback(int64, int64) error      { return nil }
+func (noSyncFile) StartWriteback(int64, int64) error { return nil }

@@ -104,6 +104,7 @@ func (f *osFile) Stream(r storage.Range) (io.Reader, error) {
 func (f *osFile) WriteVAt(bufs [][]byte, off int64) error { return writev(f.File, bufs, off) }
 func (f *osFile) Preallocate(off, n int64) error          { return preallocate(f.File, off, n) }
 func (f *osFile) Writeback(off, n int64) error            { return writeback(f.File, off, n) }
+func (f *osFile) StartWriteback(off, n int64) error       { return startWriteback(f.File, off, n) }
 func (f *osFile) Sync() error                             { return datasync(f.File) }
 
 // closeAfter closes c and returns err, or the close's error when err is nil.

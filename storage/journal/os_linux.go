@@ -62,22 +62,29 @@ func preallocate(f *os.File, off, n int64) error {
 }
 
 func writeback(f *os.File, off, n int64) error {
-	err := syncRange(f, off, n, unix.SYNC_FILE_RANGE_WRITE)
+	err := startWriteback(f, off, n)
 	if err == nil && off >= n {
 		err = syncRange(f, off-n, n, unix.SYNC_FILE_RANGE_WAIT_BEFORE|
 			unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
 	}
-	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
-		return nil // this file system can't, and has lost nothing by it
-	}
 	return err
 }
 
+// startWriteback does not wait, for who waits is told of failures that the next
+// fsync then is not.
+func startWriteback(f *os.File, off, n int64) error {
+	return syncRange(f, off, n, unix.SYNC_FILE_RANGE_WRITE)
+}
+
 func syncRange(f *os.File, off, n int64, how int) error {
-	if err := retry(func() error { return unix.SyncFileRange(int(f.Fd()), off, n, how) }); err != nil {
-		return &os.PathError{Op: "sync_file_range", Path: f.Name(), Err: err}
+	err := retry(func() error { return unix.SyncFileRange(int(f.Fd()), off, n, how) })
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
+		return nil // this file system can't, and has lost nothing by it
 	}
-	return nil
+	return &os.PathError{Op: "sync_file_range", Path: f.Name(), Err: err}
 }
 
 func dropCache(f *os.File) {

@@ -18,8 +18,9 @@ func writev(f *os.File, bufs [][]byte, off int64) error {
 	return nil
 }
 
-func datasync(f *os.File) error                { return f.Sync() }
-func preallocate(*os.File, int64, int64) error { return nil }
-func writeback(*os.File, int64, int64) error   { return nil }
-func dropCache(*os.File)                       {}
-func lock(*os.File, bool) error                { return nil }
+func datasync(f *os.File) error                   { return f.Sync() }
+func preallocate(*os.File, int64, int64) error    { return nil }
+func writeback(*os.File, int64, int64) error      { return nil }
+func startWriteback(*os.File, int64, int64) error { return nil }
+func dropCache(*os.File)                          {}
+func lock(*os.File, bool) error                   { return nil }

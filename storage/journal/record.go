@@ -73,7 +73,7 @@ func parseSegmentHeader(b []byte) (segmentHeader, error) {
 }
 
 // record is a record's fixed header and, when it was read, the header and
-// prefix bytes that follow it. The body lies after them, padded to
+// prefix bytes that follow it. The body lies after them and a gap, padded to
 // recordAlign, or in a large file.
 type record struct {
 	offset int64 // its own place
@@ -85,6 +85,7 @@ type record struct {
 	prefixLen uint32
 	bodyLen   int64
 	large     uint64 // the large file that holds the body; 0: it is inline
+	gap       uint32 // zeros before the body, for it was written first; of one that is inline
 	bodyCRC   uint32
 
 	header, prefix []byte
@@ -98,7 +99,7 @@ func (r *record) body() storage.Range {
 		return storage.Range{Length: r.bodyLen}
 	}
 	return storage.Range{
-		Offset: r.offset + recordHeaderSize + int64(r.headerLen) + int64(r.prefixLen),
+		Offset: r.offset + recordHeaderSize + int64(r.headerLen) + int64(r.prefixLen) + int64(r.gap),
 		Length: r.bodyLen,
 	}
 }
@@ -107,7 +108,7 @@ func (r *record) body() storage.Range {
 func (r *record) unpadded() int64 {
 	n := recordHeaderSize + int64(r.headerLen) + int64(r.prefixLen)
 	if r.large == 0 {
-		n += r.bodyLen
+		n += int64(r.gap) + r.bodyLen
 	}
 	return n
 }
@@ -127,7 +128,7 @@ func (r *record) encode(salt uint64) []byte {
 	b = binary.LittleEndian.AppendUint64(b, uint64(r.bodyLen))
 	b = binary.LittleEndian.AppendUint64(b, r.large)
 	b = binary.LittleEndian.AppendUint32(b, r.prefixLen)
-	b = binary.LittleEndian.AppendUint32(b, 0)
+	b = binary.LittleEndian.AppendUint32(b, r.gap)
 	b = binary.LittleEndian.AppendUint32(b, r.bodyCRC)
 	return binary.LittleEndian.AppendUint32(b, checksum(b, r.header, r.prefix))
 }
@@ -163,11 +164,13 @@ func parseRecord(b []byte, salt uint64, offset, limit int64) (record, error) {
 		bodyLen:   int64(binary.LittleEndian.Uint64(b[32:])),
 		large:     binary.LittleEndian.Uint64(b[40:]),
 		prefixLen: binary.LittleEndian.Uint32(b[48:]),
+		gap:       binary.LittleEndian.Uint32(b[52:]),
 		bodyCRC:   binary.LittleEndian.Uint32(b[56:]),
 	}
 	switch {
 	case r.headerLen > MaxHeaderBytes || r.prefixLen > MaxHeaderBytes,
 		r.bodyLen < 0 || r.bodyLen > math.MaxInt64/2,
+		r.gap > maxGap || r.gap > 0 && r.large != 0,
 		r.durable < 0 || r.durable > offset:
 		return record{}, fmt.Errorf("%w: the record's lengths are not possible", storage.ErrCorrupt)
 	case r.length() > limit-offset:

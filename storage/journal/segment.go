@@ -31,6 +31,8 @@ type segment struct {
 	// come whole and to be durable.
 	good  int64
 	whole bool
+	// early is what is being written beyond end, or nil.
+	early *early
 }
 
 func (s *segment) bytes() int64 { return s.end + s.largeBytes }
@@ -60,14 +62,20 @@ func (s *segment) add(offset int64, large uint64, largeBytes int64) {
 	}
 }
 
-// write puts a record at the end, or leaves the end as it was.
-func (s *segment) write(r *record, bufs [][]byte, o Options) error {
-	if r.end() > s.reserved {
-		step := max(r.length(), min(preallocateStep, o.SegmentBytes))
+// allocate reserves space for the n bytes after the end, and more.
+func (s *segment) allocate(n int64, o Options) {
+	if s.end+n > s.reserved {
+		step := max(n, min(preallocateStep, o.SegmentBytes))
 		_ = s.file.Preallocate(s.end, step) // a hint
 		s.reserved = s.end + step
 	}
-	if err := s.file.WriteVAt(bufs, s.end); err != nil {
+}
+
+// write puts a record at the end, or leaves the end as it was. It consists of
+// what precedes its body, and of the body, some of which may be there already.
+func (s *segment) write(r *record, before [][]byte, body *buffer, written int64, o Options) error {
+	s.allocate(r.length(), o)
+	if err := s.put(r, before, body, written); err != nil {
 		// Leave the tail clean. Should this fail too, the salt and the
 		// offset in each record still keep the remains from being read.
 		if terr := s.file.Truncate(s.end); terr != nil {
@@ -80,8 +88,21 @@ func (s *segment) write(r *record, bufs [][]byte, o Options) error {
 	return nil
 }
 
+func (s *segment) put(r *record, before [][]byte, body *buffer, written int64) error {
+	var zeros [recordAlign]byte
+	padding := zeros[:r.length()-r.unpadded()]
+	if written == 0 {
+		return s.file.WriteVAt(body.vectors(before, 0, int64(body.size), padding), s.end)
+	}
+	if err := s.file.WriteVAt(before, s.end); err != nil {
+		return err
+	}
+	return s.file.WriteVAt(body.vectors(nil, written, int64(body.size), padding), r.body().Offset+written)
+}
+
 // seal closes the file; end is where it ends from now on.
 func (s *segment) seal(end int64, o Options) {
+	s.endEarly()
 	s.end, s.durable, s.sealed = end, end, true
 	// Frees what was reserved, and after a failed fsync cuts what was lost.
 	if err := errors.Join(s.file.Truncate(end), s.file.Close()); err != nil {
