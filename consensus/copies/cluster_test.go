@@ -260,6 +260,19 @@ func (c *nodes) freeze(id string, how map[string]chan struct{}) (thaw func()) {
 	})
 }
 
+// parts cuts a node off, and off the connections that another has taken, or ends
+// that.
+func (c *nodes) parts(id, from string, cut bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cut[id] = cut
+	for conn := range c.all[from].conns {
+		if cut && conn.nodes[0] == id {
+			conn.Close()
+		}
+	}
+}
+
 // put appends an entry, and waits until it is acknowledged.
 func (n *node) put(body []byte) (journal.Position, error) {
 	ctx, cancel := context.WithTimeout(n.cluster.t.Context(), time.Minute)

@@ -63,30 +63,35 @@ func (k *Keeper) feed(ctx context.Context, t *target) error {
 	return group.Wait()
 }
 
-// compare fails when a node has of the journal what it cannot have been sent, or
-// what is not here any more: the disk was put back to what it was before, or lost
-// what it had said to be safe. What is sent would cut what the node has, and what
-// it has would count for what is written here now.
+// compare fails when a node has of the journal what this process did not send it,
+// or what is not here any more: the disk, or the machine with its memory, was put
+// back to what it was before, or lost what it had said to be safe. What is sent
+// would cut what the node has, and what it has would count for what is written
+// here now.
 func (k *Keeper) compare(node string, has map[uint64]journal.Extent) error {
-	k.mu.Lock()
-	met, fresh := k.met[node], k.fresh
-	k.mu.Unlock()
 	for _, s := range k.journal.Segments() {
-		// One that was begun since, and given up, may have come further than it ends.
-		if e := has[s.Number]; (s.Number < fresh || !s.Sealed) && !s.Damaged && e.End > s.End {
-			return k.older(e)
-		}
-	}
-	active, ok := k.active()
-	for number, e := range has {
-		if number >= fresh && (!met || ok && number > active.Number) {
+		if e := has[s.Number]; s.Number < k.fresh && !s.Damaged && e.End > s.End {
 			return k.older(e)
 		}
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.met[node] = true
+	for number, e := range has {
+		if number >= k.fresh && e.End > k.sent[node][number] {
+			return k.older(e)
+		}
+	}
 	return nil
+}
+
+// sends notes, before it is sent, up to where a node gets a segment.
+func (k *Keeper) sends(node string, segment uint64, end int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.sent[node] == nil {
+		k.sent[node] = map[uint64]int64{}
+	}
+	k.sent[node][segment] = max(k.sent[node][segment], end)
 }
 
 // older tells of a segment that another node has, and this one has not.
@@ -345,6 +350,7 @@ func (k *Keeper) send(ctx context.Context, w *wire, t *target, number uint64, se
 func (k *Keeper) sendPiece(w *wire, t *target, number uint64, p journal.Piece) error {
 	switch p.Kind {
 	case journal.PieceBytes:
+		k.sends(t.node, number, p.Offset+int64(len(p.Bytes)))
 		return w.send(frame{kind: kindBytes, segment: number, offset: p.Offset, bytes: p.Bytes})
 	case journal.PieceEnd:
 		return w.send(frame{kind: kindEnd, segment: number, offset: p.Offset})

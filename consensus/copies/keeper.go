@@ -65,12 +65,12 @@ type Keeper struct {
 	targets  map[string]*target
 	failed   map[string]time.Time // when a node failed last
 	has      map[string]map[uint64]journal.Extent
-	fresh    uint64          // segments from this one on were begun since Attach
-	met      map[string]bool // nodes that may have been sent of those
-	short    time.Time       // since when there are too few live targets; zero: there are enough
-	moved    time.Time       // when a target last took something in
-	damaged  map[uint64]bool // segments that cannot be copied
-	filled   uint64          // bytes sent to fill in
+	fresh    uint64                      // segments from this one on were begun since Attach; set by that
+	sent     map[string]map[uint64]int64 // up to where nodes were sent of those
+	short    time.Time                   // since when there are too few live targets; zero: there are enough
+	moved    time.Time                   // when a target last took something in
+	damaged  map[uint64]bool             // segments that cannot be copied
+	filled   uint64                      // bytes sent to fill in
 	switches uint64
 }
 
@@ -87,7 +87,7 @@ func NewKeeper(o KeeperOptions) *Keeper {
 	return &Keeper{
 		o: o, kick: make(chan struct{}, 1), ahead: make(chan struct{}, aheadMost), advanced: make(chan struct{}),
 		targets: map[string]*target{}, failed: map[string]time.Time{}, has: map[string]map[uint64]journal.Extent{},
-		short: time.Now(), damaged: map[uint64]bool{}, met: map[string]bool{}, unknown: o.Known != nil,
+		short: time.Now(), damaged: map[uint64]bool{}, sent: map[string]map[uint64]int64{}, unknown: o.Known != nil,
 	}
 }
 

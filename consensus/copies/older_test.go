@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -103,5 +104,46 @@ func TestNothingIsHeldBeforeItIsKnown(t *testing.T) {
 	}
 	if err := k.Await(t.Context(), journal.Position{Segment: 1, Offset: 64}); !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("acknowledged where another entry may lie: %v", err)
+	}
+}
+
+// TestOlderWhileItRuns: a machine is put back with its memory while it runs, and
+// takes something before it meets its holder again, longer than what the holder
+// has of that segment. It is one of two that were the same, here.
+func TestOlderWhileItRuns(t *testing.T) {
+	c := newNodes(t, 2)
+	n, dir := c.all["n1"], t.TempDir()
+	if _, err := n.put(random(3000)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(filepath.Join(dir, "journal"), os.DirFS(filepath.Join(n.dir, "journal"))); err != nil {
+		t.Fatal(err)
+	}
+	c.parts("n1", "n2", true)
+	if err := n.journal.Seal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	longer := random(12_000)
+	if at, err := n.put(longer); !errors.Is(err, storage.ErrUnavailable) {
+		t.Fatalf("acknowledged at %s: %v", at, err)
+	}
+	other, body := c.start("n3", dir), random(3000)
+	at, err := other.put(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.stop()
+	c.parts("n1", "n2", false)
+	counts := func() bool { // what lies where the holder has another
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return slices.ContainsFunc(n.held, func(e journal.Entry) bool { return e.Position == at })
+	}
+	eventually(t, "they meet", func() bool { return n.older.Load() || counts() })
+	if !n.older.Load() || counts() {
+		t.Errorf("what lies at %s counts as held, where the holder has another", at)
+	}
+	if err := c.all["n2"].has(n.journal.ID(), at, body); err != nil {
+		t.Errorf("what was acknowledged is gone from the copy: %v", err)
 	}
 }
