@@ -13,11 +13,18 @@ import (
 // is worth its while for the next: to hand over to one and back takes a third.
 const worthAhead = 50 * time.Microsecond
 
+// aheadMost is how many are opened ahead at most, and aheadBytes how long they
+// may be together when they are several: what was compared is to be sent soon.
+const (
+	aheadMost  = 4
+	aheadBytes = 4 << 20
+)
+
 // InOrder returns the instances for somebody who is going to read all of each,
 // one after the other in this order, until ctx ends: while one is on its way,
-// the next is opened, that is found and compared, unless the one before it was
-// opened in no time. It costs a reader that is not asked for when somebody
-// stops between two.
+// those that follow are opened, that is found and compared, unless the one
+// before was opened in no time. It costs readers that are not asked for when
+// somebody stops between two.
 func InOrder(ctx context.Context, found []Instance) []Instance {
 	if len(found) < 3 { // the second is the first that can be known to be read after another
 		return found
@@ -112,26 +119,51 @@ func (q *queue) take(ctx context.Context, i *ordered) (opened, error) {
 	}
 }
 
-// went opens the one that follows, if that which was opened followed another and
+// went opens those that follow, if that which was opened followed another and
 // took its time.
 func (q *queue) went(at int, took time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	follows := at > 0 && at == q.after
 	q.after = at + 1
-	if !follows || took < worthAhead || q.after == len(q.each) || q.ended {
+	if !follows || took < worthAhead || q.ended {
 		return
 	}
-	next := &q.each[q.after]
-	if next.ahead != nil || !next.near() {
-		return
+	if next := q.next(); len(next) > 0 {
+		q.all.Go(func() {
+			for _, i := range next {
+				found, _ := i.open(q.ctx) // who comes for it tries again
+				i.to <- found
+			}
+		})
 	}
-	ahead := make(chan opened, 1)
-	next.ahead = ahead
-	q.all.Go(func() {
-		found, _ := next.open(q.ctx) // who comes for it tries again
-		ahead <- found
-	})
+}
+
+// coming is one that is opened ahead, and where it is handed over.
+type coming struct {
+	*ordered
+	to chan<- opened
+}
+
+// next are those to open now, one after the other: none while half of what may
+// be ahead is, as each time another goroutine has to be woken. mu is held.
+func (q *queue) next() (next []coming) {
+	if half := q.after + aheadMost/2; half < len(q.each) && q.each[half].ahead != nil {
+		return nil
+	}
+	var bytes int64
+	for at := q.after; at < min(q.after+aheadMost, len(q.each)); at++ {
+		i := &q.each[at]
+		if bytes += i.About().Size; at > q.after && bytes > aheadBytes || !i.near() {
+			break
+		}
+		if i.ahead == nil {
+			ahead := make(chan opened, 1)
+			i.ahead = ahead
+			next = append(next, coming{i, ahead})
+		}
+	}
+	return next
 }
 
 // end closes what was opened ahead and not taken.

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +19,7 @@ type books struct {
 	opens chan int
 	fails int           // the one that cannot be opened at first, or -1
 	takes time.Duration // to be opened
+	size  int64         // of each; 3 when it is read
 
 	mu     sync.Mutex
 	open   int
@@ -31,6 +33,7 @@ type book struct {
 }
 
 func (s *books) instances(n int) []gateway.Instance {
+	s.size = max(s.size, 3)
 	in := make([]gateway.Instance, n)
 	for i := range in {
 		in[i] = &book{books: s, at: i}
@@ -38,7 +41,7 @@ func (s *books) instances(n int) []gateway.Instance {
 	return in
 }
 
-func (o *book) About() storage.Instance { return storage.Instance{Size: 3} }
+func (o *book) About() storage.Instance { return storage.Instance{Size: o.books.size} }
 
 func (o *book) Open(_ context.Context, r storage.Range) (io.ReadCloser, error) {
 	time.Sleep(o.books.takes) // by the clock of the test's bubble
@@ -50,7 +53,7 @@ func (o *book) Open(_ context.Context, r storage.Range) (io.ReadCloser, error) {
 		return nil, storage.ErrUnavailable
 	}
 	o.books.open++
-	return &page{strings.NewReader("abc"[r.Offset:r.End()]), o.books}, nil
+	return &page{strings.NewReader("abc"[r.Offset:min(r.End(), 3)]), o.books}, nil
 }
 
 type page struct {
@@ -65,7 +68,7 @@ func (f *page) Close() error {
 	return nil
 }
 
-// TestInOrder: while the second is read and each after it, the next is opened,
+// TestInOrder: before the second is read and each after it, the next is opened,
 // once; what could not be opened ahead is tried again, and all is closed in
 // the end.
 func TestInOrder(t *testing.T) {
@@ -84,9 +87,10 @@ func TestInOrder(t *testing.T) {
 						expect(t, s, 1, 2)
 					default:
 						if i == fails {
-							expect(t, s, i)
+							expect(t, s, i, i+1)
+						} else {
+							expect(t, s, i+1)
 						}
-						expect(t, s, i+1) // before this one is read
 					}
 				})
 			})
@@ -134,12 +138,48 @@ func read(t *testing.T, s *books, open func(i int)) {
 	}
 }
 
+// expect waits for these to be opened, in any order.
 func expect(t *testing.T, s *books, opened ...int) {
 	t.Helper()
-	for _, want := range opened {
-		if got := <-s.opens; got != want {
-			t.Fatalf("instance %d was opened, not %d", got, want)
+	for range opened {
+		if got := <-s.opens; !slices.Contains(opened, got) {
+			t.Fatalf("instance %d was opened, not one of %d", got, opened)
 		}
+	}
+}
+
+// TestAhead: four are opened ahead, more when half of them were read, and of
+// long ones one.
+func TestAhead(t *testing.T) {
+	for name, c := range map[string]struct {
+		size int64
+		want [][]int // what is opened by when each was asked for
+	}{
+		"short":  {1 << 20, [][]int{{0}, {1, 2, 3, 4, 5}, nil, {6, 7}, nil, {8, 9}, nil, nil, nil, nil}},
+		"longer": {2 << 20, [][]int{{0}, {1, 2, 3}, {4}, {5}, {6}, {7}, {8}, {9}, nil, nil}},
+		"long":   {5 << 20, [][]int{{0}, {1, 2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, nil}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &books{opens: make(chan int, 20), fails: -1, takes: time.Millisecond, size: c.size}
+				for i, in := range gateway.InOrder(t.Context(), s.instances(len(c.want))) {
+					body, err := in.Open(t.Context(), storage.Range{Length: c.size})
+					if err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(time.Second) // by the clock of the bubble
+					synctest.Wait()
+					var got []int
+					for len(s.opens) > 0 {
+						got = append(got, <-s.opens)
+					}
+					if !slices.Equal(got, c.want[i]) {
+						t.Errorf("at %d: %d were opened, not %d", i, got, c.want[i])
+					}
+					body.Close()
+				}
+			})
+		})
 	}
 }
 
