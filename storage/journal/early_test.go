@@ -182,6 +182,48 @@ func TestEarlyIsNothing(t *testing.T) {
 	}
 }
 
+// TestEarlyLeavesOthersTheDisk: while an fsync is under way, or another payload
+// comes, nothing is written that has no place.
+func TestEarlyLeavesOthersTheDisk(t *testing.T) {
+	disk := newMemFS(4)
+	syncing, release := make(chan struct{}), make(chan struct{})
+	j := open(t, earlyOptions(disk))
+	disk.onSync = func(string) {
+		syncing <- struct{}{}
+		<-release
+	}
+	begin := func() *journal.Append {
+		a := j.NewAppend(t.Context())
+		if _, err := a.Write(random(t, 20_000)); err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	a := j.NewAppend(t.Context())
+	p, err := a.Commit(nil, []byte("header"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-syncing
+	begin().Abort()
+	if disk.early > 0 {
+		t.Error("written while the disk was at work on another")
+	}
+	close(release)
+	if _, err := p.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b := j.NewAppend(t.Context())
+	begin().Abort()
+	if disk.early > 0 {
+		t.Error("written while another came")
+	}
+	b.Abort()
+	if begin().Abort(); disk.early == 0 {
+		t.Error("not written when nothing else came")
+	}
+}
+
 // TestPowerLossWhileWritingEarly is TestPowerLossWhileManyAppend with payloads
 // that are written while they come, by one sender or by one of several.
 func TestPowerLossWhileWritingEarly(t *testing.T) {
