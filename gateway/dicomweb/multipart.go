@@ -108,10 +108,40 @@ func (m *multipartReader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	if m.r == m.w {
+		if n, err := m.past(p); n > 0 || err != nil {
+			return n, err
+		}
+	}
 	n, err := m.body()
 	n = copy(p, m.buf[m.r:m.r+n])
 	m.r += n
 	return n, err
+}
+
+// past reads bytes of the current part into p past the buffer, which is empty,
+// so that they are not copied. What comes from the first delimiter on, and what
+// may be the beginning of one, goes into the buffer; 0 when that is all.
+func (m *multipartReader) past(p []byte) (int, error) {
+	n, err := m.read(p[:min(len(p), len(m.buf))])
+	if err != nil {
+		return 0, err
+	}
+	end := bytes.Index(p[:n], m.delimiter)
+	if end < 0 {
+		end = n - m.begun(p[:n])
+	}
+	m.r, m.w = 0, copy(m.buf, p[end:n])
+	return end, nil
+}
+
+// begun is how many bytes at the end of b may be the beginning of a delimiter.
+func (m *multipartReader) begun(b []byte) int {
+	tail := b[max(0, len(b)-len(m.delimiter)+1):]
+	for !bytes.HasPrefix(m.delimiter, tail) {
+		tail = tail[1:]
+	}
+	return len(tail)
 }
 
 // Err is the error that ended the body, nil while it goes on and after the
@@ -141,8 +171,7 @@ func (m *multipartReader) body() (int, error) {
 		have := m.buf[m.r:m.w]
 		i := bytes.Index(have[from:], m.delimiter)
 		if i < 0 {
-			// The tail may be the beginning of a delimiter.
-			if safe := len(have) - len(m.delimiter) + 1; safe > 0 {
+			if safe := len(have) - m.begun(have); safe > 0 {
 				return safe, nil
 			}
 		} else {
@@ -257,24 +286,30 @@ func (m *multipartReader) need(n int) error {
 // fill reads more into the buffer. The two bytes before r stay in place, for
 // parseHeader to go back to.
 func (m *multipartReader) fill() error {
-	if m.err != nil {
-		return m.err
-	}
 	if m.w == len(m.buf) || m.w-m.r <= maxBoundary+4 {
 		keep := max(0, m.r-2)
 		m.w = copy(m.buf, m.buf[keep:m.w])
 		m.r -= keep
 	}
-	n, err := m.src.Read(m.buf[m.w:])
+	n, err := m.read(m.buf[m.w:])
 	m.w += n
+	return err
+}
+
+// read is what is next of the body.
+func (m *multipartReader) read(p []byte) (int, error) {
+	if m.err != nil {
+		return 0, m.err
+	}
+	n, err := m.src.Read(p)
 	switch {
 	case n > 0 || err == nil:
-		return nil // an error comes again
+		return n, nil // an error comes again
 	case errors.Is(err, io.EOF):
-		return m.malformed("the body ends before the close delimiter")
+		return 0, m.malformed("the body ends before the close delimiter")
 	}
 	m.err = err
-	return err
+	return 0, err
 }
 
 func (m *multipartReader) malformed(what string) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"mime/multipart"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -12,8 +13,9 @@ import (
 	"github.com/esante-alsace/cigogne/storage"
 )
 
-// readAll reads every part; the error is the one that ended the body.
-func readAll(t testing.TB, body io.Reader, boundary string) ([]string, error) {
+// readAll reads every part, with room for so many bytes at a time; the error is
+// the one that ended the body.
+func readAll(t testing.TB, body io.Reader, boundary string, room int) ([]string, error) {
 	t.Helper()
 	m, err := newMultipartReader(body, make([]byte, bufferSize), boundary, 8<<10)
 	if err != nil {
@@ -27,10 +29,11 @@ func readAll(t testing.TB, body io.Reader, boundary string) ([]string, error) {
 			return parts, err
 		}
 		peeked := bytes.Clone(m.Peek(64))
-		b, err := io.ReadAll(m)
-		if err != nil {
+		var read bytes.Buffer
+		if _, err := io.CopyBuffer(struct{ io.Writer }{&read}, m, make([]byte, room)); err != nil {
 			return parts, err
 		}
+		b := read.Bytes()
 		if !bytes.HasPrefix(b, peeked) {
 			t.Fatalf("peeked %q of a part that begins with %q", peeked, b[:min(64, len(b))])
 		}
@@ -39,6 +42,12 @@ func readAll(t testing.TB, body io.Reader, boundary string) ([]string, error) {
 }
 
 func TestMultipartReader(t *testing.T) {
+	for _, room := range []int{512, 16 << 10, 2 * bufferSize} {
+		t.Run(strconv.Itoa(room), func(t *testing.T) { testMultipartReader(t, room) })
+	}
+}
+
+func testMultipartReader(t *testing.T, room int) {
 	large := strings.Repeat("0123456789\r\n--", 20_000)
 	for _, c := range []struct {
 		name, body string
@@ -70,7 +79,7 @@ func TestMultipartReader(t *testing.T) {
 				"byte by byte":   iotest.OneByteReader(strings.NewReader(c.body)),
 				"error with end": iotest.DataErrReader(strings.NewReader(c.body)),
 			} {
-				got, err := readAll(t, body, "b")
+				got, err := readAll(t, body, "b", room)
 				if strings.Join(got, "|") != strings.Join(c.want, "|") || len(got) != len(c.want) {
 					t.Fatalf("%s: %d parts, want %d", how, len(got), len(c.want))
 				}
@@ -99,7 +108,7 @@ func TestMultipartReaderSkips(t *testing.T) {
 
 func TestMultipartReaderPassesErrorsOn(t *testing.T) {
 	broken := errors.New("connection reset")
-	_, err := readAll(t, io.MultiReader(strings.NewReader("--b\r\n\r\nxyz"), iotest.ErrReader(broken)), "b")
+	_, err := readAll(t, io.MultiReader(strings.NewReader("--b\r\n\r\nxyz"), iotest.ErrReader(broken)), "b", 16<<10)
 	if !errors.Is(err, broken) || errors.Is(err, storage.ErrInvalid) {
 		t.Fatalf("error %v", err)
 	}
@@ -113,17 +122,23 @@ func FuzzSTOW(f *testing.F) {
 		"--b\r\nA: b\r\n c\r\n\r\n1\r\n--b-\r\n--b--", "--b\r\n\r\n\x00\x00\r\n--bb\r\n--b--",
 		"--b\r\n\r\n1\r\n--b .\r\n--b--", "--b\r\n\r\n--bb\r\nbb\r\n--b--", "--b\r\n\r\n1\r\n--b\r\n\r\n" + strings.Repeat("x", 100) + "\r\n--b--",
 	} {
-		f.Add(seed, "b", 7)
-		f.Add(seed, "b", 4096)
+		for _, past := range []bool{false, true} {
+			f.Add(seed, "b", 7, past)
+			f.Add(seed, "b", 4096, past)
+		}
 	}
-	f.Fuzz(func(t *testing.T, body, boundary string, chunk int) {
+	f.Fuzz(func(t *testing.T, body, boundary string, chunk int, past bool) {
 		chunk = max(1, chunk&0xFFFF)
 		// The standard library also takes bare line feeds, and ends a part at
 		// a border behind which a bare carriage return stands: nothing to
 		// compare.
 		lines := strings.Count(body, "\r\n")
 		bare := strings.Count(body, "\n") != lines || strings.Count(body, "\r") != lines
-		ours, err := readAll(t, chunked{strings.NewReader(body), chunk}, boundary)
+		room := 512
+		if past {
+			room = 16 << 10
+		}
+		ours, err := readAll(t, chunked{strings.NewReader(body), chunk}, boundary, room)
 		if err != nil || bare || closedAndMore(body, boundary) {
 			return
 		}
