@@ -13,10 +13,11 @@ import (
 const lullTime = time.Millisecond
 
 // lull lets one connection at a time wait in the kernel for its next request,
-// while no other has one under way and no association is open. A client that asks for one instance after
-// the other has its next request come within a fraction of a millisecond. To be
-// woken for it by the runtime's poller, and with all of the runtime, which
-// rests when nothing runs, takes a tenth of the time of a request for 0.5 MB.
+// while no other has one under way and no association is open. A client that
+// asks for one instance after the other has its next request come within a
+// fraction of a millisecond. To be woken for it by the runtime's poller, and
+// with all of the runtime, which rests when nothing runs, takes a tenth of the
+// time of a request for 0.5 MB.
 type lull struct {
 	quiet    func() bool  // nothing but requests is at work
 	underWay atomic.Int64 // connections with a request
