@@ -31,8 +31,8 @@ type Options struct {
 	// what it does then is counted as its own, and disturbs nobody. 0 goes on
 	// at once, and leaves it to others to write what it has left in memory.
 	Settle time.Duration
-	// Memory is made ready before each round that sends, so that nobody waits
-	// for what the host of a virtual machine has taken back. May be nil.
+	// Memory is made ready before each round, so that nobody waits for what
+	// the host of a virtual machine has taken back. May be nil.
 	Memory *proc.Memory
 	// Profiles is a directory for the node's profiles; "" takes none.
 	Profiles string
@@ -249,7 +249,7 @@ func (r *Runner) one(ctx context.Context, w Workload, c *contender, series *mate
 		}
 		r.quiet(ctx, c.running)
 	}
-	if n > 0 && w.Material != nil { // who only reads what lies in memory takes little more
+	if n > 0 {
 		if err := r.Memory.Ready(); err != nil {
 			return err
 		}
