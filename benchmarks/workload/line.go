@@ -25,7 +25,10 @@ func lineTarget(rtt time.Duration) time.Duration {
 	return 4 * time.Second
 }
 
-// longLine is the round trip from which on DCMTK's tools wait for it and for little
+// lineRounds are few: the line is alike in each, and DCMTK's tools wait for it.
+const lineRounds = 2
+
+// longLine is the round trip from which on a sender waits for it and for little
 // else.
 const longLine = 20 * time.Millisecond
 
@@ -107,6 +110,7 @@ func (s Settings) lineIn(ms int, rtt time.Duration) benchmarks.Workload {
 	return benchmarks.Workload{
 		Name: fmt.Sprintf("line-%d-in", ms), Title: fmt.Sprintf("a CT study in over 1 Gbit/s with a round trip of %d ms", ms),
 		Primary: result.Throughput, Unit: result.Instances, Amount: s.Instances, Least: 12, Material: ct, Open: far.open(rtt), LeastTarget: lineTarget(rtt),
+		Rounds: lineRounds,
 		Cases: []benchmarks.Case{
 			whole(onLine(ours, "push", s.push(8, far.move))),
 			onLine(ours, "window 16", ourSCUOver(1, 16, far)),
@@ -128,7 +132,7 @@ func (s Settings) lineIn(ms int, rtt time.Duration) benchmarks.Workload {
 
 func (s Settings) lineOut(ms int, rtt time.Duration) benchmarks.Workload {
 	far := &remote{}
-	h, few := s.series, s.movedOver(rtt)
+	h, few := s.series, s.few
 	wado := func(clients int) driver { return getsOver(clients, web, h.instanceAsk, far) }
 	study := getsOver(1, web, h.studyAsk, far)
 	ours, orthanc := s.ours(), subject.Orthanc{}
@@ -145,14 +149,10 @@ func (s Settings) lineOut(ms int, rtt time.Duration) benchmarks.Workload {
 	}
 	file := onLine(subject.Nginx{}, "study x1", once(getsOver(1, files, h.studyFile, far)))
 	file.Fill = h.asFiles
-	title := fmt.Sprintf("a CT study out over 1 Gbit/s with a round trip of %d ms", ms)
-	if few != h {
-		title += fmt.Sprintf("; movescu and getscu: %d instances of it", few.n)
-	}
 	return benchmarks.Workload{
-		Name: fmt.Sprintf("line-%d-out", ms), Title: title,
+		Name: fmt.Sprintf("line-%d-out", ms), Title: fmt.Sprintf("a CT study out over 1 Gbit/s with a round trip of %d ms; movescu and getscu: %d instances of it", ms, few.n),
 		Primary: result.Throughput, Unit: result.Requests, Amount: s.Instances, Open: far.open(rtt), LeastTarget: lineTarget(rtt),
-		Rounds: 2,
+		Rounds: lineRounds,
 		Cases: []benchmarks.Case{
 			of(h, s.ours(), "pull", once(s.pull(h, 8, "", false, far.move))),
 			of(h, s.ours(), "study x1", once(study)),
@@ -167,15 +167,6 @@ func (s Settings) lineOut(ms int, rtt time.Duration) benchmarks.Workload {
 			file, tcpOut(1, h, far), whole(tcpOut(4, h, far)), whole(tcpOut(8, h, far)),
 		},
 	}
-}
-
-// movedOver is the series that DCMTK's tools retrieve: over a long line a short
-// one, of which each instance takes as long as of any.
-func (s Settings) movedOver(rtt time.Duration) *held {
-	if rtt < longLine {
-		return s.series
-	}
-	return s.few
 }
 
 // once drives a single unit, whatever a round's amount is.

@@ -46,7 +46,7 @@ type flags struct {
 func parse(args []string) (flags, error) {
 	var f flags
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
-	set.BoolVar(&f.quick, "quick", false, "the short set, with less of each: about two minutes")
+	set.BoolVar(&f.quick, "quick", false, "the short set, with less of each: a minute and a half")
 	set.BoolVar(&f.long, "long", false, "also an index of 10 M studies, which takes long to fill")
 	set.BoolVar(&f.profile, "profile", false, "leave CPU, allocation, mutex and block profiles of our node beside the results")
 	set.BoolVar(&f.list, "list", false, "list the workloads and end")
@@ -55,14 +55,14 @@ func parse(args []string) (flags, error) {
 	set.StringVar(&f.scratch, "scratch", os.TempDir(), "directory on the disk that is to be measured")
 	set.StringVar(&f.results, "results", "benchmarks/results", "directory for results and the report")
 	set.StringVar(&f.real, "real", filepath.Join(dicomDir(), "series", "mr-ge-epi-150"), "directory of a real series")
-	set.IntVar(&f.rounds, "rounds", 0, "rounds of each case, however long they take (3 to 5; quick: 3)")
+	set.IntVar(&f.rounds, "rounds", 0, "rounds of each case, however long they take (3 to 5; quick: 2)")
 	set.DurationVar(&f.target, "target", 0, "how long a round should take (1.5s; quick: 0.5s)")
 	err := set.Parse(args)
 	if f.rounds == 0 {
 		f.rounds = 5
-		f.enough = 45 * time.Second
+		f.enough = 30 * time.Second
 		if f.quick {
-			f.rounds = 3
+			f.rounds = 2
 		}
 	}
 	if f.target == 0 {
@@ -160,15 +160,14 @@ func (f flags) measure(ctx context.Context, work []benchmarks.Workload, scratch,
 		return err
 	}
 	file.Quick = f.quick
-	ready, err := proc.NewMemory(scratch, proc.LeftFree)
-	if err != nil {
+	settle := 3 * time.Second
+	var ready *proc.Memory // to make it ready takes as long as a quick round
+	if f.quick {
+		settle = 500 * time.Millisecond
+	} else if ready, err = proc.NewMemory(scratch, proc.LeftFree); err != nil {
 		return err
 	}
 	defer ready.Close()
-	settle := 3 * time.Second
-	if f.quick {
-		settle = time.Second
-	}
 	r := &benchmarks.Runner{File: file, Options: benchmarks.Options{
 		Scratch: scratch, Material: memory, Rounds: f.rounds, Enough: f.enough, Target: f.target, Settle: settle, Memory: ready,
 		Say: func(format string, args ...any) { fmt.Printf(format+"\n", args...) },
