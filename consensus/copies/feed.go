@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -69,7 +70,8 @@ func (k *Keeper) feed(ctx context.Context, t *target) error {
 // would cut what the node has, and what it has would count for what is written
 // here now.
 func (k *Keeper) compare(node string, has map[uint64]journal.Extent) error {
-	for _, s := range k.journal.Segments() {
+	segments := k.journal.Segments()
+	for _, s := range segments {
 		if e := has[s.Number]; s.Number < k.fresh && !s.Damaged && e.End > s.End {
 			return k.older(e)
 		}
@@ -81,6 +83,11 @@ func (k *Keeper) compare(node string, has map[uint64]journal.Extent) error {
 			return k.older(e)
 		}
 	}
+	// What neither has any more is never sent again.
+	maps.DeleteFunc(k.sent[node], func(number uint64, _ int64) bool {
+		_, there := has[number]
+		return !there && len(segments) > 0 && number < segments[0].Number
+	})
 	return nil
 }
 
