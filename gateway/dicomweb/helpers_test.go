@@ -192,3 +192,15 @@ func newHTTPServer(t testing.TB, h http.Handler) string {
 	t.Cleanup(s.Close)
 	return s.URL
 }
+
+// path is the resource of an instance, or of its study or series.
+func path(in dicomtest.Instance, level string) string {
+	p := "/studies/" + in.StudyInstanceUID
+	if level == "study" {
+		return p
+	}
+	if p += "/series/" + in.SeriesInstanceUID; level == "series" {
+		return p
+	}
+	return p + "/instances/" + in.SOPInstanceUID
+}

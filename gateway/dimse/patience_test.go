@@ -94,3 +94,52 @@ func TestRolesAreAnswered(t *testing.T) {
 		t.Errorf("%+v, %v", ac, err)
 	}
 }
+
+func TestSilentConnections(t *testing.T) {
+	m := newMemory()
+	addr, stop := serve(t, m, func(c *dimse.Config) { c.ARTIM = 2 * time.Second })
+	var silent []*raw
+	for i := range 200 {
+		r := connect(t, addr)
+		if i%2 == 1 { // half of them stop inside the request
+			rq, _ := wireFixture(t, "associate-rq.hex")
+			r.send(rq[:len(rq)/2])
+		}
+		silent = append(silent, r)
+	}
+	expectService(t, addr)
+	for _, r := range silent {
+		if got := r.receive(); got != nil {
+			t.Fatalf("got % x", got)
+		}
+	}
+	expectService(t, addr)
+	stop() // they are counted after they were closed
+	if n := m.counted(dimse.OutcomeSilent); n != len(silent) {
+		t.Errorf("%d connections were counted as silent", n)
+	}
+}
+
+func TestIdleAssociationIsAborted(t *testing.T) {
+	m := newMemory()
+	addr, _ := serve(t, m, func(c *dimse.Config) { c.Idle, c.ARTIM = 200*time.Millisecond, 200*time.Millisecond })
+	associate(t, addr).expectAbort(pdu.AbortServiceUser, 0)
+	if n := m.counted(dimse.OutcomeIdle); n != 1 {
+		t.Errorf("%d associations were counted as idle", n)
+	}
+}
+
+// TestSlowStorageIsNotIdleness lets the peer wait for its answers for longer
+// than it may itself be silent.
+func TestSlowStorageIsNotIdleness(t *testing.T) {
+	m := newMemory()
+	release := make(chan struct{})
+	m.wait = func(context.Context, string) (gateway.Standing, error) { <-release; return gateway.Stored, nil }
+	addr, _ := serve(t, m, func(c *dimse.Config) { c.Idle = 100 * time.Millisecond })
+	a := dial(t, addr, func(c *dimse.SCUConfig) { c.AsyncWindow = 2 })
+	timer := time.AfterFunc(time.Second, func() { close(release) })
+	defer timer.Stop()
+	if status, err := a.Store(t.Context(), ct("1.2.3", pattern(10))); err != nil || status != 0 {
+		t.Errorf("Store: %s, %v", status, err)
+	}
+}

@@ -2,8 +2,6 @@ package index_test
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/esante-alsace/cigogne/storage"
@@ -11,83 +9,6 @@ import (
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/index/indextest"
 )
-
-func open(t testing.TB) *index.Index {
-	t.Helper()
-	x, err := index.Open(t.Context(), index.Options{Path: filepath.Join(t.TempDir(), "index.db")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := x.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return x
-}
-
-func apply(t testing.TB, x *index.Index, b index.Batch) index.Applied {
-	t.Helper()
-	a, err := x.Apply(t.Context(), b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-func search(t testing.TB, x *index.Index, q index.Query) []dicom.DataSet {
-	t.Helper()
-	var out []dicom.DataSet
-	for ds, err := range x.Search(t.Context(), q) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, ds)
-	}
-	return out
-}
-
-func sound(t testing.TB, x *index.Index) {
-	t.Helper()
-	for problem, err := range x.Check(t.Context()) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Error(problem)
-	}
-}
-
-func first(ds dicom.DataSet, tag dicom.Tag) string {
-	for _, e := range ds {
-		if e.Tag == tag && len(e.Values) > 0 {
-			return e.Values[0]
-		}
-	}
-	return ""
-}
-
-// planOf is a plan that holds the instances.
-func planOf(id string, conflict bool, in ...index.Instance) index.Plan {
-	p := index.Plan{PackID: id, StudyInstanceUID: in[0].Key.StudyInstanceUID, SeriesInstanceUID: in[0].Key.SeriesInstanceUID, Conflict: conflict}
-	for _, i := range in {
-		p.SOPs, p.Members = append(p.SOPs, i.Key.SOPInstanceUID), append(p.Members, i.Digest)
-	}
-	return p
-}
-
-func archived(id, archive string) index.PackArchive {
-	return index.PackArchive{PackID: id, Archive: archive, Key: "studies/x/y/" + id + ".zip", Size: 1000, CRC32C: 7, At: 99}
-}
-
-// oneSeries is a series of five instances.
-func oneSeries() []index.Instance {
-	p := indextest.Population{Seed: 1, MaxSeries: 1, MaxInstances: 12}
-	for n := 0; ; n++ {
-		if in := p.Study(n); len(in) >= 5 {
-			return in[:5]
-		}
-	}
-}
 
 func TestTheWayOfAnInstance(t *testing.T) {
 	x := open(t)
@@ -316,75 +237,6 @@ func TestABatchIsAppliedWholeOrNotAtAll(t *testing.T) {
 	}
 	if c, err := x.Counts(t.Context()); err != nil || c != (index.Stats{}) {
 		t.Errorf("%+v, %v", c, err)
-	}
-}
-
-func TestADamagedFileIsCorrupt(t *testing.T) {
-	for name, damage := range map[string]func(t *testing.T, path string){
-		"not a database": func(t *testing.T, path string) {
-			if err := os.WriteFile(path, []byte("this is no database, but it is long enough to have been one, at least by its header of 100 bytes or so"), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		},
-		"zeros in the schema": func(t *testing.T, path string) {
-			f, err := os.OpenFile(path, os.O_RDWR, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			if _, err := f.WriteAt(make([]byte, 3000), 100); err != nil {
-				t.Fatal(err)
-			}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "index.db")
-			x, err := index.Open(t.Context(), index.Options{Path: path})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := x.Close(); err != nil {
-				t.Fatal(err)
-			}
-			damage(t, path)
-			if _, err := index.Open(t.Context(), index.Options{Path: path}); !errors.Is(err, storage.ErrCorrupt) {
-				t.Errorf("%v", err)
-			}
-		})
-	}
-}
-
-func TestReopen(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "a folder? with #odd %20 names.db")
-	in := oneSeries()
-	for range 3 {
-		x, err := index.Open(t.Context(), index.Options{Path: path})
-		if err != nil {
-			t.Fatal(err)
-		}
-		apply(t, x, index.Batch{Through: in[4].At, Received: in})
-		if c, err := x.Counts(t.Context()); err != nil || c.Live != 5 {
-			t.Errorf("%+v, %v", c, err)
-		}
-		if err := x.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := os.Stat(path); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestClosed(t *testing.T) {
-	x := open(t)
-	if err := x.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := x.Apply(t.Context(), index.Batch{}); err == nil {
-		t.Error("a batch was applied to a closed index")
-	}
-	if _, err := x.Counts(t.Context()); err == nil {
-		t.Error("a closed index counts")
 	}
 }
 

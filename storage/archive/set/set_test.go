@@ -2,15 +2,11 @@ package set_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"fmt"
-	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,15 +17,6 @@ import (
 	"github.com/esante-alsace/cigogne/storage/archive/mem"
 	"github.com/esante-alsace/cigogne/storage/archive/set"
 )
-
-func newSet(t testing.TB, o set.Options, archives ...archive.Archive) *set.Set {
-	t.Helper()
-	s, err := set.New(archives, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
 
 func TestArchive(t *testing.T) {
 	t.Run("mem", func(t *testing.T) {
@@ -49,104 +36,6 @@ func TestArchive(t *testing.T) {
 			return newSet(t, set.Options{Copies: 2}, down, mem.New())
 		})
 	})
-}
-
-func openDir(t testing.TB) archive.Archive {
-	t.Helper()
-	a, err := dir.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { a.Close() })
-	return a
-}
-
-var errDown = fmt.Errorf("%w: on purpose", storage.ErrUnavailable)
-
-// faulty is an archive in memory whose calls fail.
-type faulty struct {
-	archive.Archive
-	name  string
-	calls atomic.Pointer[error]
-	reads atomic.Pointer[readFault]
-	gets  atomic.Int64
-}
-
-// readFault ends a read after some bytes: with err, or in silence until the
-// reader's context ends.
-type readFault struct {
-	after int64
-	err   error
-}
-
-func (f *faulty) String() string { return f.name + f.Archive.String() }
-
-func (f *faulty) down() error {
-	if err := f.calls.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
-
-func (f *faulty) Put(ctx context.Context, key string, src archive.Source) (uint32, error) {
-	if err := f.down(); err != nil {
-		return 0, err
-	}
-	return f.Archive.Put(ctx, key, src)
-}
-
-func (f *faulty) Check(ctx context.Context) error {
-	return errors.Join(f.down(), f.Archive.Check(ctx))
-}
-
-func (f *faulty) Stat(ctx context.Context, key string) (archive.Stat, error) {
-	if err := f.down(); err != nil {
-		return archive.Stat{}, err
-	}
-	return f.Archive.Stat(ctx, key)
-}
-
-func (f *faulty) Get(ctx context.Context, key string, r storage.Range) (io.ReadCloser, error) {
-	f.gets.Add(1)
-	if err := f.down(); err != nil {
-		return nil, err
-	}
-	rc, err := f.Archive.Get(ctx, key, r)
-	if fault := f.reads.Load(); err == nil && fault != nil && r.Length > 0 {
-		return &faultyReader{ReadCloser: rc, ctx: ctx, left: fault.after, err: fault.err}, nil
-	}
-	return rc, err
-}
-
-type faultyReader struct {
-	io.ReadCloser
-	ctx  context.Context
-	left int64
-	err  error
-}
-
-func (f *faultyReader) Read(p []byte) (int, error) {
-	if f.left > 0 {
-		n, err := f.ReadCloser.Read(p[:min(int64(len(p)), f.left)])
-		f.left -= int64(n)
-		return n, err
-	}
-	if f.err != nil {
-		return 0, f.err
-	}
-	<-f.ctx.Done()
-	return 0, f.ctx.Err()
-}
-
-// two is a set of two faulty archives with an object on both.
-func two(t *testing.T, o set.Options, data archivetest.Bytes) (s *set.Set, a, b *faulty) {
-	t.Helper()
-	a, b = &faulty{Archive: mem.New(), name: "a-"}, &faulty{Archive: mem.New(), name: "b-"}
-	s = newSet(t, o, a, b)
-	if _, err := s.Put(t.Context(), "k", data); err != nil {
-		t.Fatal(err)
-	}
-	return s, a, b
 }
 
 func byRead(w io.Writer, r io.Reader) error { return byWriteTo(w, struct{ io.Reader }{r}) }
@@ -277,93 +166,6 @@ func TestVerdict(t *testing.T) {
 	}
 	if err := s.Check(t.Context()); !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("Check with one of two archives: %v", err)
-	}
-}
-
-func TestPutCopies(t *testing.T) {
-	data := archivetest.Random(4, 1000)
-	a, b, c := &faulty{Archive: mem.New(), name: "a-"}, &faulty{Archive: mem.New(), name: "b-"}, &faulty{Archive: mem.New(), name: "c-"}
-	s := newSet(t, set.Options{}, a, b, c)
-	result, err := s.PutCopies(t.Context(), "one", data)
-	if err != nil || !slices.Equal(result.Archives, []string{"a-mem:", "b-mem:"}) || len(result.Missing) != 1 || result.Missing[0].Err != nil {
-		t.Errorf("all well: %+v, %v", result, err)
-	}
-	b.calls.Store(&errDown)
-	result, err = s.PutCopies(t.Context(), "two", data)
-	if err != nil || !slices.Equal(result.Archives, []string{"a-mem:", "c-mem:"}) || !errors.Is(result.Missing[0].Err, storage.ErrUnavailable) {
-		t.Errorf("one down: %+v, %v", result, err)
-	}
-	a.calls.Store(&errDown)
-	result, err = s.PutCopies(t.Context(), "three", data)
-	if !errors.Is(err, storage.ErrUnavailable) || !slices.Equal(result.Archives, []string{"c-mem:"}) || len(result.Missing) != 2 {
-		t.Errorf("two down: %+v, %v", result, err)
-	}
-	a.calls.Store(nil)
-	b.calls.Store(nil)
-	if result, err = s.PutCopies(t.Context(), "three", data); err != nil || len(result.Archives) != 2 {
-		t.Errorf("put again: %+v, %v", result, err)
-	}
-}
-
-// TestSourceFails: a source that fails is no reason to try another archive,
-// nor to think ill of one.
-func TestSourceFails(t *testing.T) {
-	a, b := &faulty{Archive: mem.New(), name: "a-"}, &faulty{Archive: mem.New(), name: "b-"}
-	s := newSet(t, set.Options{}, a, b)
-	for _, err := range []error{storage.ErrUnavailable, storage.ErrCorrupt, io.EOF} {
-		result, got := s.PutCopies(t.Context(), "k", archivetest.Failing{Source: archivetest.Random(5, 100), After: 50, Err: err})
-		if got == nil || len(result.Missing) != 0 || s.Health()[0].Failures != 0 {
-			t.Errorf("source fails with %v: %+v, %v", err, result, got)
-		}
-	}
-}
-
-func TestRepair(t *testing.T) {
-	data, other := archivetest.Random(6, 100_000), archivetest.Random(7, 100_000)
-	want := set.Want{Size: 100_000, CRC32C: crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))}
-	for name, c := range map[string]struct {
-		a, b  archivetest.Bytes
-		down  bool
-		sound int
-		err   error
-	}{
-		"sound":             {a: data, b: data, sound: 2},
-		"lost":              {b: data, sound: 2},
-		"damaged":           {a: other, b: data, sound: 2},
-		"cut short":         {a: data, b: data[:99_999], sound: 2},
-		"all lost":          {err: storage.ErrNotFound},
-		"all damaged":       {a: other, b: other, err: storage.ErrCorrupt},
-		"one away":          {a: data, b: other, down: true, sound: 1, err: storage.ErrUnavailable},
-		"damaged and lost":  {a: other, err: storage.ErrCorrupt},
-		"lost and one away": {down: true, err: storage.ErrUnavailable},
-	} {
-		a, b := &faulty{Archive: mem.New(), name: "a-"}, &faulty{Archive: mem.New(), name: "b-"}
-		for archive, data := range map[*faulty]archivetest.Bytes{a: c.a, b: c.b} {
-			if data == nil {
-				continue
-			}
-			if _, err := archive.Put(t.Context(), "k", data); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if c.down {
-			b.calls.Store(&errDown)
-		}
-		s := newSet(t, set.Options{}, a, b)
-		result, err := s.Repair(t.Context(), "k", want)
-		if !errors.Is(err, c.err) || len(result.Archives) != c.sound {
-			t.Errorf("%s: %+v, %v", name, result, err)
-		}
-		for _, found := range s.Verify(t.Context(), "k", want) {
-			if c.err == nil && found.Err != nil {
-				t.Errorf("%s: after the repair %+v", name, found)
-			}
-		}
-		if name == "all damaged" {
-			if _, err := a.Stat(t.Context(), "k"); err != nil {
-				t.Errorf("a damaged copy was removed although there is no other: %v", err)
-			}
-		}
 	}
 }
 
