@@ -55,7 +55,8 @@ type ordered struct {
 	Instance
 	queue *queue
 	at    int
-	ahead chan opened // capacity 1, when it is opened ahead
+	// ahead is where it comes, once, when it is opened ahead; then it is closed.
+	ahead chan opened
 }
 
 // opened is what came of opening one.
@@ -99,22 +100,24 @@ func (i *ordered) near() bool {
 	return !ok || p.details.run == nil
 }
 
-// take returns what was opened ahead, or nothing.
+// take returns what was opened ahead, or nothing. What somebody waits for in vain
+// is still there for end, which may be over before he has noticed.
 func (q *queue) take(ctx context.Context, i *ordered) (opened, error) {
 	q.mu.Lock()
 	ahead := i.ahead
-	i.ahead = nil
 	q.mu.Unlock()
 	if ahead == nil {
 		return opened{}, nil
 	}
 	select {
 	case found := <-ahead:
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if i.ahead == ahead {
+			i.ahead = nil
+		}
 		return found, nil
 	case <-ctx.Done():
-		q.mu.Lock()
-		i.ahead = ahead // for end
-		q.mu.Unlock()
 		return opened{}, ctx.Err()
 	}
 }
@@ -134,6 +137,7 @@ func (q *queue) went(at int, took time.Duration) {
 			for _, i := range next {
 				found, _ := i.open(q.ctx) // who comes for it tries again
 				i.to <- found
+				close(i.to)
 			}
 		})
 	}

@@ -205,3 +205,44 @@ func TestOutOfOrder(t *testing.T) {
 		}
 	})
 }
+
+// lateBook is opened at the moment at which its reader leaves.
+type lateBook struct{ *book }
+
+func (l lateBook) Open(ctx context.Context, _ storage.Range) (io.ReadCloser, error) {
+	<-ctx.Done()
+	l.books.mu.Lock()
+	defer l.books.mu.Unlock()
+	l.books.open++
+	return &page{strings.NewReader("abc"), l.books}, nil
+}
+
+// TestLeftWhileItIsOpened: what was opened ahead is closed, too, when its reader
+// waits for it and leaves, whoever notices first.
+func TestLeftWhileItIsOpened(t *testing.T) {
+	for range 100 {
+		synctest.Test(t, func(t *testing.T) {
+			s := &books{opens: make(chan int, 20), fails: -1, takes: time.Millisecond, size: 5 << 20} // one is opened ahead
+			all := s.instances(6)
+			all[2] = lateBook{&book{books: s, at: 2}}
+			ctx, leave := context.WithCancel(t.Context())
+			in := gateway.InOrder(ctx, all)
+			open := func(at int) {
+				if body, err := in[at].Open(ctx, storage.Range{Length: s.size}); err == nil {
+					body.Close()
+				}
+			}
+			open(0)
+			open(1)
+			go open(2)
+			synctest.Wait()
+			leave()
+			time.Sleep(time.Second) // by the clock of the bubble
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.open > 0 {
+				t.Errorf("%d are open", s.open)
+			}
+		})
+	}
+}
