@@ -9,6 +9,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive"
 	"github.com/esante-alsace/cigogne/storage/archive/set"
@@ -266,7 +268,7 @@ func (v *Verifier) copy(ctx context.Context, p index.Pack, c index.PackArchive) 
 	case ctx.Err() != nil:
 		return nil, 0, ctx.Err()
 	case errors.Is(err, storage.ErrNotFound):
-		say(Lost, "it is missing, and %d instances lie in it", p.Instances)
+		say(Lost, "it is missing, with %s in it", english.Plural(p.Instances, "instance", ""))
 	case errors.Is(err, storage.ErrCorrupt), errors.Is(err, storage.ErrInvalid):
 		say(Damaged, "%v", err)
 	case err != nil:
@@ -329,7 +331,7 @@ func (v *Verifier) instances(ctx context.Context, p index.Pack, blob *packBlob, 
 		return err
 	}
 	if len(d.Entries) != p.Instances {
-		say(Damaged, "it holds %d instances, not the %d of the index", len(d.Entries), p.Instances)
+		say(Damaged, "it holds %s, not the %d of the index", english.Plural(len(d.Entries), "instance", ""), p.Instances)
 	}
 	v.done.Instances += len(d.Entries)
 	for i := range d.Entries {

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/storage/journal"
 )
@@ -45,13 +47,14 @@ func (f *fsckCommand) Run(ctx context.Context, c console) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.out, "checked %d journal records, %d packs with %d instances, %d instances that wait to be packed; %d records wait to be indexed\n",
-		done.Records, done.Packs, done.Packed, done.Live, done.Waiting)
+	fmt.Fprintf(c.out, "checked %s and %s with %s; waiting to be indexed: %d, to be packed: %d\n", english.Plural(done.Records, "journal record", ""),
+		english.Plural(done.Packs, "pack", ""), english.Plural(int(done.Packed), "instance", ""), done.Waiting, done.Live)
 	if done.Torn > 0 {
-		fmt.Fprintf(c.out, "%d journal segments end within an entry that was never acknowledged, as after a crash; the next start cuts them\n", done.Torn)
+		fmt.Fprintf(c.out, "%s within an entry that was never acknowledged, as after a crash: the next start cuts it off\n",
+			english.Plural(done.Torn, "journal segment ends", "journal segments end"))
 	}
 	if done.Problems > 0 {
-		return fmt.Errorf("%w: %d problems", errPartly, done.Problems)
+		return fmt.Errorf("%w: %s", errPartly, english.Plural(int(done.Problems), "problem", ""))
 	}
 	fmt.Fprintln(c.out, "all is well")
 	return nil

@@ -14,6 +14,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/esante-alsace/cigogne/cmd/cigogne/client"
 	"github.com/esante-alsace/cigogne/gateway/custody"
 )
@@ -110,7 +112,8 @@ func (d *deleteCommand) Run(ctx context.Context, c console) error {
 			fmt.Fprintln(w, "it was deleted before, and is not removed yet: see 'cigogne deletions list'")
 			return
 		}
-		fmt.Fprintf(w, "deleted %d instances; until %s: cigogne deletions undo %s\n", done.Instances, done.UndoUntil.Format(time.RFC3339), done.ID)
+		fmt.Fprintf(w, "deleted %s; until %s: cigogne deletions undo %s\n",
+			english.Plural(int(done.Instances), "instance", ""), done.UndoUntil.Format(time.RFC3339), done.ID)
 	})
 }
 
@@ -156,9 +159,9 @@ func next(d custody.Deletion) string {
 	case d.State == "marked":
 		return "removed after " + d.UndoUntil.Format(time.RFC3339)
 	case d.Shared > 0:
-		return fmt.Sprintf("%d of %d packs are left for instances that are kept aside", d.Shared, d.Left)
+		return fmt.Sprintf("%s left, %d for instances that are kept aside", english.Plural(int(d.Left), "pack is", "packs are"), d.Shared)
 	case d.Left > 0:
-		return fmt.Sprintf("%d packs are left", d.Left)
+		return english.Plural(int(d.Left), "pack is", "packs are") + " left"
 	}
 	return ""
 }
@@ -173,7 +176,7 @@ type deletionsUndoCommand struct {
 func (u *deletionsUndoCommand) Run(ctx context.Context, c console) error {
 	var d custody.Deletion
 	return u.custody(ctx, c, http.MethodDelete, "/deletions/"+url.PathEscape(u.ID), u.query(), &d, func(w io.Writer) {
-		fmt.Fprintf(w, "%d instances of study %s are back\n", d.Instances, d.StudyInstanceUID)
+		fmt.Fprintf(w, "study %s has %s back\n", d.StudyInstanceUID, english.Plural(int(d.Instances), "instance", ""))
 	})
 }
 
@@ -249,7 +252,7 @@ func kept(k custody.Kept) string {
 	case k.Retention.Until == nil:
 		why = append(why, "kept for ever")
 	default:
-		why = append(why, fmt.Sprintf("%d years from %s, until %s", k.Retention.Years, k.Retention.From, k.Retention.Until.Format(time.DateOnly)))
+		why = append(why, fmt.Sprintf("%s from %s, until %s", english.Plural(int(k.Retention.Years), "year", ""), k.Retention.From, k.Retention.Until.Format(time.DateOnly)))
 	}
 	return strings.Join(why, ", ")
 }
@@ -272,7 +275,7 @@ func (r *retained) send(ctx context.Context, c console, method string, query url
 			Years int `json:"years"`
 		}
 		return r.custody(ctx, c, method, "/retention", query, &all, func(w io.Writer) {
-			fmt.Fprintf(w, "studies are kept for %d years\n", all.Years)
+			fmt.Fprintf(w, "studies are kept for %s\n", english.Plural(all.Years, "year", ""))
 		})
 	}
 	resource := studyPath(r.Study)

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/klauspost/compress/gzhttp"
 
 	"github.com/esante-alsace/cigogne/gateway"
@@ -353,7 +354,7 @@ func (s opsSelf) regionQueues(ctx context.Context, deletions index.DeletionStats
 	if open := commitments.Waiting + commitments.Reporting; open > 0 {
 		one := ops.Queue{Kind: ops.QueueCommitment, Waiting: open, Oldest: unixTime(commitments.Oldest)}
 		if commitments.Failing > 0 { // what the peers said of it is in the log
-			one.Failing = fmt.Sprintf("%d reports not taken by who asked", commitments.Failing)
+			one.Failing = english.Plural(int(commitments.Failing), "report", "") + " not taken by who asked"
 		}
 		all = append(all, one)
 	}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/esante-alsace/cigogne/cmd/cigogne/client"
 	"github.com/esante-alsace/cigogne/cmd/cigogne/progress"
 	"github.com/esante-alsace/cigogne/cmd/cigogne/puller"
@@ -70,6 +72,7 @@ func (p *pullCommand) pull(ctx context.Context, c console, gateway *client.Clien
 	work.Tell(progress.Event{Name: "result", Fields: []slog.Attr{
 		slog.String("study", study), slog.Int64("pulled", out.Pulled), slog.Int64("present", out.Present), slog.Int64("left", out.Left),
 	}})
-	p.say(c, "study %s: %d instances fetched, %d were there, %d not fetched\n", study, out.Pulled, out.Present, out.Left)
+	p.say(c, "study %s: %s fetched, %d already there, %d not fetched\n",
+		study, english.Plural(int(out.Pulled), "instance", ""), out.Present, out.Left)
 	return err
 }

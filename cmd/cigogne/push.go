@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/esante-alsace/cigogne/cmd/cigogne/client"
 	"github.com/esante-alsace/cigogne/cmd/cigogne/progress"
 	"github.com/esante-alsace/cigogne/cmd/cigogne/pusher"
@@ -75,13 +77,13 @@ func (p *pushCommand) Run(ctx context.Context, c console) error {
 		slog.Int64("refused", out.Refused), slog.Int64("ignored", out.Ignored), slog.Int64("left", out.Left),
 	}})
 	work.End()
-	p.say(c, "%d stored, %d were there, %d kept aside, %d refused, %d no DICOM files, %d not sent\n",
+	p.say(c, "%d stored, %d already there, %d kept aside, %d refused, %d not DICOM, %d not sent\n",
 		out.Stored, out.Present, out.Aside, out.Refused, out.Ignored, out.Left)
 	if err != nil {
 		return fmt.Errorf("push to %s: %w", gateway, err)
 	}
 	if out.Refused > 0 {
-		return fmt.Errorf("%w: %d files were refused", errPartly, out.Refused)
+		return fmt.Errorf("%w: %s refused", errPartly, english.Plural(int(out.Refused), "file was", "files were"))
 	}
 	return nil
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/esante-alsace/cigogne/cmd/cigogne/progress"
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/storage/index"
@@ -49,12 +51,13 @@ func (r *rebuildCommand) Run(ctx context.Context, c console) error {
 	if err != nil {
 		return err
 	}
-	r.say(c, "rebuilt the index from %d packs with %d instances and %d journal records\n", done.Packs, done.Packed, done.Journaled)
+	r.say(c, "rebuilt the index from %s with %s and %s\n", english.Plural(int(done.Packs), "pack", ""),
+		english.Plural(int(done.Packed), "instance", ""), english.Plural(int(done.Journaled), "journal record", ""))
 	if done.Deletions > 0 {
-		r.say(c, "left out what %d deletions took, or keep it for an undo\n", done.Deletions)
+		r.say(c, "left out what %s took, or keep it for an undo\n", english.Plural(int(done.Deletions), "deletion", ""))
 	}
 	if done.Problems > 0 {
-		return fmt.Errorf("%w: %d things could not be read and were left out", errPartly, done.Problems)
+		return fmt.Errorf("%w: %s left out that could not be read", errPartly, english.Plural(int(done.Problems), "thing was", "things were"))
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/esante-alsace/cigogne/cmd/cigogne/progress"
@@ -117,7 +118,7 @@ func whereTo(s *pb.Step) string {
 		parts = append(parts, o.Transport, o.CallingAeTitle, o.RemoteAddr, o.Id)
 	}
 	if s.Others > 0 {
-		parts = append(parts, fmt.Sprintf("and %d others", s.Others))
+		parts = append(parts, "and "+english.Plural(int(s.Others), "other", ""))
 	}
 	return strings.Join(strings.Fields(strings.Join(parts, " ")), " ")
 }

@@ -374,4 +374,8 @@ func TestPushOfRealFiles(t *testing.T) {
 	if len(named) != r.Refused || !strings.Contains(named["pydicom--MR_truncated.dcm"], "before the value does") {
 		t.Errorf("%d are named of %d that were refused: %v", len(named), r.Refused, named)
 	}
+	code, _, said = transfer(t, node.web, nil, "push", filepath.Join(real, "malformed", "pydicom--MR_truncated.dcm"))
+	if code != exitPartly || !strings.Contains(said, "1 file was refused") {
+		t.Errorf("exit code %d of one that is refused: %s", code, said)
+	}
 }

@@ -56,7 +56,7 @@ func New(t testing.TB) *Cluster {
 	t.Helper()
 	c := &Cluster{
 		t: t, dir: t.TempDir(), Net: NewNetwork(), addrs: map[string]string{}, skews: map[string]*atomic.Int64{}, disks: map[string]*atomic.Int64{}, nodes: map[string]*Node{},
-		Timing: consensus.Timing{Election: 250 * time.Millisecond, Look: 50 * time.Millisecond},
+		Timing: consensus.Timing{Election: time.Second, Look: 50 * time.Millisecond},
 	}
 	var err error
 	if c.ca, err = peer.OpenAuthority(filepath.Join(c.dir, "ca")); err != nil {

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/esante-alsace/cigogne/cmd/cigogne/client"
 	"github.com/esante-alsace/cigogne/cmd/cigogne/progress"
 	"github.com/esante-alsace/cigogne/storage"
@@ -175,7 +177,7 @@ func (p *push) tellAgain(n int, err error) {
 	text := ""
 	if now := time.Now().UnixNano(); now-p.toldAgain.Load() > int64(every) {
 		p.toldAgain.Store(now)
-		text = fmt.Sprintf("%d files are tried again: %s", n, why)
+		text = fmt.Sprintf("%s tried again: %s", english.Plural(n, "file is", "files are"), why)
 	}
 	p.Work.Tell(progress.Event{Name: "again", Text: text, Fields: []slog.Attr{slog.Int("files", n), slog.String("why", why)}})
 }
