@@ -56,7 +56,7 @@ func New(t testing.TB) *Cluster {
 	t.Helper()
 	c := &Cluster{
 		t: t, dir: t.TempDir(), Net: NewNetwork(), addrs: map[string]string{}, skews: map[string]*atomic.Int64{}, disks: map[string]*atomic.Int64{}, nodes: map[string]*Node{},
-		Timing: consensus.Timing{Election: time.Second, Look: 50 * time.Millisecond},
+		Timing: consensus.Timing{Look: 50 * time.Millisecond},
 	}
 	var err error
 	if c.ca, err = peer.OpenAuthority(filepath.Join(c.dir, "ca")); err != nil {
@@ -335,10 +335,14 @@ func (c *Cluster) Settled(n int) {
 	})
 }
 
-// Eventually asks until the answer is yes, at most for a minute.
+// Patience is how long a test waits for what must come. A machine that does
+// much else may need a minute for an election.
+const Patience = 4 * time.Minute
+
+// Eventually asks until the answer is yes, at most for Patience.
 func (c *Cluster) Eventually(what string, ask func() bool) {
 	c.t.Helper()
-	deadline := time.After(time.Minute)
+	deadline := time.After(Patience)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ask() {

@@ -170,9 +170,7 @@ func TestDeepAttributes(t *testing.T) {
 			ds = dicom.DataSet{{Tag: 0x00400275, VR: "SQ", Items: []dicom.DataSet{ds}}}
 		}
 		b.Received[0].Attributes = b.Received[0].Attributes.With(ds...)
-		if err := n.Propose(t.Context(), b); err != nil {
-			t.Fatalf("the instance, by %s: %v", n.ID, err)
-		}
+		propose(t, n, b)
 		w.write(n, 1)
 	}
 }

@@ -15,12 +15,11 @@ import (
 
 func TestTheLeaderIsCutOff(t *testing.T) {
 	c := clustertest.Of(t, 3)
-	c.Staleness = 300 * time.Millisecond
 	w := &writer{t: t}
 	w.write(c.Node("n2"), 3)
 	old := c.Leader()
 	c.Net.Isolate(old.ID)
-	fresh := c.Leader(old.ID)
+	c.Leader(old.ID)
 	for _, n := range c.Others(old.ID) {
 		w.write(n, 3)
 	}
@@ -37,9 +36,6 @@ func TestTheLeaderIsCutOff(t *testing.T) {
 	// The proposal that failed was of a leader that was none: it may not have
 	// come into the log.
 	w.whole(c)
-	if fresh.ID == old.ID {
-		t.Error("nobody took over")
-	}
 }
 
 func TestAMinorityReadsNothingOld(t *testing.T) {
@@ -52,9 +48,13 @@ func TestAMinorityReadsNothingOld(t *testing.T) {
 	w := &writer{t: t}
 	w.write(c.Node("n1"), 2)
 	away := c.Others(c.Leader().ID)[0]
-	if r, err := away.Read(t.Context(), consensus.Bounded, 0); err != nil || r.Consistency != consensus.Bounded || r.Age > c.Staleness {
-		t.Errorf("%+v, %v", r, err)
-	}
+	c.Eventually("it reads what is new enough", func() bool {
+		r, err := away.Read(t.Context(), consensus.Bounded, 0)
+		if err == nil && (r.Consistency != consensus.Bounded || r.Age > c.Staleness) {
+			t.Errorf("%+v", r)
+		}
+		return err == nil
+	})
 	c.Net.Isolate(away.ID)
 	w.write(c.Leader(away.ID), 2)
 	if r, err := away.Read(t.Context(), consensus.Fresh, 0); !errors.Is(err, storage.ErrUnavailable) {

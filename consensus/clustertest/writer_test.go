@@ -1,6 +1,7 @@
 package clustertest_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync/atomic"
@@ -29,11 +30,26 @@ func (w *writer) write(to *clustertest.Node, n int) {
 	w.t.Helper()
 	for range n {
 		b := w.batch(int(w.next.Add(1) - 1))
-		if err := to.Propose(w.t.Context(), b); err != nil {
-			w.t.Fatalf("proposed to %s: %v", to.ID, err)
-		}
+		propose(w.t, to, b)
 		if !has(w.t, to, b) {
 			w.t.Fatalf("node %s does not have what it was proposed", to.ID)
+		}
+	}
+}
+
+// propose returns once the node has committed the batch: a cluster on a busy
+// machine may be without a leader for longer than one proposal waits.
+func propose(t *testing.T, to *clustertest.Node, b index.Batch) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), clustertest.Patience)
+	defer cancel()
+	for {
+		err := to.Propose(ctx, b)
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil || !errors.Is(err, storage.ErrUnavailable) {
+			t.Fatalf("proposed to %s: %v", to.ID, err)
 		}
 	}
 }
@@ -47,6 +63,19 @@ func has(t *testing.T, n *clustertest.Node, b index.Batch) bool {
 	return s == index.StandingDuplicate
 }
 
+// readStrongly returns once a read at the node sees all that was committed
+// before.
+func readStrongly(t *testing.T, c *clustertest.Cluster, n *clustertest.Node, as consensus.Consistency) {
+	t.Helper()
+	c.Eventually("node "+n.ID+" learns what is committed", func() bool {
+		r, err := n.Read(t.Context(), as, 0)
+		if err != nil && !errors.Is(err, storage.ErrUnavailable) {
+			t.Fatalf("node %s: %v", n.ID, err)
+		}
+		return err == nil && r.Consistency == consensus.Strong
+	})
+}
+
 // whole fails unless every node that runs comes to have all that was written,
 // and the very same.
 func (w *writer) whole(c *clustertest.Cluster) {
@@ -54,13 +83,7 @@ func (w *writer) whole(c *clustertest.Cluster) {
 	want := ""
 	for _, id := range c.Running() {
 		n := c.Node(id)
-		c.Eventually("node "+id+" learns what is committed", func() bool {
-			_, err := n.Read(w.t.Context(), consensus.Strong, 0)
-			if err != nil && !errors.Is(err, storage.ErrUnavailable) {
-				w.t.Fatalf("node %s: %v", id, err)
-			}
-			return err == nil
-		})
+		readStrongly(w.t, c, n, consensus.Strong)
 		var all strings.Builder
 		count := 0
 		for ds, err := range n.Index.Search(w.t.Context(), index.Query{Level: index.Study}) {
