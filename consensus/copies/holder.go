@@ -41,7 +41,6 @@ type Holder struct {
 // held is one copy and who feeds it.
 type held struct {
 	*journal.Copy
-	node string // "" until somebody has come
 
 	mu      sync.Mutex
 	session uint64

@@ -31,7 +31,7 @@ func (h *Holder) Serve(ctx context.Context, conn net.Conn, node string) error {
 	if f.kind != kindHello {
 		return fmt.Errorf("%w: a conversation about copies begins with a frame of kind %d", storage.ErrInvalid, f.kind)
 	}
-	k, err := h.greet(ctx, conn, f.hello, node)
+	k, err := h.greet(ctx, conn, f.hello)
 	if err != nil {
 		refuse(w, err)
 		return err
@@ -47,7 +47,7 @@ func (h *Holder) Serve(ctx context.Context, conn net.Conn, node string) error {
 }
 
 // greet lets a node in that sends its journal.
-func (h *Holder) greet(ctx context.Context, conn net.Conn, hi hello, node string) (*held, error) {
+func (h *Holder) greet(ctx context.Context, conn net.Conn, hi hello) (*held, error) {
 	retired, err := h.o.Retired(ctx, hi.id())
 	if err != nil {
 		return nil, err
@@ -62,9 +62,6 @@ func (h *Holder) greet(ctx context.Context, conn net.Conn, hi hello, node string
 	if err := k.enter(conn, hi); err != nil {
 		return nil, err
 	}
-	k.mu.Lock()
-	k.node = node
-	k.mu.Unlock()
 	return k, nil
 }
 

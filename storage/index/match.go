@@ -33,10 +33,8 @@ type Matcher struct {
 // condition is a Condition made ready.
 type condition struct {
 	path []dicom.Tag
-	vr   dicom.VR
 	// want is what values must be; nil matches everything.
 	want matcher
-	raw  string
 }
 
 // matcher decides about one value.
@@ -96,7 +94,7 @@ func (m *Matcher) add(c Condition) error {
 		return fmt.Errorf("%s: %w", c.Path[len(c.Path)-1], err)
 	}
 	if want != nil {
-		m.conditions = append(m.conditions, condition{c.Path, vr, want, strings.TrimSpace(c.Value)})
+		m.conditions = append(m.conditions, condition{c.Path, want})
 	}
 	return nil
 }

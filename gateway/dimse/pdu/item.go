@@ -3,6 +3,7 @@ package pdu
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math"
 	"strings"
 	"unicode/utf8"
@@ -164,7 +165,7 @@ func (w *writer) sized(fill func()) {
 
 func (w *writer) fail(n int) {
 	if w.err == nil {
-		w.err = &tooLong{n}
+		w.err = fmt.Errorf("%w: DICOM upper layer: an item of %d bytes", storage.ErrTooLarge, n)
 	}
 }
 
@@ -173,9 +174,3 @@ func (w *writer) text(s string) { w.b = append(w.b, s...) }
 func (w *writer) field(v []byte) { w.sized(func() { w.b = append(w.b, v...) }) }
 
 func (w *writer) uid(s string) { w.sized(func() { w.text(s) }) }
-
-// tooLong is the error of an item that cannot be encoded.
-type tooLong struct{ n int }
-
-func (*tooLong) Error() string { return "DICOM upper layer: an item is longer than 65535 bytes" }
-func (*tooLong) Unwrap() error { return storage.ErrTooLarge }

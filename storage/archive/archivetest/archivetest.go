@@ -29,7 +29,6 @@ func Run(t *testing.T, open Open) {
 		test func(*testing.T, archive.Archive)
 	}{
 		{"put and get", testPutGet},
-		{"unknown length", testUnknownLength},
 		{"ranges", testRanges},
 		{"missing", testMissing},
 		{"never overwrites", testNeverOverwrites},
@@ -131,25 +130,6 @@ func testPutGet(t *testing.T, a archive.Archive) {
 			put(t, a, key, data)
 			holds(t, a, key, data)
 		})
-	}
-}
-
-// testUnknownLength puts streams that do not say how long they are.
-func testUnknownLength(t *testing.T, a archive.Archive) {
-	for _, size := range []int{0, 1, 6<<20 + 1} {
-		key, data := fmt.Sprintf("streams/%d.zip", size), Random(8, size)
-		src, err := archive.Spool(t.Context(), t.TempDir(), struct{ io.Reader }{bytes.NewReader(data)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer src.Close()
-		if sum, err := a.Put(t.Context(), key, src); err != nil || sum != castagnoli(data) {
-			t.Errorf("Put of a stream of %d bytes: %08x, %v", size, sum, err)
-		}
-		holds(t, a, key, data)
-	}
-	if _, err := archive.Spool(t.Context(), t.TempDir(), io.MultiReader(bytes.NewReader(Random(8, 100)), failingReader{ErrSource})); !errors.Is(err, ErrSource) {
-		t.Errorf("a stream that fails: %v, want %v", err, ErrSource)
 	}
 }
 
