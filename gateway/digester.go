@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"hash/crc32"
+	"runtime"
 	"sync"
 
 	"github.com/esante-alsace/cigogne/storage"
@@ -12,8 +13,8 @@ const (
 	// digestAtOnce bounds the instances that are digested while they pass: to
 	// do it later costs as much.
 	digestAtOnce = 64 << 10
-	// digestLater bounds those that are digested when all of them has come. It
-	// is below journal.DefaultInlineBytes: their bytes are in memory. Of a
+	// digestLater bounds those that may be digested when all of them has come.
+	// It is below journal.DefaultInlineBytes: their bytes are in memory. Of a
 	// larger one each further piece is digested as it passes.
 	digestLater = 768 << 10
 )
@@ -21,12 +22,14 @@ const (
 // digester computes the sums of a Data Set that passes into a journal's entry.
 // The Digest takes longer than all else that is done to its bytes. That of an
 // instance that fits into memory is therefore computed later, while the disk is
-// at work.
+// at work, when there is a core for it: where others come as well, each has one
+// of its own, and the bytes are in that one's cache while they pass.
 type digester struct {
 	entry  *journal.Append
 	hashes *hashes
-	hash   *storage.Digester
-	behind bool   // hash lacks what passed
+	hash   *storage.Digester // of the first hashed bytes
+	hashed int64
+	later  bool
 	crc    uint32 // also of what stands before the Data Set
 	size   int64
 }
@@ -37,33 +40,42 @@ func newDigester(entry *journal.Append, prefix []byte, h *hashes) *digester {
 	return &digester{entry: entry, hashes: h, hash: h.get(), crc: crc32.ChecksumIEEE(prefix)}
 }
 
-func (d *digester) close() { d.hashes.put(d.hash) }
+func (d *digester) close() {
+	if d.hash != nil {
+		d.hashes.put(d.hash)
+	}
+}
 
 // add goes on with p, which is not the entry's yet.
 func (d *digester) add(p []byte) error {
+	before := d.size
 	d.crc = crc32.Update(d.crc, crc32.IEEETable, p)
 	d.size += int64(len(p))
-	if d.size > digestAtOnce && d.size <= digestLater {
-		d.behind = true
+	if before <= digestAtOnce && d.size > digestAtOnce {
+		d.later = d.entry.Open() < runtime.GOMAXPROCS(0)
+	}
+	if d.later && d.size <= digestLater {
 		return nil
 	}
-	if d.behind {
+	if d.hashed < before {
 		pieces, release, err := d.entry.Share()
 		if err != nil {
 			return err
 		}
-		d.hash.Reset()
-		write(d.hash, pieces)
+		write(d.hash, pieces, d.hashed)
 		release()
-		d.behind = false
 	}
 	d.hash.Write(p)
+	d.hashed = d.size
 	return nil
 }
 
-func write(h *storage.Digester, pieces [][]byte) {
+// write writes what comes after the first bytes of the pieces, as many as done.
+func write(h *storage.Digester, pieces [][]byte, done int64) {
 	for _, p := range pieces {
-		h.Write(p)
+		n := min(done, int64(len(p)))
+		done -= n
+		h.Write(p[n:])
 	}
 }
 
@@ -76,19 +88,20 @@ func (d *digester) sum() storage.Digest {
 }
 
 // late is the Digest of what is not, and otherwise nil. It must be asked for:
-// that waits for who computes it.
+// that waits for who computes it. Nothing may be added any more.
 func (d *digester) late() (*lateDigest, error) {
 	switch {
 	case d.size > digestLater:
 		return nil, nil
-	case !d.behind:
+	case d.hashed == d.size:
 		return &lateDigest{digest: d.hash.Digest()}, nil
 	}
 	pieces, release, err := d.entry.Share()
 	if err != nil {
 		return nil, err
 	}
-	l := &lateDigest{pieces: pieces, release: release, hashes: d.hashes}
+	l := &lateDigest{hash: d.hash, hashed: d.hashed, pieces: pieces, release: release, hashes: d.hashes}
+	d.hash = nil
 	go l.sum()
 	return l, nil
 }
@@ -97,23 +110,24 @@ func (d *digester) late() (*lateDigest, error) {
 // or by who asks for it before that has begun.
 type lateDigest struct {
 	once    sync.Once
+	hash    *storage.Digester // of the first hashed bytes; nil when the Digest is there
+	hashed  int64
 	pieces  [][]byte
-	release func() // nil when the Digest is there
+	release func()
 	hashes  *hashes
 	digest  storage.Digest
 }
 
 func (l *lateDigest) sum() storage.Digest {
 	l.once.Do(func() {
-		if l.release == nil {
+		if l.hash == nil {
 			return
 		}
-		h := l.hashes.get()
-		defer l.hashes.put(h)
-		write(h, l.pieces)
-		l.digest = h.Digest()
+		write(l.hash, l.pieces, l.hashed)
+		l.digest = l.hash.Digest()
 		l.release()
-		l.pieces, l.release = nil, nil
+		l.hashes.put(l.hash)
+		l.hash, l.pieces, l.release = nil, nil, nil
 	})
 	return l.digest
 }

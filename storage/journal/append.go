@@ -36,6 +36,9 @@ func (j *Journal) NewAppend(ctx context.Context) *Append {
 	return a
 }
 
+// Open tells how many Appends are open now, this one included.
+func (a *Append) Open() int { return int(a.j.appends.Load()) }
+
 // Room returns memory for the bytes that come next, of at least one: what is
 // read into it need not be copied. The first of them become part of the payload
 // by Take, before anything else is asked of the Append.
