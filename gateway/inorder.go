@@ -65,6 +65,12 @@ type opened struct {
 	took time.Duration
 }
 
+func (o opened) close() {
+	if o.body != nil {
+		o.body.Close()
+	}
+}
+
 // open opens all of it.
 func (i *ordered) open(ctx context.Context) (opened, error) {
 	began := time.Now()
@@ -128,6 +134,7 @@ func (q *queue) went(at int, took time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	follows := at > 0 && at == q.after
+	q.pass(at)
 	q.after = at + 1
 	if !follows || took < worthAhead || q.ended {
 		return
@@ -140,6 +147,19 @@ func (q *queue) went(at int, took time.Duration) {
 				close(i.to)
 			}
 		})
+	}
+}
+
+// pass closes what was opened ahead and is not ahead of this one, because some
+// were left out: of a long list those would be many by the end. mu is held.
+func (q *queue) pass(at int) {
+	for i := q.after; !q.ended && i < min(q.after+aheadMost, len(q.each)); i++ {
+		ahead := q.each[i].ahead
+		if ahead == nil || at < i && i <= at+aheadMost {
+			continue
+		}
+		q.each[i].ahead = nil
+		q.all.Go(func() { (<-ahead).close() })
 	}
 }
 
@@ -180,11 +200,8 @@ func (q *queue) end() {
 		q.mu.Lock()
 		ahead := q.each[i].ahead
 		q.mu.Unlock()
-		if ahead == nil {
-			continue
-		}
-		if found := <-ahead; found.body != nil {
-			found.body.Close()
+		if ahead != nil {
+			(<-ahead).close()
 		}
 	}
 }

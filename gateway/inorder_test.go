@@ -206,6 +206,33 @@ func TestOutOfOrder(t *testing.T) {
 	})
 }
 
+// TestLeaveOut: what was opened ahead and is left out, as by a peer that has no
+// context for it, is closed when another is read.
+func TestLeaveOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &books{opens: make(chan int, 100), fails: -1, takes: time.Millisecond}
+		ctx, leave := context.WithCancel(t.Context())
+		defer leave()
+		in := gateway.InOrder(ctx, s.instances(60))
+		for at := 0; at < len(in); at++ {
+			if at%6 > 1 { // two are read, four are left out
+				continue
+			}
+			body, err := in[at].Open(ctx, storage.Range{Length: 3})
+			if err != nil {
+				t.Fatal(err)
+			}
+			body.Close()
+			time.Sleep(time.Second) // by the clock of the bubble
+			s.mu.Lock()
+			if s.open > 4 {
+				t.Errorf("at %d: %d are open", at, s.open)
+			}
+			s.mu.Unlock()
+		}
+	})
+}
+
 // lateBook is opened at the moment at which its reader leaves.
 type lateBook struct{ *book }
 
