@@ -7,14 +7,17 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/google/pprof/profile"
+
+	"github.com/esante-alsace/cigogne/benchmarks/cost"
 )
 
 // profileTime is how long the processor profile of a workload covers.
-const profileTime = 3 * time.Second
+const profileTime = 10 * time.Second
 
 // profile has the case do more rounds while its profiles are taken.
 func (r *Runner) profile(ctx context.Context, w Workload, c *contender) error {
@@ -52,7 +55,7 @@ func (r *Runner) profile(ctx context.Context, w Workload, c *contender) error {
 			return err
 		}
 	}
-	return r.costs(ctx, w, filepath.Join(dir, "cpu"))
+	return r.costs(w, filepath.Join(dir, "cpu"))
 }
 
 // profileRounds numbers the rounds that are driven for profiles, far from
@@ -67,7 +70,13 @@ func (r *Runner) drive(ctx context.Context, w Workload, c *contender, n int) err
 	if series != nil {
 		defer series.Remove() //nolint:errcheck // the scratch directory goes at the end
 	}
-	_, err = c.Drive(ctx, Round{At: c.running.Endpoints, Series: series, Amount: w.Amount})
+	rd := Round{At: c.running.Endpoints, Series: series, Amount: w.Amount}
+	if c.Prepare != nil {
+		if err := c.Prepare(ctx, rd); err != nil {
+			return err
+		}
+	}
+	_, err = c.Drive(ctx, rd)
 	return err
 }
 
@@ -93,12 +102,25 @@ func fetch(ctx context.Context, url, path string) error {
 	return err
 }
 
-// costs says what a processor profile names first.
-func (r *Runner) costs(ctx context.Context, w Workload, path string) error {
-	out, err := exec.CommandContext(ctx, "go", "tool", "pprof", "-top", "-nodecount=12", path).Output()
+// mostCosts are how many kinds of work are told of a profile.
+const mostCosts = 6
+
+// costs says what takes most of the processor time of a profile.
+func (r *Runner) costs(w Workload, path string) error {
+	f, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("go tool pprof: %w", err)
+		return err
 	}
-	r.Say("  profile of %s in %s\n%s", w.Name, path, out)
-	return os.WriteFile(path+".txt", out, 0o644)
+	defer f.Close()
+	p, err := profile.Parse(f)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	all := cost.Shares(p)
+	said := make([]string, 0, mostCosts)
+	for _, s := range all[:min(mostCosts, len(all))] {
+		said = append(said, s.String())
+	}
+	r.Say("  processor time of %s: %s; see %s", w.Name, strings.Join(said, ", "), path)
+	return nil
 }
