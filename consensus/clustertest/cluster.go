@@ -147,18 +147,11 @@ func (c *Cluster) TryStart(id string) (*Node, error) {
 	first := len(c.addrs) == 0 || c.addrs["n1"] == addr
 	c.addrs[id] = addr
 	c.Net.At(addr, id)
-	var join []string
-	for other, a := range c.addrs {
-		if other != id {
-			join = append(join, a)
-		}
+	if c.skews[id] == nil {
+		c.skews[id], c.disks[id] = new(atomic.Int64), new(atomic.Int64)
 	}
-	n := &Node{ID: id, done: make(chan struct{})}
 	skew := c.skews[id]
-	if skew == nil {
-		skew = new(atomic.Int64)
-		c.skews[id], c.disks[id] = skew, new(atomic.Int64)
-	}
+	n := &Node{ID: id, done: make(chan struct{})}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level()})).With("node", id)
 	if n.Index, err = c.openIndex(id); err != nil {
 		l.Close()
@@ -171,7 +164,7 @@ func (c *Cluster) TryStart(id string) (*Node, error) {
 	n.dialer = peer.NewDialer(credentials, c.Net.Dial(id))
 	n.Node, err = consensus.Open(context.Background(), consensus.Options{
 		ID: id, Advertise: addr, Dir: filepath.Join(c.Dir(id), "raft"), Index: slowIndex{n.Index, c.disks[id]}, Port: n.port, Dialer: n.dialer,
-		Bootstrap: first, Join: join, Timing: c.Timing, MaxStaleness: c.Staleness, Logger: log,
+		Bootstrap: first, Join: c.othersThan(id), Timing: c.Timing, MaxStaleness: c.Staleness, Logger: log,
 		Now: func() time.Time { return time.Now().Add(time.Duration(skew.Load())) },
 	})
 	if err != nil {
@@ -179,6 +172,16 @@ func (c *Cluster) TryStart(id string) (*Node, error) {
 	}
 	c.run(n)
 	return n, nil
+}
+
+// othersThan are the addresses of all nodes that ever ran but one.
+func (c *Cluster) othersThan(id string) (addrs []string) {
+	for other, a := range c.addrs {
+		if other != id {
+			addrs = append(addrs, a)
+		}
+	}
+	return addrs
 }
 
 // level is that of the nodes' logs: they are part of a failed test's output.

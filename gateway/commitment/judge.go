@@ -139,14 +139,7 @@ func (c *Committer) judgeStudy(ctx context.Context, j *judgement, by storage.Sen
 		return err
 	}
 	packs = slices.DeleteFunc(packs, func(p index.Pack) bool { return c.copies(&p) < c.o.Copies })
-	total, found := 0, make(map[string]storage.Instance, len(all))
-	for _, in := range all {
-		about := in.About()
-		found[about.Key.SOPInstanceUID] = about
-		if about.Origin.Transport != storage.TransportManifest {
-			total++
-		}
-	}
+	found, total := known(all)
 	series := map[string]*index.CommittedSeries{}
 	for _, i := range numbers {
 		about, ok := found[references[i].SOPInstanceUID]
@@ -173,6 +166,20 @@ func (c *Committer) judgeStudy(ctx context.Context, j *judgement, by storage.Sen
 	}
 	j.add(series)
 	return nil
+}
+
+// known are instances by their SOPInstanceUID, and how many of them are no
+// manifests.
+func known(all []gateway.Instance) (found map[string]storage.Instance, others int) {
+	found = make(map[string]storage.Instance, len(all))
+	for _, in := range all {
+		about := in.About()
+		found[about.Key.SOPInstanceUID] = about
+		if about.Origin.Transport != storage.TransportManifest {
+			others++
+		}
+	}
+	return found, others
 }
 
 func (j *judgement) add(series map[string]*index.CommittedSeries) {

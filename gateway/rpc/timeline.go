@@ -74,33 +74,11 @@ func stepsOf(steps []index.Step) []*pb.Step {
 	}
 	var all []timed
 	add := func(s *index.Step, kind pb.StepKind, last int64) {
-		if last == 0 { // not known, as after a restart
-			return
+		if last != 0 { // known, as it is not after a restart
+			all = append(all, timed{stepOf(s, kind, last), s.First})
 		}
-		step := &pb.Step{
-			Kind: kind, First: timeOf(s.First), Last: timeOf(last), Node: s.Node, Instances: s.Instances, Bytes: s.Bytes,
-			Origin: originOf(s.Origin), Archive: s.Archive, Others: s.Others, Version: s.Version,
-		}
-		took := time.Duration(last - s.First)
-		switch kind {
-		case pb.StepKind_STEP_KIND_ARCHIVED, pb.StepKind_STEP_KIND_RETRIEVED, pb.StepKind_STEP_KIND_CUT, pb.StepKind_STEP_KIND_COMMITTED:
-			took = time.Duration(s.Took)
-		case pb.StepKind_STEP_KIND_DURABLE:
-			step.Nodes = s.Nodes
-		}
-		if took > 0 {
-			step.BytesPerSecond = float64(s.Bytes) / took.Seconds()
-		}
-		all = append(all, timed{step, s.First})
 	}
-	kinds := map[index.EventKind]pb.StepKind{
-		index.EventReceived: pb.StepKind_STEP_KIND_RECEIVED, index.EventArchived: pb.StepKind_STEP_KIND_ARCHIVED,
-		index.EventRetrieved: pb.StepKind_STEP_KIND_RETRIEVED, index.EventCut: pb.StepKind_STEP_KIND_CUT,
-		index.EventDeleted: pb.StepKind_STEP_KIND_DELETED, index.EventRestored: pb.StepKind_STEP_KIND_RESTORED,
-		index.EventRemoved: pb.StepKind_STEP_KIND_REMOVED, index.EventComplete: pb.StepKind_STEP_KIND_COMPLETE,
-		index.EventPublished: pb.StepKind_STEP_KIND_PUBLISHED, index.EventWithdrawn: pb.StepKind_STEP_KIND_WITHDRAWN,
-		index.EventCommitted: pb.StepKind_STEP_KIND_COMMITTED,
-	}
+	kinds := stepKinds()
 	for i := range steps {
 		s := &steps[i]
 		if kind, ok := kinds[s.Kind]; ok {
@@ -117,4 +95,35 @@ func stepsOf(steps []index.Step) []*pb.Step {
 		out[i] = all[i].Step
 	}
 	return out
+}
+
+// stepKinds are the steps that are events of the index.
+func stepKinds() map[index.EventKind]pb.StepKind {
+	return map[index.EventKind]pb.StepKind{
+		index.EventReceived: pb.StepKind_STEP_KIND_RECEIVED, index.EventArchived: pb.StepKind_STEP_KIND_ARCHIVED,
+		index.EventRetrieved: pb.StepKind_STEP_KIND_RETRIEVED, index.EventCut: pb.StepKind_STEP_KIND_CUT,
+		index.EventDeleted: pb.StepKind_STEP_KIND_DELETED, index.EventRestored: pb.StepKind_STEP_KIND_RESTORED,
+		index.EventRemoved: pb.StepKind_STEP_KIND_REMOVED, index.EventComplete: pb.StepKind_STEP_KIND_COMPLETE,
+		index.EventPublished: pb.StepKind_STEP_KIND_PUBLISHED, index.EventWithdrawn: pb.StepKind_STEP_KIND_WITHDRAWN,
+		index.EventCommitted: pb.StepKind_STEP_KIND_COMMITTED,
+	}
+}
+
+// stepOf is a step of that kind which was over at last.
+func stepOf(s *index.Step, kind pb.StepKind, last int64) *pb.Step {
+	step := &pb.Step{
+		Kind: kind, First: timeOf(s.First), Last: timeOf(last), Node: s.Node, Instances: s.Instances, Bytes: s.Bytes,
+		Origin: originOf(s.Origin), Archive: s.Archive, Others: s.Others, Version: s.Version,
+	}
+	took := time.Duration(last - s.First)
+	switch kind {
+	case pb.StepKind_STEP_KIND_ARCHIVED, pb.StepKind_STEP_KIND_RETRIEVED, pb.StepKind_STEP_KIND_CUT, pb.StepKind_STEP_KIND_COMMITTED:
+		took = time.Duration(s.Took)
+	case pb.StepKind_STEP_KIND_DURABLE:
+		step.Nodes = s.Nodes
+	}
+	if took > 0 {
+		step.BytesPerSecond = float64(s.Bytes) / took.Seconds()
+	}
+	return step
 }

@@ -109,37 +109,20 @@ func (x *Index) checkMembers(ctx context.Context, say func(string) error) error 
 		FROM study s JOIN series e ON e.study = s.id
 		LEFT JOIN pack p ON p.study = s.uid AND p.series = e.uid AND p.conflict = 0 AND p.plan IS NULL
 		ORDER BY s.id, e.id`
-	var at struct {
-		series        string
-		id, instances int64
-		members       map[[memberBytes]byte]bool
-	}
-	settle := func() error {
-		if at.series == "" {
-			return nil
-		}
-		live, err := x.liveOutside(ctx, at.id, at.members)
-		if err != nil {
-			return err
-		}
-		if n := live + int64(len(at.members)); at.instances != n {
-			return say(fmt.Sprintf("series %s counts %d instances, but has %d", at.series, at.instances, n))
-		}
-		return nil
-	}
+	at := &counting{}
 	err := each(ctx, x.read, query, nil, func(rows *sql.Rows) error {
+		next := counting{members: map[[memberBytes]byte]bool{}}
 		var study, uid string
-		var id, instances int64
 		var pack sql.NullString
 		var m []byte
-		if err := rows.Scan(&study, &uid, &id, &instances, &pack, &m); err != nil {
+		if err := rows.Scan(&study, &uid, &next.id, &next.instances, &pack, &m); err != nil {
 			return err
 		}
-		if key := study + "/" + uid; key != at.series {
-			if err := settle(); err != nil {
+		if next.series = study + "/" + uid; next.series != at.series {
+			if err := x.checkCount(ctx, at, say); err != nil {
 				return err
 			}
-			at.series, at.id, at.instances, at.members = key, id, instances, make(map[[memberBytes]byte]bool)
+			at = &next
 		}
 		if !Members(m).sorted() {
 			return say(fmt.Sprintf("pack %s does not list its members in order", pack.String))
@@ -152,7 +135,29 @@ func (x *Index) checkMembers(ctx context.Context, say func(string) error) error 
 	if err != nil {
 		return err
 	}
-	return settle()
+	return x.checkCount(ctx, at, say)
+}
+
+// counting is a series whose packs are being gone through.
+type counting struct {
+	series        string // "" before the first
+	id, instances int64
+	members       map[[memberBytes]byte]bool
+}
+
+// checkCount compares what a series says to hold with what there is.
+func (x *Index) checkCount(ctx context.Context, s *counting, say func(string) error) error {
+	if s.series == "" {
+		return nil
+	}
+	live, err := x.liveOutside(ctx, s.id, s.members)
+	if err != nil {
+		return err
+	}
+	if n := live + int64(len(s.members)); s.instances != n {
+		return say(fmt.Sprintf("series %s counts %d instances, but has %d", s.series, s.instances, n))
+	}
+	return nil
 }
 
 // liveOutside counts the rows of a series that no archived pack has already:
