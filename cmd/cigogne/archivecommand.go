@@ -198,16 +198,16 @@ func findingEvent(f gateway.Finding) progress.Event {
 }
 
 func (r *archiveReading) verdict(c console, done gateway.Verified, away bool) error {
-	r.say(c, "verified %s in %s with %s\n", english.Plural(int(done.Packs), "pack", ""),
-		english.Plural(int(done.Copies), "copy", ""), english.Plural(int(done.Instances), "instance", ""))
+	r.say(c, "verified %s in %s with %s\n", english.Plural(done.Packs, "pack", ""),
+		english.Plural(done.Copies, "copy", ""), english.Plural(done.Instances, "instance", ""))
 	if done.Repaired > 0 || done.Brought > 0 {
-		r.say(c, "repaired %s and made %d for those missing\n", english.Plural(int(done.Repaired), "copy", ""), done.Brought)
+		r.say(c, "repaired %s and made %d for those missing\n", english.Plural(done.Repaired, "copy", ""), done.Brought)
 	}
 	switch left := done.Findings - done.Repaired; {
 	case left > 0 && !away:
-		return fmt.Errorf("%w: %s", errPartly, english.Plural(int(left), "finding", ""))
+		return fmt.Errorf("%w: %s", errPartly, english.Plural(left, "finding", ""))
 	case left > 0:
-		return fmt.Errorf("%w: an archive does not answer, and not all could be verified: %s", storage.ErrUnavailable, english.Plural(int(left), "finding", ""))
+		return fmt.Errorf("%w: an archive does not answer, and not all could be verified: %s", storage.ErrUnavailable, english.Plural(left, "finding", ""))
 	}
 	r.say(c, "all is well\n")
 	return nil

@@ -48,13 +48,13 @@ func (f *fsckCommand) Run(ctx context.Context, c console) error {
 		return err
 	}
 	fmt.Fprintf(c.out, "checked %s and %s with %s; waiting to be indexed: %d, to be packed: %d\n", english.Plural(done.Records, "journal record", ""),
-		english.Plural(done.Packs, "pack", ""), english.Plural(int(done.Packed), "instance", ""), done.Waiting, done.Live)
+		english.Plural(done.Packs, "pack", ""), english.Plural(done.Packed, "instance", ""), done.Waiting, done.Live)
 	if done.Torn > 0 {
 		fmt.Fprintf(c.out, "%s within an entry that was never acknowledged, as after a crash: the next start cuts it off\n",
 			english.Plural(done.Torn, "journal segment ends", "journal segments end"))
 	}
 	if done.Problems > 0 {
-		return fmt.Errorf("%w: %s", errPartly, english.Plural(int(done.Problems), "problem", ""))
+		return fmt.Errorf("%w: %s", errPartly, english.Plural(done.Problems, "problem", ""))
 	}
 	fmt.Fprintln(c.out, "all is well")
 	return nil

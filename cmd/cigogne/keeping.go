@@ -159,9 +159,9 @@ func next(d custody.Deletion) string {
 	case d.State == "marked":
 		return "removed after " + d.UndoUntil.Format(time.RFC3339)
 	case d.Shared > 0:
-		return fmt.Sprintf("%s left, %d for instances that are kept aside", english.Plural(int(d.Left), "pack is", "packs are"), d.Shared)
+		return fmt.Sprintf("%s left, %d for instances that are kept aside", english.Plural(d.Left, "pack is", "packs are"), d.Shared)
 	case d.Left > 0:
-		return english.Plural(int(d.Left), "pack is", "packs are") + " left"
+		return english.Plural(d.Left, "pack is", "packs are") + " left"
 	}
 	return ""
 }
@@ -252,7 +252,7 @@ func kept(k custody.Kept) string {
 	case k.Retention.Until == nil:
 		why = append(why, "kept for ever")
 	default:
-		why = append(why, fmt.Sprintf("%s from %s, until %s", english.Plural(int(k.Retention.Years), "year", ""), k.Retention.From, k.Retention.Until.Format(time.DateOnly)))
+		why = append(why, fmt.Sprintf("%s from %s, until %s", english.Plural(k.Retention.Years, "year", ""), k.Retention.From, k.Retention.Until.Format(time.DateOnly)))
 	}
 	return strings.Join(why, ", ")
 }

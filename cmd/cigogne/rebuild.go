@@ -51,13 +51,13 @@ func (r *rebuildCommand) Run(ctx context.Context, c console) error {
 	if err != nil {
 		return err
 	}
-	r.say(c, "rebuilt the index from %s with %s and %s\n", english.Plural(int(done.Packs), "pack", ""),
-		english.Plural(int(done.Packed), "instance", ""), english.Plural(int(done.Journaled), "journal record", ""))
+	r.say(c, "rebuilt the index from %s with %s and %s\n", english.Plural(done.Packs, "pack", ""),
+		english.Plural(done.Packed, "instance", ""), english.Plural(done.Journaled, "journal record", ""))
 	if done.Deletions > 0 {
-		r.say(c, "left out what %s took, or keep it for an undo\n", english.Plural(int(done.Deletions), "deletion", ""))
+		r.say(c, "left out what %s took, or keep it for an undo\n", english.Plural(done.Deletions, "deletion", ""))
 	}
 	if done.Problems > 0 {
-		return fmt.Errorf("%w: %s left out that could not be read", errPartly, english.Plural(int(done.Problems), "thing was", "things were"))
+		return fmt.Errorf("%w: %s left out that could not be read", errPartly, english.Plural(done.Problems, "thing was", "things were"))
 	}
 	return nil
 }
