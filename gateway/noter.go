@@ -78,42 +78,47 @@ func (n *noter) bring(ctx context.Context, a archive.Archive, has *noted) error 
 		}
 	}
 	// Holds first: what must not be removed is told before what is.
-	for {
-		records, err := n.index.Protections(ctx, has.protections, noteList)
-		if err != nil {
+	err := eachNote(ctx, n.index.Protections, noteOfProtection, has.protections, func(one *note) error {
+		if err := has.put(ctx, a, one); err != nil {
 			return err
 		}
-		for i := range records {
-			note, err := noteOfProtection(&records[i])
-			if err == nil {
-				err = has.put(ctx, a, note)
-			}
-			if err != nil {
-				return err
-			}
-			has.protections = note.revision
-		}
-		if len(records) < noteList {
-			break
-		}
+		has.protections = one.revision
+		return nil
+	})
+	if err != nil {
+		return err
 	}
+	return eachNote(ctx, n.index.Deletions, noteOfDeletion, has.deletions, func(one *note) error {
+		if err := has.put(ctx, a, one); err != nil {
+			return err
+		}
+		has.deletions = one.revision
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.through[a.String()] = one.revision
+		return nil
+	})
+}
+
+// eachNote gives the notes of all records after a revision to fn, in their
+// order.
+func eachNote[R any](
+	ctx context.Context, list func(ctx context.Context, after int64, limit int) ([]R, error), noteOf func(*R) (*note, error), after int64, fn func(*note) error,
+) error {
 	for {
-		records, err := n.index.Deletions(ctx, has.deletions, noteList)
+		records, err := list(ctx, after, noteList)
 		if err != nil {
 			return err
 		}
 		for i := range records {
-			note, err := noteOfDeletion(&records[i])
-			if err == nil {
-				err = has.put(ctx, a, note)
-			}
+			one, err := noteOf(&records[i])
 			if err != nil {
 				return err
 			}
-			has.deletions = note.revision
-			n.mu.Lock()
-			n.through[a.String()] = note.revision
-			n.mu.Unlock()
+			if err := fn(one); err != nil {
+				return err
+			}
+			after = one.revision
 		}
 		if len(records) < noteList {
 			return nil

@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
@@ -307,88 +304,4 @@ func (n *node) wireScrubber() error {
 		State: c.scrubPath(), Suspects: n.archives.suspects, Logger: n.log,
 	})
 	return nil
-}
-
-// serve works until ctx ends, then drains: transports first, stores after.
-func (n *node) serve(ctx context.Context) error {
-	stores, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	var back errgroup.Group
-	back.Go(func() error { return n.indexer.Run(stores) })
-	back.Go(func() error { return n.identities.Run(stores) })
-	back.Go(func() error { return n.archiver.Run(stores) })
-	back.Go(func() error { return n.onDuty(stores, n.sweepUploads) })
-	back.Go(func() error { return n.onDuty(stores, n.sweeper.Run) })
-	back.Go(func() error { return n.publish(stores) })
-	back.Go(func() error { return n.onDuty(stores, n.committer.Run) })
-	back.Go(func() error { return n.sweeper.Watch(stores) })
-	back.Go(func() error { return n.report.run(stores) })
-	back.Go(func() error { return n.desk.Run(stores) })
-	back.Go(func() error { return n.disk.run(stores) })
-	back.Go(func() error { return n.recall(stores) })
-	if n.copying != nil {
-		n.runCopies(stores, &back)
-	}
-	back.Go(func() error { return n.sent.Run(stores) })
-	if several, ok := n.archives.Archive.(gateway.Copier); ok {
-		r := gateway.NewRepairer(n.index, n.proposer, several, n.archives.each, n.log)
-		back.Go(func() error { return n.onDuty(stores, r.Run) })
-	}
-
-	if n.scrubber != nil {
-		back.Go(func() error { return n.onDuty(stores, n.scrubber.Run) })
-	}
-
-	front, fctx := errgroup.WithContext(ctx)
-	front.Go(func() error { return n.serveDIMSE(fctx) })
-	front.Go(func() error { return n.serveWeb(fctx) })
-	front.Go(func() error { return n.resign(fctx) })
-	if n.copying != nil {
-		front.Go(func() error { return n.watchJournal(fctx) })
-	}
-	if n.config.Pprof != "" {
-		front.Go(func() error { return serveProfiles(fctx, n.config.Pprof, n.log) })
-	}
-	err := front.Wait()
-	stop()
-	if berr := back.Wait(); err == nil && !errors.Is(berr, context.Canceled) {
-		err = berr
-	}
-	if errors.Is(err, context.Canceled) {
-		err = nil
-	}
-	return err
-}
-
-// close gives back what openNode opened; what was not opened is skipped.
-func (n *node) close() {
-	var errs []error
-	if n.dimse != nil {
-		n.dimse.Close() // closed already when it has served
-	}
-	if n.http != nil {
-		n.http.Close()
-	}
-	if n.rpc != nil {
-		n.rpc.Close()
-	}
-	if n.cluster != nil {
-		errs = append(errs, n.cluster.close())
-	}
-	if n.copying != nil {
-		errs = append(errs, n.copying.close())
-	}
-	if n.journal != nil {
-		errs = append(errs, n.journal.Close())
-	}
-	if n.index != nil {
-		errs = append(errs, n.index.Close())
-	}
-	if n.archives != nil {
-		n.archives.Close()
-	}
-	errs = append(errs, n.spans.close())
-	if err := errors.Join(errs...); err != nil {
-		n.log.Error("the stores did not close well", "error", err)
-	}
 }
