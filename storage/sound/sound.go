@@ -64,21 +64,17 @@ type File struct {
 // that was not changed since, is not read again.
 //
 // A range of more than AtOnce that is wanted whole is compared while it is
-// given away: the Gate that is returned then says how far. A part of such a
-// range is not compared at all. The Gate is nil for these two.
+// given away: the Gate that is returned then says how far, and found sound to
+// its end it is not read again either. A part of such a range is not compared
+// at all. The Gate is nil where nothing is left to compare.
 func (c *Comparer) Open(ctx context.Context, f File, part storage.Range, sum Sum) (*Gate, error) {
 	whole := part == sum.Range
-	switch {
-	case part.Length == 0:
-		return nil, nil
-	case sum.Length > AtOnce && whole:
-		return &Gate{comparer: c, ctx: ctx, file: f, at: sum.Offset, sum: sum}, nil
-	case sum.Length > AtOnce:
-		return nil, nil
-	}
 	id := seen{f.Name, sum.Offset, sum.CRC, f.Modified.UnixNano()}
-	if c.remembered(id) {
+	switch {
+	case part.Length == 0, sum.Length > AtOnce && !whole, c.remembered(id):
 		return nil, nil
+	case sum.Length > AtOnce:
+		return &Gate{comparer: c, ctx: ctx, file: f, id: id, at: sum.Offset, sum: sum}, nil
 	}
 	got, err := c.add(ctx, f, sum.Range, 0, sum.Table)
 	if err != nil {
@@ -146,6 +142,7 @@ type Gate struct {
 	comparer *Comparer
 	ctx      context.Context //nolint:containedctx // that of the reader, which may hand all to the kernel
 	file     File
+	id       seen
 	sum      Sum
 	crc      uint32
 	at       int64 // behind what was added
@@ -164,13 +161,22 @@ func (g *Gate) Next() (int64, error) {
 	}
 	next := storage.Range{Offset: g.at, Length: min(gatePiece, g.sum.End()-g.at)}
 	g.crc, g.failed = g.comparer.add(g.ctx, g.file, next, g.crc, g.sum.Table)
-	if g.failed == nil && next.End() == g.sum.End() && g.crc != g.sum.CRC {
-		g.failed = g.sum.mismatch(g.file.Name, g.crc)
+	if g.failed == nil && next.End() == g.sum.End() {
+		g.failed = g.end()
 	}
 	if g.failed == nil {
 		g.at, g.open = next.End(), next.Length
 	}
 	return g.open, g.failed
+}
+
+// end compares what all of the range has added up to.
+func (g *Gate) end() error {
+	if g.crc != g.sum.CRC {
+		return g.sum.mismatch(g.file.Name, g.crc)
+	}
+	g.comparer.keep(g.id)
+	return nil
 }
 
 // Gave tells how many bytes were given away.

@@ -111,3 +111,42 @@ func TestGate(t *testing.T) {
 		})
 	}
 }
+
+// TestRememberedWhole: a long range is believed for a minute once its last byte
+// was compared, and not before.
+func TestRememberedWhole(t *testing.T) {
+	content := make([]byte, sound.AtOnce+100)
+	all := sum(content)
+	synctest.Test(t, func(t *testing.T) {
+		var compare sound.Comparer
+		open := func() *sound.Gate {
+			file := sound.File{ReaderAt: bytes.NewReader(content), Name: "a", Modified: time.Unix(1, 0)}
+			gate, err := compare.Open(t.Context(), file, all.Range, all)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return gate
+		}
+		give := func(gate *sound.Gate, n int64) error {
+			take := func(n int64) (int64, error) { return n, nil }
+			_, err := gate.Give(&n, take, func() error { return nil })
+			return err
+		}
+		if err := give(open(), sound.AtOnce/2); err != nil {
+			t.Fatal(err)
+		}
+		if open() == nil {
+			t.Error("believed before its end")
+		}
+		if err := give(open(), all.Length); err != nil {
+			t.Fatal(err)
+		}
+		if open() != nil {
+			t.Error("compared again a moment later")
+		}
+		time.Sleep(time.Minute) // on the bubble's clock
+		if open() == nil {
+			t.Error("believed after a minute")
+		}
+	})
+}
