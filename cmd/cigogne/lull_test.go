@@ -45,13 +45,14 @@ func TestLull(t *testing.T) {
 }
 
 // TestAwaitInKernel: it ends with its time when nothing comes, and with what
-// comes, which is then read.
+// comes, which is then read. Only who is idle asks for it.
 func TestAwaitInKernel(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := bound(inner, 1, 1, newLull(func() int { return 0 }), func(error) {})
+	asked := 0
+	l := bound(inner, 1, 1, &lull{quiet: func() bool { asked++; return true }}, func(error) {})
 	defer l.Close()
 	there, err := net.Dial("tcp", inner.Addr().String())
 	if err != nil {
@@ -65,8 +66,9 @@ func TestAwaitInKernel(t *testing.T) {
 	defer c.Close()
 	here := c.(*boundedTCP)
 	awaitInKernel(here.TCPConn, lullTime)
-	connState(here, http.StateIdle)
-	for _, b := range []byte("ab") {
+	for i, state := range []http.ConnState{http.StateNew, http.StateIdle, http.StateIdle, http.StateActive} {
+		connState(here, state)
+		b := "abcd"[i]
 		if _, err := there.Write([]byte{b}); err != nil {
 			t.Fatal(err)
 		}
@@ -75,6 +77,9 @@ func TestAwaitInKernel(t *testing.T) {
 		if n, err := here.Read(got); n != 1 || got[0] != b || err != nil {
 			t.Errorf("read %q, %v, not %q", got[:n], err, b)
 		}
+	}
+	if asked != 2 {
+		t.Errorf("asked for %d times, not by the two that were idle", asked)
 	}
 	if l.lull.taken.Load() {
 		t.Error("nobody waits, and nobody may")
