@@ -7,32 +7,45 @@ import (
 )
 
 const (
-	// chunkSize is how much of a payload is buffered in one piece: no byte is
-	// copied when it grows.
-	chunkSize = 64 << 10
-	// keptChunks bounds what the pool holds on to: 16 MiB.
-	keptChunks = 256
+	// chunkSize is how much of a payload is buffered in its first piece: what
+	// is small takes little. Each that follows has furtherChunk: what is not is
+	// read by few calls. No byte is copied when it grows.
+	chunkSize    = 64 << 10
+	furtherChunk = 256 << 10
+	// keptChunks and keptFurther bound what the pool holds on to: 8 MiB each.
+	keptChunks  = 128
+	keptFurther = 32
 )
 
-// chunkPool keeps chunks for reuse, as many as the channel holds.
-type chunkPool chan []byte
+// chunkPool keeps chunks for reuse, as many as its channels hold.
+type chunkPool struct{ first, further chan []byte }
 
-func newChunkPool() chunkPool { return make(chunkPool, keptChunks) }
+func newChunkPool() chunkPool {
+	return chunkPool{make(chan []byte, keptChunks), make(chan []byte, keptFurther)}
+}
 
-// get returns an empty chunk.
-func (p chunkPool) get() []byte {
+// get returns an empty chunk: the first of a payload or one that follows.
+func (p chunkPool) get(first bool) []byte {
+	kept, size := p.further, furtherChunk
+	if first {
+		kept, size = p.first, chunkSize
+	}
 	select {
-	case b := <-p:
+	case b := <-kept:
 		return b[:0]
 	default:
-		return make([]byte, 0, chunkSize)
+		return make([]byte, 0, size)
 	}
 }
 
 func (p chunkPool) put(chunks [][]byte) {
 	for _, b := range chunks {
+		kept := p.further
+		if cap(b) == chunkSize {
+			kept = p.first
+		}
 		select {
-		case p <- b:
+		case kept <- b:
 		default: // the garbage collector's
 		}
 	}
@@ -74,7 +87,7 @@ func (s *shared) giveUp(pool chunkPool) {
 func (b *buffer) room() []byte {
 	last := len(b.chunks) - 1
 	if last < 0 || len(b.chunks[last]) == cap(b.chunks[last]) {
-		b.chunks = append(b.chunks, b.pool.get())
+		b.chunks = append(b.chunks, b.pool.get(last < 0))
 		last++
 	}
 	c := b.chunks[last]

@@ -24,7 +24,7 @@ type Options struct {
 	SegmentBytes int64
 	// InlineBytes is the longest payload that lies within a segment; a longer
 	// one lies in a file of its own. An Append holds no more than this, and
-	// at most 64 KiB, in memory. Default DefaultInlineBytes.
+	// at most 256 KiB, in memory. Default DefaultInlineBytes.
 	InlineBytes int
 	// EarlyBytes is after how much of a payload it is written while the rest
 	// comes, when it alone does, so that the fsync is shorter.

@@ -54,3 +54,27 @@ func TestRoom(t *testing.T) {
 		}
 	}
 }
+
+// TestRoomGrows: what is small takes little memory, and what is not is taken
+// by few calls, also when the memory is that of a payload before.
+func TestRoomGrows(t *testing.T) {
+	j := open(t, journal.Options{Dir: t.TempDir()})
+	for range 3 {
+		a := j.NewAppend(t.Context())
+		for _, want := range []int{64 << 10, 256 << 10, 256 << 10} {
+			if n := len(a.Room()); n != want {
+				t.Fatalf("room for %d bytes, want %d", n, want)
+			}
+			if err := a.Take(want); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p, err := a.Commit(nil, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
