@@ -23,7 +23,7 @@ type hostTurns struct {
 }
 
 func newTurns(most int) *turns {
-	return &turns{all: make(chan struct{}, most), ofHost: most - most/4, hosts: map[string]*hostTurns{}}
+	return &turns{all: make(chan struct{}, most), ofHost: max(1, most*3/4), hosts: map[string]*hostTurns{}}
 }
 
 // take waits for a place until ctx ends, which is an error. It is held until
