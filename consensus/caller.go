@@ -66,20 +66,22 @@ type toldError struct {
 func (e *toldError) Error() string { return e.text }
 func (e *toldError) Unwrap() error { return e.kind }
 
-// Client asks a node of a cluster, as an operator or as another node.
+// Client asks a node of a cluster, as an operator or as another node. What the
+// node refuses has the node's own error; storage.ErrUnavailable is one that does
+// not answer, or has nobody to ask who leads.
 type Client struct {
 	Dialer *peer.Dialer
 	Node   peer.Node
 }
 
-// Overview is how all nodes are.
+// Overview is Node.Overview of the node.
 func (c Client) Overview(ctx context.Context) ([]Status, error) {
 	var out []Status
 	err := c.do(ctx, http.MethodGet, "overview", nil, &out)
 	return out, err
 }
 
-// Status is how the node is.
+// Status is Node.Status of the node.
 func (c Client) Status(ctx context.Context) (Status, error) {
 	var s Status
 	err := c.do(ctx, http.MethodGet, "status", nil, &s)

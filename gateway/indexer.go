@@ -158,7 +158,9 @@ func signal(c chan struct{}) {
 	}
 }
 
-// Run indexes until ctx ends.
+// Run brings what becomes durable into the index, in the journal's order, until
+// ctx ends, whose error it returns. What the index does not take now is tried
+// again for ever.
 func (x *Indexer) Run(ctx context.Context) error {
 	if x.again.known != nil {
 		x.reread(ctx, math.MaxInt)
@@ -262,7 +264,8 @@ func (x *Indexer) Held() (instances, bytes int) {
 	return len(x.queue), x.bytes
 }
 
-// HeldMost are the bounds of Held.
+// HeldMost is the most that is Held; what comes beyond it is read from the
+// journal when its turn comes.
 func (x *Indexer) HeldMost() (instances, bytes int) { return queueRows, queueBytes }
 
 // Copied lets the index tell on which nodes an instance was durable; nil knows

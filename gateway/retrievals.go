@@ -58,7 +58,8 @@ func NewRetrievals(p Proposer, log *slog.Logger) *Retrievals {
 	return &Retrievals{proposer: p, log: log, every: noteEvery, by: map[retrieval]*index.Event{}}
 }
 
-// Sent notes what was sent.
+// Sent notes what was sent, or cut. It does not block, and fails nobody: what is
+// told faster than it can be proposed is only counted.
 func (r *Retrievals) Sent(s Sending) {
 	now := time.Now()
 	kind := index.EventRetrieved

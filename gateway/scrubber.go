@@ -115,7 +115,8 @@ func (s *Scrubber) State() (ScrubState, ScrubTotals) {
 	return s.state, s.totals
 }
 
-// Run scrubs until ctx ends.
+// Run scrubs until ctx ends, whose error it returns. What fails is logged, and
+// tried again with growing pauses.
 func (s *Scrubber) Run(ctx context.Context) error {
 	retry := scrubRetryLeast
 	for {

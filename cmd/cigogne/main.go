@@ -1,5 +1,6 @@
 // Command cigogne is the medical image sharing gateway: `cigogne serve` runs
-// a node, the other commands look after its data.
+// a node; the other commands look after the data of one that is stopped, or are
+// clients of one that runs.
 package main
 
 import (

@@ -78,7 +78,8 @@ type Keeper struct {
 // of those beyond it only the position is kept.
 const queueMost = 10_000
 
-// NewKeeper returns a Keeper.
+// NewKeeper returns a Keeper, which copies what is attached to it while Run
+// runs.
 func NewKeeper(o KeeperOptions) *Keeper {
 	o.Timing = o.Timing.withDefaults()
 	if o.AheadBytes <= 0 {
@@ -255,7 +256,8 @@ func (k *Keeper) tooFew() error {
 	return fmt.Errorf("%w: too few nodes take copies of the journal: %d of %d", storage.ErrUnavailable, k.liveTargets(), k.o.Copies())
 }
 
-// Run keeps copies until ctx ends.
+// Run keeps copies until ctx ends, whose error it returns, or Known fails. Every
+// conversation has ended when it returns.
 func (k *Keeper) Run(ctx context.Context) error {
 	if k.o.Known != nil {
 		if err := k.o.Known(ctx); err != nil {

@@ -41,7 +41,8 @@ type ReaderOptions struct {
 // cluster: in this node's, in a copy that it holds, or from another node.
 type Reader struct{ o ReaderOptions }
 
-// NewReader returns a Reader.
+// NewReader returns a Reader. Other nodes are asked when something is read that
+// does not lie here.
 func NewReader(o ReaderOptions) *Reader { return &Reader{o} }
 
 // here is the journal or the copy of it on this node, or nil.

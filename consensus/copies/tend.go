@@ -110,7 +110,8 @@ func Watch(ctx context.Context, o WatchOptions) error {
 	}
 }
 
-// Look looks once.
+// Look looks once, and proposes to retire the journals of nodes that are gone.
+// It is storage.ErrUnavailable where Unseen is, as on a node that does not lead.
 func (o *WatchOptions) Look(ctx context.Context) error {
 	unseen, err := o.Unseen()
 	if err != nil {

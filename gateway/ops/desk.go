@@ -87,7 +87,8 @@ func NewDesk(self Self, peers Peers) *Desk {
 	}
 }
 
-// Run looks until ctx ends.
+// Run samples what passes here and looks whether the other nodes are reached,
+// once a second, until ctx ends, whose error it returns.
 func (d *Desk) Run(ctx context.Context) error {
 	var work sync.WaitGroup
 	defer work.Wait()

@@ -120,7 +120,8 @@ type DeletionStats struct {
 	Holds                    int64
 }
 
-// CountDeletions counts deletions and holds.
+// CountDeletions counts deletions by their state, what of those that are marked
+// lies in journals, and holds.
 func (x *Index) CountDeletions(ctx context.Context) (DeletionStats, error) {
 	var s DeletionStats
 	err := each(ctx, x.read, `SELECT count(*) FILTER (WHERE state = 1), count(*) FILTER (WHERE state = 2),

@@ -149,7 +149,8 @@ func (j *Journal) poke() {
 	}
 }
 
-// Segments lists the segments in order.
+// Segments lists the segments in the order of their numbers, the active one
+// last.
 func (j *Journal) Segments() []Segment {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -165,7 +166,7 @@ func (j *Journal) describe() []Segment {
 	return list
 }
 
-// Stats returns the counters.
+// Stats are the counters since Open, and what the journal takes now.
 func (j *Journal) Stats() Stats {
 	j.mu.Lock()
 	defer j.mu.Unlock()

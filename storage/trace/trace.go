@@ -107,7 +107,7 @@ func Of(ctx context.Context) Span {
 	return recorded(otel.SpanFromContext(ctx))
 }
 
-// Unfollowed is ctx without a span.
+// Unfollowed is ctx without a span: what begins in it is below nothing.
 func Unfollowed(ctx context.Context) context.Context {
 	if !otel.SpanContextFromContext(ctx).IsValid() {
 		return ctx

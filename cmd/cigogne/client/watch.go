@@ -86,10 +86,10 @@ type Patience struct {
 	last time.Time // when something succeeded
 }
 
-// Began starts the clock.
+// Began starts the clock of Limit: a transfer begins.
 func (p *Patience) Began() { p.Succeeded() }
 
-// Succeeded tells that something did.
+// Succeeded starts the clock of Limit anew: something came through.
 func (p *Patience) Succeeded() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

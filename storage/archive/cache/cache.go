@@ -129,7 +129,7 @@ func (c *Cache) Close() error {
 	return c.root.Close()
 }
 
-// Stats tells how the cache fares.
+// Stats are the counters since the cache was opened, and what it holds now.
 func (c *Cache) Stats() Stats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
