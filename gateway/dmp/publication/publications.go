@@ -12,6 +12,9 @@ import (
 // Publication tells of one study; storage.ErrNotFound for one never heard of.
 func (p *Publisher) Publication(ctx context.Context, study string) (*index.Outgoing, error) {
 	o, err := p.o.Index.Publication(ctx, study)
+	if err == nil && o == nil && p.seen(ctx, study) == nil { // it has just come
+		o, err = p.o.Index.Publication(ctx, study)
+	}
 	if err == nil && o == nil {
 		err = fmt.Errorf("%w: study %s", storage.ErrNotFound, study)
 	}
