@@ -45,9 +45,10 @@ func lines(path string) func(func(string) bool) {
 	return strings.Lines(string(b))
 }
 
-// filesystem is the type of the one that dir lies on.
+// filesystem is the type of the one that dir lies on; unknown where not even
+// the root was mounted, as in a chroot.
 func filesystem(dir string) string {
-	var at, kind string
+	at, kind := "", "unknown"
 	for line := range lines("/proc/self/mounts") {
 		f := strings.Fields(line)
 		if len(f) > 2 && len(f[1]) >= len(at) && (f[1] == "/" || dir == f[1] || strings.HasPrefix(dir, f[1]+"/")) {

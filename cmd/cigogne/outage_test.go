@@ -3,14 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/dustin/go-humanize/english"
 
 	"github.com/esante-alsace/cigogne/gateway/dimse"
 	"github.com/esante-alsace/cigogne/storage/archive/archivetest/s3test"
@@ -118,7 +120,11 @@ func expectOnce(t *testing.T, node *process, dir string, l *ledger, flags ...str
 	held := metric(t, node, `cigogne_index_held{kind="instances"}`)
 	node.stop()
 	code, said := told(t, dir, "archive verify", flags...)
-	if code != exitOK || !strings.Contains(said, fmt.Sprintf("with %s instances", held)) {
+	instances, err := strconv.Atoi(held)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code != exitOK || !strings.Contains(said, "with "+english.Plural(instances, "instance", "")) {
 		t.Errorf("verify: exit code %d; the index has %s instances: %s", code, held, said)
 	}
 	if code, said := told(t, dir, "fsck", flags...); code != exitOK {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/esante-alsace/cigogne/storage/dicom/dicomtest"
 )
 
@@ -48,6 +50,6 @@ func write(dir string, study dicomtest.Study) error {
 			return err
 		}
 	}
-	fmt.Printf("%d instances of study %s in %s\n", len(study.Instances), study.StudyInstanceUID, dir)
+	fmt.Printf("%s of study %s in %s\n", english.Plural(len(study.Instances), "instance", ""), study.StudyInstanceUID, dir)
 	return nil
 }
