@@ -113,7 +113,7 @@ func (s Settings) lineIn(ms int, rtt time.Duration) benchmarks.Workload {
 		Rounds: lineRounds,
 		Cases: []benchmarks.Case{
 			whole(onLine(ours, "push", s.push(8, far.move))),
-			onLine(ours, "window 16", ourSCUOver(1, 16, far)),
+			whole(onLine(ours, "window 16", ourSCUOver(1, 16, far))),
 			whole(onLine(ours, "window 16 x4", ourSCUOver(4, 16, far))),
 			onLine(ours, "storescu x1", stock(1)),
 			onLine(ours, "storescu x4", stock(4)),
