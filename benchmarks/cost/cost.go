@@ -28,11 +28,11 @@ const Rest = "the rest"
 // Of a sample's functions it is the innermost of which a kind is told that
 // counts. A profile without a sample has none.
 func Shares(p *profile.Profile) []Share {
-	value := len(p.SampleType) - 1
+	value, all := len(p.SampleType)-1, kinds()
 	parts := map[string]int64{}
 	var total int64
 	for _, s := range p.Sample {
-		parts[kindOf(s)] += s.Value[value]
+		parts[kindOf(s, all)] += s.Value[value]
 		total += s.Value[value]
 	}
 	of := func(kind string) Share { return Share{kind, float64(parts[kind]) / float64(total)} }
@@ -51,11 +51,11 @@ func Shares(p *profile.Profile) []Share {
 	return shares
 }
 
-// kindOf is the kind of work that a sample was taken of.
-func kindOf(s *profile.Sample) string {
+// kindOf is the kind of work, one of all, that a sample was taken of.
+func kindOf(s *profile.Sample, all []kind) string {
 	for _, at := range s.Location {
 		for _, line := range at.Line {
-			for _, k := range kinds() {
+			for _, k := range all {
 				if line.Function != nil && k.has(line.Function.Name) {
 					return k.name
 				}

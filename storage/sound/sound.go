@@ -23,6 +23,7 @@ const (
 
 	piece     = 128 << 10 // what is read at once: it stays in the processor's cache
 	gatePiece = 1 << 20   // what of a longer range is given away at once
+	believed  = 4 << 30   // the longest range that is remembered: the page cache must hold it
 	remember  = time.Minute
 	remembers = 4096
 )
@@ -64,8 +65,8 @@ type File struct {
 // that was not changed since, is not read again.
 //
 // A range of more than AtOnce that is wanted whole is compared while it is
-// given away: the Gate that is returned then says how far, and found sound to
-// its end it is not read again either. A part of such a range is not compared
+// given away: the Gate that is returned then says how far, and one of up to 4 GiB
+// that was found sound to its end is not read again either. A part of such a range is not compared
 // at all. The Gate is nil where nothing is left to compare.
 func (c *Comparer) Open(ctx context.Context, f File, part storage.Range, sum Sum) (*Gate, error) {
 	whole := part == sum.Range
@@ -175,7 +176,9 @@ func (g *Gate) end() error {
 	if g.crc != g.sum.CRC {
 		return g.sum.mismatch(g.file.Name, g.crc)
 	}
-	g.comparer.keep(g.id)
+	if g.sum.Length <= believed {
+		g.comparer.keep(g.id)
+	}
 	return nil
 }
 

@@ -112,6 +112,45 @@ func TestGate(t *testing.T) {
 	}
 }
 
+// zeros reads as zeros, however far.
+type zeros struct{}
+
+func (zeros) ReadAt(p []byte, _ int64) (int, error) { clear(p); return len(p), nil }
+
+// TestTooLongToRemember: what no page cache need hold is compared each time.
+func TestTooLongToRemember(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads 8 GiB of zeros")
+	}
+	var compare sound.Comparer
+	for size, again := range map[int64]bool{4 << 30: false, 4<<30 + 1: true} {
+		sum := sound.Sum{Range: storage.Range{Length: size}, Table: crc32.IEEETable, CRC: crcOfZeros(size)}
+		open := func() *sound.Gate {
+			gate, err := compare.Open(t.Context(), sound.File{ReaderAt: zeros{}, Name: "a"}, sum.Range, sum)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return gate
+		}
+		left := size
+		if _, err := open().Give(&left, func(n int64) (int64, error) { return n, nil }, func() error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if open() != nil != again {
+			t.Errorf("of %d bytes: compared again %v, want %v", size, !again, again)
+		}
+	}
+}
+
+func crcOfZeros(size int64) uint32 {
+	block := make([]byte, 128<<10)
+	var crc uint32
+	for ; size > 0; size -= int64(len(block)) {
+		crc = crc32.Update(crc, crc32.IEEETable, block[:min(size, int64(len(block)))])
+	}
+	return crc
+}
+
 // TestRememberedWhole: a long range is believed for a minute once its last byte
 // was compared, and not before.
 func TestRememberedWhole(t *testing.T) {
