@@ -118,6 +118,29 @@ func TestGetSeries(t *testing.T) {
 	})
 }
 
+// TestGetBigEndian: getscu gets what is stored in Explicit VR Big Endian when it
+// proposes that first: no instance is given in another transfer syntax than its
+// own.
+func TestGetBigEndian(t *testing.T) {
+	t.Parallel()
+	getscu := tool(t, "getscu")
+	root := dicomDir(t)
+	file, err := readReal(root, filepath.Join(root, "transfer-syntax", "pydicom--MR_small_bigendian.dcm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := []*realFile{file}
+	node := movable(t, files, nil)
+	host, port := node.hostPort()
+	dir := t.TempDir()
+	text := mustRun(t, getscu, "-v", "-S", "-aec", "CIGOGNE", "+xb", "+B", "-od", dir, "-k", "QueryRetrieveLevel=STUDY",
+		"-k", "StudyInstanceUID="+file.key.StudyInstanceUID, host, port)
+	if !strings.Contains(text, "Completed Suboperations : 1") {
+		t.Errorf("getscu says %s", text)
+	}
+	arrived(t, dir, files, "journal")
+}
+
 // TestOrthancMoves: Orthanc finds a study here and has it sent to itself.
 func TestOrthancMoves(t *testing.T) {
 	t.Parallel()

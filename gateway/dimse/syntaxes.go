@@ -175,9 +175,12 @@ func chooseTransferSyntax(offered []string) (string, bool) {
 }
 
 // chooseGivenSyntax takes that in which instances are likely to be stored, as
-// they are given in no other: one that compresses if it comes first, and else
-// Explicit VR Little Endian.
+// they are given in no other: one that compresses, or the retired big endian
+// one, if it comes first, and else Explicit VR Little Endian.
 func chooseGivenSyntax(offered []string) (string, bool) {
+	if len(offered) > 0 && offered[0] == explicitVRBigEndian {
+		return explicitVRBigEndian, true
+	}
 	first, ok := chooseTransferSyntax(offered)
 	if first == ImplicitVRLittleEndian && slices.Contains(offered, ExplicitVRLittleEndian) {
 		return ExplicitVRLittleEndian, true
