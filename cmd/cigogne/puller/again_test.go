@@ -1,15 +1,18 @@
 package puller_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/esante-alsace/cigogne/cmd/cigogne/client"
+	"github.com/esante-alsace/cigogne/cmd/cigogne/puller"
 	"github.com/esante-alsace/cigogne/storage"
 )
 
@@ -62,6 +65,64 @@ func TestAPullThatBeganAnewAndDied(t *testing.T) {
 		t.Fatalf("%+v, %v\n%s", out, err, said)
 	}
 	compare(t)
+}
+
+// TestWhatWasToldIsKept: whoever is told that an instance was pulled finds it
+// there, also when the pull was killed right then.
+func TestWhatWasToldIsKept(t *testing.T) {
+	for name, place := range places(t) {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t, 900, 700_001, prefix+1, 2*mib, 1000)
+			o, _ := place(f)
+			o.Connections = 1
+			dir := o.Folder
+			if o.ZIP != "" {
+				dir = filepath.Dir(o.ZIP)
+			}
+			var copies []string
+			out, err := pullTelling(t.Context(), f, o, writing(func(b []byte) {
+				if bytes.Contains(b, []byte(`"event":"pulled"`)) {
+					copies = append(copies, copyOf(t, dir))
+				}
+			}))
+			if err != nil || int(out.Pulled) != len(f.files) || len(copies) != len(f.files) {
+				t.Fatalf("%+v, %v, %d were told", out, err, len(copies))
+			}
+			for i, dir := range copies {
+				again := puller.Options{Folder: dir}
+				if o.ZIP != "" {
+					again = puller.Options{ZIP: filepath.Join(dir, filepath.Base(o.ZIP))}
+				}
+				if out, said, err := pull(t.Context(), f, again); err != nil || out.Left != 0 || int(out.Present) <= i {
+					t.Errorf("killed after %d were told: %+v, %v\n%s", i+1, out, err, said)
+				}
+			}
+		})
+	}
+}
+
+// copyOf copies a folder in which files get other names meanwhile.
+func copyOf(t *testing.T, dir string) string {
+	t.Helper()
+	for {
+		to := t.TempDir()
+		err := os.CopyFS(to, os.DirFS(dir))
+		if err == nil {
+			return to
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+			return to
+		}
+	}
+}
+
+// writing hands to a function what is written.
+type writing func([]byte)
+
+func (w writing) Write(b []byte) (int, error) {
+	w(b)
+	return len(b), nil
 }
 
 // TestALedgerIsSpoilt, as a power cut leaves it: the pull begins anew.

@@ -73,7 +73,7 @@ func (d *folderPlace) begin(ctx context.Context, p *plan) ([]bool, []storage.Ran
 	for i, ok := range parts {
 		if ok {
 			whole[i] = true
-			if err := d.complete(i); err != nil {
+			if err := d.complete(i, func() {}); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -156,7 +156,7 @@ func (d *folderPlace) written(r storage.Range) error { return d.ledger.note(r) }
 
 // complete makes an instance durable and gives it its name, while others are
 // still fetched.
-func (d *folderPlace) complete(i int) error {
+func (d *folderPlace) complete(i int, kept func()) error {
 	path := d.path(i)
 	d.ending.Go(func() error {
 		f, err := os.OpenFile(path+partSuffix, os.O_RDWR, 0)
@@ -171,7 +171,11 @@ func (d *folderPlace) complete(i int) error {
 		if err := f.Sync(); err != nil {
 			return err
 		}
-		return os.Rename(path+partSuffix, path)
+		if err := os.Rename(path+partSuffix, path); err != nil {
+			return err
+		}
+		kept()
+		return nil
 	})
 	return nil
 }

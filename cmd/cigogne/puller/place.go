@@ -31,8 +31,9 @@ type place interface {
 	gap(b []byte, offset int64) error
 	// written tells that a range was, so that it needs not be fetched again.
 	written(r storage.Range) error
-	// complete ends with an instance that is whole.
-	complete(i int) error
+	// complete ends with an instance that is whole. It calls kept, then or
+	// later, when a pull that goes on after this one was killed finds it.
+	complete(i int, kept func()) error
 	// finish ends when all is there: it is then durable, under its name.
 	finish(ctx context.Context) error
 	// close gives back what is open, finished or not.
@@ -215,8 +216,13 @@ func (z *zipPlace) gap(b []byte, offset int64) error {
 
 func (z *zipPlace) written(r storage.Range) error { return z.ledger.note(r) }
 
-func (z *zipPlace) complete(i int) error {
+func (z *zipPlace) complete(i int, kept func()) error {
 	z.keep(i)
+	// Ranges are noted when they are long, and by whoever wrote them.
+	if err := z.ledger.note(z.plan.file(i)); err != nil {
+		return err
+	}
+	kept()
 	return nil
 }
 

@@ -19,8 +19,14 @@ import (
 
 func pull(ctx context.Context, f *fake, o puller.Options) (puller.Outcome, string, error) {
 	var said bytes.Buffer
+	out, err := pullTelling(ctx, f, o, &said)
+	return out, said.String(), err
+}
+
+// pullTelling writes what is told to a writer, while it is told.
+func pullTelling(ctx context.Context, f *fake, o puller.Options, said io.Writer) (puller.Outcome, error) {
 	o.Gateway, o.StudyInstanceUID = f, study
-	o.Work = progress.Start(progress.Options{JSON: &said, Every: time.Hour})
+	o.Work = progress.Start(progress.Options{JSON: said, Every: time.Hour})
 	o.Patience = &client.Patience{Limit: time.Minute}
 	if o.Connections == 0 {
 		o.Connections = 3
@@ -29,7 +35,7 @@ func pull(ctx context.Context, f *fake, o puller.Options) (puller.Outcome, strin
 	defer cancel()
 	out, err := puller.Run(ctx, o)
 	o.Work.End()
-	return out, said.String(), err
+	return out, err
 }
 
 // places are the two forms in which a study is pulled, and how what came of it

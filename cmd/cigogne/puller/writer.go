@@ -124,10 +124,11 @@ func (w *writer) verified(i int, toEnd bool) error {
 	}
 	w.pulled.Add(1)
 	w.Work.Add(1, 0)
-	w.Work.Tell(progress.Event{Name: "pulled", Fields: []slog.Attr{
-		slog.String("instance", in.SOPInstanceUID), slog.String("blake3", in.Digest.String()),
-	}})
-	return w.place.complete(i)
+	return w.place.complete(i, func() {
+		w.Work.Tell(progress.Event{Name: "pulled", Fields: []slog.Attr{
+			slog.String("instance", in.SOPInstanceUID), slog.String("blake3", in.Digest.String()),
+		}})
+	})
 }
 
 // damaged has an instance fetched again.
