@@ -112,7 +112,7 @@ func (c *factCollector) collectSites(g gathering) {
 }
 
 func (c *factCollector) collectBounds(g gathering) {
-	if d := c.disk.now(); d.Size > 0 {
+	if d := c.disk.Now(); d.Size > 0 {
 		g.gauge(c.diskSize, float64(d.Size))
 		g.gauge(c.diskFree, float64(d.Free))
 	}

@@ -18,6 +18,7 @@ func allowed() map[string][]string {
 	return map[string][]string{
 		"cmd/cigogne":                 {"...", "cmd/cigogne/..."},
 		"cmd/cigogne/progress":        {},
+		"cmd/cigogne/disk":            {},
 		"cmd/cigogne/client":          {"storage", "gateway/dicomweb"},
 		"cmd/cigogne/puller":          {"storage", "gateway/dicomweb", "cmd/cigogne/client", "cmd/cigogne/progress"},
 		"cmd/cigogne/pusher":          {"storage", "storage/dicom", "gateway/dicomweb", "cmd/cigogne/client", "cmd/cigogne/progress"},

@@ -34,9 +34,6 @@ type oversight struct {
 // report; the use cases are there.
 func (n *node) wireOversight() error {
 	n.given = &given{next: n.sent}
-	if most := int64(n.config.JournalMax); most > 0 {
-		n.disk.left = func() int64 { return most - n.journal.Stats().Bytes }
-	}
 	var peers ops.Peers
 	if n.cluster != nil {
 		peers = opsPeers{n}
@@ -136,7 +133,7 @@ func (s opsSelf) Counters() ops.Counters {
 
 // Report implements ops.Self.
 func (s opsSelf) Report() ops.Report {
-	disk := s.disk.now()
+	disk := s.disk.Now()
 	r := ops.Report{
 		Node: s.name(), Version: version(), Started: s.report.started,
 		Standing: ops.Standing{State: "alone", Associations: s.scp.Load().Established()},

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/esante-alsace/cigogne/cmd/cigogne/disk"
 	"github.com/esante-alsace/cigogne/gateway/rpc"
 	pb "github.com/esante-alsace/cigogne/gateway/rpc/cigogne/v1"
 	"github.com/esante-alsace/cigogne/storage/archive/set"
@@ -80,7 +81,7 @@ func (r *report) Status(ctx context.Context) (*pb.NodeStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	size, free := space(r.config.journalDir())
+	size, free := disk.Space(r.config.journalDir())
 	journal := r.journal.Stats()
 	return &pb.NodeStatus{
 		Name: r.Name(), Version: version(), Started: timestamppb.New(r.started),

@@ -48,7 +48,7 @@ func (n *node) runBehind(ctx context.Context) *errgroup.Group {
 	back.Go(func() error { return n.sweeper.Watch(ctx) })
 	back.Go(func() error { return n.report.run(ctx) })
 	back.Go(func() error { return n.desk.Run(ctx) })
-	back.Go(func() error { return n.disk.run(ctx) })
+	back.Go(func() error { return n.disk.Run(ctx) })
 	back.Go(func() error { return n.recall(ctx) })
 	if n.copying != nil {
 		n.runCopies(ctx, back)

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/esante-alsace/cigogne/cmd/cigogne/disk"
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
 	"github.com/esante-alsace/cigogne/gateway/commitment"
@@ -62,7 +63,7 @@ type node struct {
 	rpc       *rpc.Server
 	oversight
 
-	disk     *diskWatch
+	disk     *disk.Watch
 	spans    spans
 	trails   *gateway.Trails
 	arrivals *gateway.Arrivals
@@ -91,9 +92,10 @@ func (n *node) name() string {
 func openNode(ctx context.Context, c *serveCommand, log *slog.Logger) (*node, error) {
 	n := &node{
 		config: c, log: log, metrics: newMetrics(), keeper: c.gatekeeper(),
-		disk: &diskWatch{dir: c.journalDir()}, uploads: throttle.NewSlots(c.MaxUploads, c.MaxUploadsPerHost),
+		uploads: throttle.NewSlots(c.MaxUploads, c.MaxUploadsPerHost),
 	}
 	n.gates = n.newGates()
+	n.disk = n.newDiskWatch()
 	var err error
 	if n.spans, err = c.openSpans(ctx, n.name(), log); err != nil {
 		return nil, err
@@ -282,6 +284,14 @@ func (n *node) wireUseCases() {
 		Clock: n.metrics, Tracer: n.spans.tracer, Trails: n.trails, Logger: n.log,
 	})
 	n.wireCustody()
+}
+
+func (n *node) newDiskWatch() *disk.Watch {
+	most := int64(n.config.JournalMax)
+	if most == 0 {
+		return disk.NewWatch(n.config.journalDir(), nil)
+	}
+	return disk.NewWatch(n.config.journalDir(), func() int64 { return most - n.journal.Stats().Bytes })
 }
 
 // pressed tells whether the journal has three quarters of what it may take.

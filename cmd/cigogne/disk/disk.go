@@ -1,4 +1,6 @@
-package main
+// Package disk tells how much space a disk has, and when there will be none if
+// it goes on as it does.
+package disk
 
 import (
 	"context"
@@ -6,8 +8,8 @@ import (
 	"time"
 )
 
-// disk is the one on which the journal lies.
-type disk struct {
+// State is how the disk on which the journal lies is.
+type State struct {
 	Size, Free int64 // bytes; 0 and 0 when it cannot be told
 	// Full is when there will be no space if it goes on as in the last hours;
 	// zero when there is no telling, or it does not get less.
@@ -26,22 +28,25 @@ const (
 	trendFar = 90 * 24 * time.Hour
 )
 
-// diskWatch notes how the space on a disk develops, and that in the journal.
-type diskWatch struct {
-	dir string
-	// left is how many bytes the journal may still take; nil for no limit.
-	left func() int64
+// Watch notes how the space on a disk develops, and that in the journal.
+type Watch struct {
+	dir  string
+	left func() int64 // nil for no limit
 
 	mu             sync.Mutex
 	trend, journal trend
 }
 
-// run notes until ctx ends.
-func (w *diskWatch) run(ctx context.Context) error {
+// NewWatch returns a Watch of the disk on which dir lies. left tells how many
+// bytes the journal may still take; nil is for no limit but the disk's.
+func NewWatch(dir string, left func() int64) *Watch { return &Watch{dir: dir, left: left} }
+
+// Run notes until ctx ends.
+func (w *Watch) Run(ctx context.Context) error {
 	tick := time.NewTicker(trendEvery)
 	defer tick.Stop()
 	for {
-		if size, free := space(w.dir); size > 0 {
+		if size, free := Space(w.dir); size > 0 {
 			w.mu.Lock()
 			w.trend.add(time.Now(), free)
 			w.mu.Unlock()
@@ -60,12 +65,12 @@ func (w *diskWatch) run(ctx context.Context) error {
 	}
 }
 
-// now is how the disk is.
-func (w *diskWatch) now() disk {
-	size, free := space(w.dir)
+// Now is how the disk is.
+func (w *Watch) Now() State {
+	size, free := Space(w.dir)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	d := disk{Size: size, Free: free, Full: w.trend.zero(time.Now(), free)}
+	d := State{Size: size, Free: free, Full: w.trend.zero(time.Now(), free)}
 	if w.left != nil {
 		d.JournalFull = w.journal.zero(time.Now(), max(w.left(), 0))
 	}

@@ -1,10 +1,10 @@
-package main
+package disk
 
 import "syscall"
 
-// space is the size of the disk on which a folder lies, and what this process
+// Space is the size of the disk on which a folder lies, and what this process
 // may still write to it; 0 and 0 when it cannot be told.
-func space(dir string) (size, free int64) {
+func Space(dir string) (size, free int64) {
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(dir, &fs); err != nil {
 		return 0, 0
