@@ -1,16 +1,20 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
 	"net"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/journal"
 )
 
@@ -133,6 +137,20 @@ func loopback(host string) bool {
 	}
 	ip := net.ParseIP(host)
 	return ip != nil && ip.IsLoopback()
+}
+
+// listen takes the address that a flag names. One that another process has is
+// storage.ErrUnavailable, one that cannot be had errUsage.
+func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%w: --%s %s is in use: stop who listens there, perhaps another node, or choose another port", storage.ErrUnavailable, flag, addr)
+	case err != nil:
+		return nil, fmt.Errorf("%w: --%s: %w", errUsage, flag, err)
+	}
+	return l, nil
 }
 
 func (l *limits) check() error {

@@ -94,7 +94,7 @@ func (n *node) budgets() []budget {
 	directories := n.reader.Directories()
 	all := []budget{
 		{Name: "associations", Used: int64(n.scp.Load().Established()), Limit: int64(c.MaxAssociations)},
-		{Name: "http connections", Used: n.connections(), Limit: int64(c.MaxConnections)},
+		{Name: "http connections", Used: n.http.Open(), Limit: int64(c.MaxConnections)},
 		counted("uploads", n.uploads.Used),
 		{Name: "instances being made durable", Used: int64(n.journal.Stats().Pending), Limit: journal.DefaultMaxPending},
 		{Name: "instances for the index", Used: int64(held), Limit: int64(heldMost)},
@@ -121,14 +121,6 @@ func (n *node) budgets() []budget {
 func counted(name string, of func() (now, most int)) budget {
 	now, most := of()
 	return budget{Name: name, Used: int64(now), Limit: int64(most)}
-}
-
-// connections is how many HTTP connections are open.
-func (n *node) connections() int64 {
-	if l, ok := n.http.(boundedListener); ok {
-		return l.open()
-	}
-	return 0
 }
 
 // recallEvery is how often the node looks who was heard of at others.

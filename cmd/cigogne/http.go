@@ -17,6 +17,7 @@ import (
 	"github.com/klauspost/compress/gzhttp"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/esante-alsace/cigogne/cmd/cigogne/listener"
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
 	"github.com/esante-alsace/cigogne/gateway/answer"
@@ -280,7 +281,7 @@ const maxHTTP2Streams = 128
 func (n *node) serveWeb(ctx context.Context) error {
 	c := n.config
 	server := newHTTPServer(n.handler(n.dicomweb()), c.Idle, n.log)
-	server.ConnState = connState
+	server.ConnState = listener.ConnState
 	server.Protocols = new(http.Protocols)
 	server.Protocols.SetHTTP1(true)
 	server.Protocols.SetHTTP2(true)

@@ -19,6 +19,7 @@ func allowed() map[string][]string {
 		"cmd/cigogne":                 {"...", "cmd/cigogne/..."},
 		"cmd/cigogne/progress":        {},
 		"cmd/cigogne/disk":            {},
+		"cmd/cigogne/listener":        {"gateway/throttle"},
 		"cmd/cigogne/client":          {"storage", "gateway/dicomweb"},
 		"cmd/cigogne/puller":          {"storage", "gateway/dicomweb", "cmd/cigogne/client", "cmd/cigogne/progress"},
 		"cmd/cigogne/pusher":          {"storage", "storage/dicom", "gateway/dicomweb", "cmd/cigogne/client", "cmd/cigogne/progress"},

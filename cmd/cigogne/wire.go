@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/esante-alsace/cigogne/cmd/cigogne/disk"
+	"github.com/esante-alsace/cigogne/cmd/cigogne/listener"
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
 	"github.com/esante-alsace/cigogne/gateway/commitment"
@@ -72,7 +73,7 @@ type node struct {
 
 	scp   atomic.Pointer[dimse.Server] // other nodes ask of it before it is there
 	dimse net.Listener
-	http  net.Listener
+	http  *listener.Listener
 }
 
 // name is what the node is called in what it notes: its id in the cluster or,
@@ -141,10 +142,15 @@ func (n *node) open(ctx context.Context) (err error) {
 	if n.dimse, err = listen(ctx, "dimse", n.config.DIMSE); err != nil {
 		return err
 	}
-	if n.http, err = listen(ctx, "http", n.config.HTTP); err != nil {
+	web, err := listen(ctx, "http", n.config.HTTP)
+	if err != nil {
 		return err
 	}
-	n.http = bound(n.http, n.config.MaxConnections, n.config.MaxConnectionsPerHost, newLull(n.scp.Load().Established), func(err error) { n.metrics.turnedAway("connections", err) })
+	n.http = listener.Bound(web, listener.Options{
+		Most: n.config.MaxConnections, MostOfHost: n.config.MaxConnectionsPerHost,
+		Quiet:   func() bool { return n.scp.Load().Established() == 0 },
+		Refused: func(err error) { n.metrics.turnedAway("connections", err) },
+	})
 	return nil
 }
 

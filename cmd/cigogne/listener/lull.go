@@ -1,4 +1,4 @@
-package main
+package listener
 
 import (
 	"net"
@@ -13,7 +13,7 @@ import (
 const lullTime = time.Millisecond
 
 // lull lets one connection at a time wait in the kernel for its next request,
-// while no other has one under way and no association is open. A client that
+// while no other has one under way and all is quiet. A client that
 // asks for one instance after the other has its next request come within a
 // fraction of a millisecond. To be woken for it by the runtime's poller, and
 // with all of the runtime, which rests when nothing runs, takes a tenth of the
@@ -24,9 +24,9 @@ type lull struct {
 	taken    atomic.Bool
 }
 
-func newLull(established func() int) *lull {
+func newLull(quiet func() bool) *lull {
 	processors := runtime.GOMAXPROCS(0)
-	return &lull{quiet: func() bool { return processors > 1 && established() == 0 }}
+	return &lull{quiet: func() bool { return processors > 1 && quiet() }}
 }
 
 // enter tells whether the caller may wait, and must leave.
@@ -36,10 +36,10 @@ func (l *lull) enter() bool {
 
 func (l *lull) leave() { l.taken.Store(false) }
 
-// connState is the http.Server's ConnState: it tells connections in which state
-// they are.
-func connState(c net.Conn, s http.ConnState) {
-	b, ok := c.(*boundedTCP)
+// ConnState is the http.Server's ConnState: it tells connections of a Listener
+// in which state they are.
+func ConnState(c net.Conn, s http.ConnState) {
+	b, ok := c.(*tcpConn)
 	if !ok {
 		return
 	}
@@ -56,7 +56,7 @@ func connState(c net.Conn, s http.ConnState) {
 }
 
 // Read implements net.Conn.
-func (c *boundedTCP) Read(p []byte) (int, error) {
+func (c *tcpConn) Read(p []byte) (int, error) {
 	if http.ConnState(c.state.Load()) == http.StateIdle && c.lull.enter() {
 		awaitInKernel(c.TCPConn, lullTime)
 		c.lull.leave()

@@ -1,4 +1,4 @@
-package main
+package listener
 
 import (
 	"errors"
@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// TestBoundedListener: the connection over the bound waits until one ends, and
+// TestListener: the connection over the bound waits until one ends, and
 // keeps the way on which the kernel sends files.
-func TestBoundedListener(t *testing.T) {
+func TestListener(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := bound(inner, 1, 1, newLull(func() int { return 0 }), func(error) {})
+	l := Bound(inner, Options{Most: 1, MostOfHost: 1, Quiet: func() bool { return true }, Refused: func(error) {}})
 	accepted := make(chan net.Conn)
 	ended := make(chan error, 1)
 	go func() {

@@ -1,4 +1,4 @@
-package main
+package listener
 
 import (
 	"net"
@@ -10,7 +10,7 @@ import (
 // TestLull: one waits at a time, while nobody has a request under way.
 func TestLull(t *testing.T) {
 	l := &lull{quiet: func() bool { return true }}
-	conns := []*boundedTCP{{lull: l}, {lull: l}}
+	conns := []*tcpConn{{lull: l}, {lull: l}}
 	for i, step := range []struct {
 		conn  int
 		state http.ConnState
@@ -27,7 +27,7 @@ func TestLull(t *testing.T) {
 		{1, http.StateActive, false},
 		{1, http.StateHijacked, true},
 	} {
-		connState(conns[step.conn], step.state)
+		ConnState(conns[step.conn], step.state)
 		got := l.enter()
 		if got != step.want {
 			t.Errorf("step %d: %d is %v: enter %v", i, step.conn, step.state, got)
@@ -39,8 +39,8 @@ func TestLull(t *testing.T) {
 			l.leave()
 		}
 	}
-	if newLull(func() int { return 1 }).enter() {
-		t.Error("waits while there is an association")
+	if newLull(func() bool { return false }).enter() {
+		t.Error("waits while something else is at work")
 	}
 }
 
@@ -52,7 +52,8 @@ func TestAwaitInKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked := 0
-	l := bound(inner, 1, 1, &lull{quiet: func() bool { asked++; return true }}, func(error) {})
+	l := Bound(inner, Options{Most: 1, MostOfHost: 1})
+	l.lull = &lull{quiet: func() bool { asked++; return true }}
 	defer l.Close()
 	there, err := net.Dial("tcp", inner.Addr().String())
 	if err != nil {
@@ -64,10 +65,10 @@ func TestAwaitInKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	here := c.(*boundedTCP)
+	here := c.(*tcpConn)
 	awaitInKernel(here.TCPConn, lullTime)
 	for i, state := range []http.ConnState{http.StateNew, http.StateIdle, http.StateIdle, http.StateActive} {
-		connState(here, state)
+		ConnState(here, state)
 		b := "abcd"[i]
 		if _, err := there.Write([]byte{b}); err != nil {
 			t.Fatal(err)
