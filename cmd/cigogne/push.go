@@ -54,7 +54,7 @@ type pushCommand struct {
 
 // Help tells what flags cannot.
 func (*pushCommand) Help() string {
-	return `Sends what the gateway does not have yet, and checks by digest that what became durable is what was read. It can be ended at any moment and called again. A file that is refused is named and does not stop the others; the exit code is then 3. Files in folders that are no DICOM are passed over.`
+	return `Sends what the gateway does not have yet, and checks by digest that what became durable is what was read. It can be ended at any moment and called again. A file that is refused is named and does not stop the others; the exit code is then 3. Of what lies in folders, files that are no DICOM, DICOMDIRs and links are ignored.`
 }
 
 // Validate implements kong's validation hook.
@@ -77,7 +77,7 @@ func (p *pushCommand) Run(ctx context.Context, c console) error {
 		slog.Int64("refused", out.Refused), slog.Int64("ignored", out.Ignored), slog.Int64("left", out.Left),
 	}})
 	work.End()
-	p.say(c, "%d stored, %d already there, %d kept aside, %d refused, %d not DICOM, %d not sent\n",
+	p.say(c, "%d stored, %d already there, %d kept aside, %d refused, %d ignored, %d not sent\n",
 		out.Stored, out.Present, out.Aside, out.Refused, out.Ignored, out.Left)
 	if err != nil {
 		return fmt.Errorf("push to %s: %w", gateway, err)

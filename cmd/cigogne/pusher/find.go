@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/esante-alsace/cigogne/storage"
 )
@@ -23,12 +24,36 @@ type source struct {
 	path string
 }
 
+// open opens what must be a regular file: it never waits, as a FIFO would for
+// somebody who writes to it.
 func (s source) open() (*os.File, error) {
+	const flags = os.O_RDONLY | syscall.O_NONBLOCK
+	var f *os.File
+	var err error
 	if s.root != nil {
-		return s.root.Open(s.path)
+		f, err = s.root.OpenFile(s.path, flags, 0)
+	} else {
+		f, err = os.OpenFile(s.path, flags, 0)
 	}
-	return os.Open(s.path)
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = errNoFile
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
+
+var (
+	errNoFile = fmt.Errorf("%w: not a file", storage.ErrInvalid)
+	// errLink: what a link in a folder leads to may lie anywhere.
+	errLink = errors.New("a link, which is not followed in a folder")
+)
 
 // found is told of each file, or of what could not be read. It returns false
 // to end the search.
@@ -61,7 +86,7 @@ func (f *finder) findOne(ctx context.Context, path string, yield found) bool {
 	case st.IsDir():
 		return walk(ctx, path, yield)
 	case !st.Mode().IsRegular():
-		return yield(source{name: path, named: true}, fmt.Errorf("%w: not a file", storage.ErrInvalid))
+		return yield(source{name: path, named: true}, errNoFile)
 	}
 	s := source{name: path, path: path, size: st.Size(), named: true}
 	if is, err := isDICOMDIR(s); err != nil || !is {
@@ -70,8 +95,8 @@ func (f *finder) findOne(ctx context.Context, path string, yield found) bool {
 	return f.readDICOMDIR(ctx, s, yield)
 }
 
-// walk yields the regular files below a folder. A DICOMDIR among them says
-// nothing that the walk does not find.
+// walk yields the regular files below a folder, and the links, which it does
+// not follow.
 func walk(ctx context.Context, root string, yield found) bool {
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if ctx.Err() != nil {
@@ -83,13 +108,17 @@ func walk(ctx context.Context, root string, yield found) bool {
 			}
 			return nil
 		}
-		if !d.Type().IsRegular() {
-			return nil
-		}
-		info, err := d.Info()
 		s := source{name: path, path: path}
-		if err == nil {
-			s.size = info.Size()
+		switch {
+		case d.Type()&fs.ModeSymlink != 0:
+			err = errLink
+		case !d.Type().IsRegular():
+			return nil
+		default:
+			var info fs.FileInfo
+			if info, err = d.Info(); err == nil {
+				s.size = info.Size()
+			}
 		}
 		if !yield(s, err) {
 			return errEnough

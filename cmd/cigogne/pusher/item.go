@@ -20,8 +20,12 @@ type item struct {
 	tries  int    // how often it was sent
 }
 
-// errForeign: the file is no DICOM file at all.
-var errForeign = errors.New("not a DICOM file")
+var (
+	// errForeign: the file is no DICOM file at all.
+	errForeign = errors.New("not a DICOM file")
+	// errDirectory: what it refers to lies in the same folder, and is found.
+	errDirectory = errors.New("a DICOMDIR, which holds no image")
+)
 
 const (
 	// A PS3.10 file has magic behind its preamble.
@@ -51,6 +55,8 @@ func inspect(s source, head *bufio.Reader) (*item, error) {
 		return nil, errForeign
 	case err != nil:
 		return nil, err
+	case p.Meta.SOPClassUID == mediaStorageDirectory:
+		return nil, errDirectory
 	case p.Guessed:
 		return nil, fmt.Errorf("%w: there is no File Meta Information that names a transfer syntax (PS3.10 §7.1)", storage.ErrInvalid)
 	}

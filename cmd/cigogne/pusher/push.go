@@ -47,7 +47,7 @@ type Outcome struct {
 	Present int64 // durable before
 	Aside   int64 // durable, but kept aside: another Data Set has its name
 	Refused int64 // not stored, for what they are
-	Ignored int64 // no DICOM files, in a folder
+	Ignored int64 // in a folder: no DICOM files, DICOMDIRs, links
 	Left    int64 // found and not sent, because the push ended
 }
 
@@ -122,9 +122,13 @@ func (p *push) find(ctx context.Context, f *finder) error {
 		case err == nil:
 			i.study = p.held.ask(ctx, i.key.StudyInstanceUID)
 			return p.queue.add(ctx, i)
-		case errors.Is(err, errForeign) && !s.named:
+		case ignorable(err) && !s.named:
 			p.ignored.Add(1)
-			p.tell("ignored", s, "", slog.String("why", err.Error()))
+			text := ""
+			if errors.Is(err, errLink) { // it may have been meant
+				text = "ignored " + s.name + ": " + err.Error()
+			}
+			p.tell("ignored", s, text, slog.String("why", err.Error()))
 		default:
 			p.refused.Add(1)
 			p.tell("refused", s, "refused "+s.name+": "+err.Error(), slog.String("why", err.Error()))
@@ -133,6 +137,12 @@ func (p *push) find(ctx context.Context, f *finder) error {
 		return ctx.Err() == nil
 	})
 	return nil
+}
+
+// ignorable tells that nobody expects to find a file in the gateway that was
+// not asked for by name.
+func ignorable(err error) bool {
+	return errors.Is(err, errForeign) || errors.Is(err, errDirectory) || errors.Is(err, errLink)
 }
 
 func (p *push) tell(event string, s source, text string, more ...slog.Attr) {
