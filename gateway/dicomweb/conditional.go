@@ -11,10 +11,11 @@ import (
 
 // askedRange reads Range and If-Range: a single range, or false for the whole.
 // What is not understood, and several ranges at once, are ignored as RFC 9110
-// §14.2 allows; a range beyond the end is an error that makes a 416.
+// §14.2 allows, and all that is not a GET, as it demands; a range beyond the end
+// is an error that makes a 416.
 func askedRange(r *http.Request, etag string, size int64) (storage.Range, bool, error) {
 	first, last, ok := parseRange(r.Header.Get("Range"))
-	if !ok {
+	if !ok || r.Method != http.MethodGet {
 		return storage.Range{}, false, nil
 	}
 	if condition := r.Header.Get("If-Range"); condition != "" && (condition != etag || strings.HasPrefix(etag, "W/")) {
@@ -22,9 +23,6 @@ func askedRange(r *http.Request, etag string, size int64) (storage.Range, bool, 
 	}
 	if first < 0 { // the last bytes
 		first, last = max(0, size-last), size-1
-		if size == 0 {
-			first = 0
-		}
 	}
 	last = min(last, size-1)
 	if first > last {
@@ -67,6 +65,19 @@ func matches(lines []string, etag string) bool {
 	for _, line := range lines {
 		for candidate := range split(line, ',') {
 			if candidate == "*" || strings.TrimPrefix(candidate, "W/") == etag {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// matchesStrongly is the strong comparison of If-Match (RFC 9110 §13.1.1): a weak
+// tag is like no other.
+func matchesStrongly(lines []string, etag string) bool {
+	for _, line := range lines {
+		for candidate := range split(line, ',') {
+			if candidate == "*" || candidate == etag && strings.HasPrefix(etag, `"`) {
 				return true
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"hash/crc32"
+	"net/http"
 	"strconv"
 	"testing"
 
@@ -66,6 +67,46 @@ func TestRetrieveSingle(t *testing.T) {
 			if got := res.Header.Get("Content-Range"); got != wantRange {
 				t.Fatalf("Content-Range %q, want %q", got, wantRange)
 			}
+		})
+	}
+}
+
+// TestHeadHasNoRange: ranges are defined for GET alone (RFC 9110 §14.2).
+func TestHeadHasNoRange(t *testing.T) {
+	s := newServer(t)
+	in := small(1, 1).Instances[0]
+	s.keep(t, in)
+	for _, ranged := range []string{"bytes=0-9", "bytes=99999999-"} {
+		res := s.do(t, http.MethodHead, path(in, "instance"), pairs([]string{"Accept", "application/dicom", "Range", ranged}), nil)
+		res.wantStatus(t, 200)
+		if res.ContentLength != int64(len(in.Part10())) || res.Header.Get("Content-Range") != "" {
+			t.Errorf("%s: %d bytes, Content-Range %q", ranged, res.ContentLength, res.Header.Get("Content-Range"))
+		}
+	}
+}
+
+// TestIfMatch: who demands what was begun gets nothing else (RFC 9110 §13.1.1).
+func TestIfMatch(t *testing.T) {
+	s := newServer(t)
+	in := small(1, 1).Instances[0]
+	s.keep(t, in)
+	p := path(in, "instance")
+	file := s.get(t, p, "Accept", "application/dicom").Header.Get("ETag")
+	parts := s.get(t, p).Header.Get("ETag")
+	for _, c := range []struct {
+		name, accept, condition string
+		status                  int
+	}{
+		{"the same", "application/dicom", file, 206},
+		{"one of several", "application/dicom", `"x", ` + file, 206},
+		{"anything", "application/dicom", "*", 206},
+		{"another", "application/dicom", `"x"`, 412},
+		{"weakly the same", "application/dicom", "W/" + file, 412},
+		{"parts, whose bytes differ each time", "multipart/related", parts, 412},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			res := s.get(t, p, "Accept", c.accept, "Range", "bytes=0-9", "If-Match", c.condition)
+			res.wantStatus(t, c.status)
 		})
 	}
 }

@@ -57,13 +57,17 @@ func (d document) size() int64 {
 }
 
 // send answers with the document, or with what the client asks of it: nothing
-// when it has it already, its header, or a range (RFC 9110 §13, §14).
+// when it has it already or demands another, its header, or a range (RFC 9110
+// §13, §14).
 func (s *service) send(w *answer, r *http.Request, d document) error {
 	header := w.Header()
 	header.Add("Vary", "Accept")
 	header.Set("Cache-Control", "private, no-cache") // kept, but asked about each time
 	if d.etag != "" {
 		header.Set("ETag", d.etag)
+	}
+	if demanded := r.Header.Values("If-Match"); len(demanded) > 0 && !matchesStrongly(demanded, d.etag) {
+		return answerWith(http.StatusPreconditionFailed, fmt.Errorf("%w: it is not what If-Match names", storage.ErrMismatch))
 	}
 	if d.etag != "" && matches(r.Header.Values("If-None-Match"), d.etag) {
 		w.WriteHeader(http.StatusNotModified)
