@@ -18,6 +18,7 @@ func allowed() map[string][]string {
 	return map[string][]string{
 		"cmd/cigogne":                 {"...", "cmd/cigogne/..."},
 		"cmd/cigogne/progress":        {},
+		"cmd/cigogne/demo":            {},
 		"cmd/cigogne/disk":            {},
 		"cmd/cigogne/listener":        {"gateway/throttle"},
 		"cmd/cigogne/client":          {"storage", "gateway/dicomweb"},
