@@ -20,6 +20,7 @@ func allowed() map[string][]string {
 		"cmd/cigogne/progress":        {},
 		"cmd/cigogne/demo":            {},
 		"cmd/cigogne/disk":            {},
+		"cmd/cigogne/settings":        {},
 		"cmd/cigogne/listener":        {"gateway/throttle"},
 		"cmd/cigogne/client":          {"storage", "gateway/dicomweb"},
 		"cmd/cigogne/puller":          {"storage", "gateway/dicomweb", "cmd/cigogne/client", "cmd/cigogne/progress"},

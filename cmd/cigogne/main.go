@@ -9,9 +9,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/esante-alsace/cigogne/cmd/cigogne/settings"
 )
 
 func main() {
@@ -53,15 +56,16 @@ type cli struct {
 }
 
 func run(ctx context.Context, args, environ []string, out, errs io.Writer) int {
-	parser, settings, err := newParser(args, environ, out, errs)
+	helped := false // --help was answered
+	parser, err := newParser(args, environ, out, errs, func() { helped = true })
 	if err != nil {
 		return usage(errs, err)
 	}
-	if settings.helped {
+	if helped {
 		return exitOK
 	}
 	command, err := parser.Parse(args)
-	if settings.helped {
+	if helped {
 		return exitOK
 	}
 	if err != nil {
@@ -87,21 +91,27 @@ func usage(w io.Writer, err error) int {
 	return exitUsage
 }
 
+// oneLine is the error as one line: what is wrong, without its kind.
+func oneLine(err error) string {
+	text := strings.Replace(err.Error(), errUsage.Error()+": ", "", 1) // behind the command's name where that refused it
+	return strings.Join(strings.Fields(text), " ")
+}
+
 // newParser returns the command line's parser, with the environment and the
 // configuration file as the sources of what the command line leaves out.
-func newParser(args, environ []string, out, errs io.Writer) (*kong.Kong, *settings, error) {
-	from, err := loadSettings(args, environ)
+// helped is called when it has shown help.
+func newParser(args, environ []string, out, errs io.Writer, helped func()) (*kong.Kong, error) {
+	from, err := settings.Load(args, environ)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var c cli
-	parser, err := kong.New(&c,
+	return kong.New(&c,
 		kong.Name("cigogne"),
 		kong.Description(description),
 		kong.UsageOnError(),
 		kong.Writers(out, errs),
 		kong.Resolvers(from),
-		kong.Exit(func(int) { from.helped = true }),
+		kong.Exit(func(int) { helped() }),
 	)
-	return parser, from, err
 }

@@ -19,7 +19,7 @@ func TestNamedCommands(t *testing.T) {
 	if testing.Short() {
 		t.Skip("reads all that is written, and nothing beside it runs")
 	}
-	parser, _, err := newParser(nil, nil, io.Discard, io.Discard)
+	parser, err := newParser(nil, nil, io.Discard, io.Discard, func() {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,33 +68,6 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// TestPrecedence: the command line is stronger than the environment, and that
-// is stronger than the file.
-func TestPrecedence(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "c.yaml")
-	yaml := "ae-title: FILE\nhttp: 127.0.0.1:1\nsettle: 5s\nopen: true\ncalled-ae: [A, B]\nmax-associations: 7\n"
-	if err := os.WriteFile(path, []byte(yaml), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	args := []string{"serve", "--ae-title", "FLAG", "--config", path}
-	parser, _, err := newParser(args, []string{"CIGOGNE_AE_TITLE=ENV", "CIGOGNE_HTTP=127.0.0.1:2"}, os.Stdout, os.Stderr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := parser.Parse(args); err != nil {
-		t.Fatal(err)
-	}
-	c, ok := parser.Model.Target.Interface().(cli)
-	if !ok {
-		t.Fatalf("the parser's target is %T", parser.Model.Target.Interface())
-	}
-	s := c.Serve
-	if s.AETitle != "FLAG" || s.HTTP != "127.0.0.1:2" || s.Settle.String() != "5s" || !s.Open || s.MaxAssociations != 7 ||
-		strings.Join(s.CalledAE, " ") != "A B" || s.DIMSE != "127.0.0.1:11112" {
-		t.Errorf("%+v", s)
-	}
-}
-
 func TestVersion(t *testing.T) {
 	var out, errs bytes.Buffer
 	if code := run(t.Context(), []string{"version"}, nil, &out, &errs); code != exitOK || !strings.HasPrefix(out.String(), "cigogne ") {

@@ -1,4 +1,6 @@
-package main
+// Package settings takes what the command line leaves out from the environment
+// and from a configuration file.
+package settings
 
 import (
 	"fmt"
@@ -13,19 +15,19 @@ import (
 
 const envPrefix = "CIGOGNE_"
 
-// settings resolves flags that the command line leaves out: from the
+// Settings resolves flags that the command line leaves out: from the
 // environment first, then from the configuration file. It refuses what it
 // does not know, because a mistyped limit that is silently ignored is found
 // on the worst day.
-type settings struct {
-	env    map[string]string // by flag name
-	file   *koanf.Koanf
-	path   string
-	helped bool // --help was answered
+type Settings struct {
+	env  map[string]string // by flag name
+	file *koanf.Koanf
+	path string
 }
 
-func loadSettings(args, environ []string) (*settings, error) {
-	s := &settings{env: map[string]string{}, file: koanf.New("\x00")}
+// Load reads the file that --config or the environment names, if one does.
+func Load(args, environ []string) (*Settings, error) {
+	s := &Settings{env: map[string]string{}, file: koanf.New("\x00")}
 	for _, kv := range environ {
 		name, value, _ := strings.Cut(kv, "=")
 		if key, ok := strings.CutPrefix(name, envPrefix); ok && !reservedVariable(name) {
@@ -54,7 +56,7 @@ func loadSettings(args, environ []string) (*settings, error) {
 func reservedVariable(name string) bool { return name == "CIGOGNE_DICOM_DIR" }
 
 // Validate implements kong.Resolver.
-func (s *settings) Validate(app *kong.Application) error {
+func (s *Settings) Validate(app *kong.Application) error {
 	known := map[string]bool{}
 	collectFlags(app.Node, known)
 	for _, key := range s.fileKeys() {
@@ -75,7 +77,7 @@ func (s *settings) Validate(app *kong.Application) error {
 	return nil
 }
 
-func (s *settings) fileKeys() []string {
+func (s *Settings) fileKeys() []string {
 	keys := s.file.Keys()
 	sort.Strings(keys)
 	return keys
@@ -95,7 +97,7 @@ func variable(flag string) string {
 }
 
 // Resolve implements kong.Resolver.
-func (s *settings) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+func (s *Settings) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	if v, ok := s.env[flag.Name]; ok {
 		if flag.IsSlice() {
 			return splitList(v), nil
@@ -128,10 +130,4 @@ func splitList(v string) []any {
 		list = append(list, strings.TrimSpace(item))
 	}
 	return list
-}
-
-// oneLine is the error as one line: what is wrong, without its kind.
-func oneLine(err error) string {
-	text := strings.Replace(err.Error(), errUsage.Error()+": ", "", 1) // behind the command's name where that refused it
-	return strings.Join(strings.Fields(text), " ")
 }
