@@ -20,6 +20,7 @@ func allowed() map[string][]string {
 		"cmd/cigogne/progress":        {},
 		"cmd/cigogne/demo":            {},
 		"cmd/cigogne/disk":            {},
+		"cmd/cigogne/completion":      {},
 		"cmd/cigogne/settings":        {},
 		"cmd/cigogne/listener":        {"gateway/throttle"},
 		"cmd/cigogne/client":          {"storage", "gateway/dicomweb"},

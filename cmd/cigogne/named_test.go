@@ -70,16 +70,17 @@ func unknownWord(n *kong.Node, words string) string {
 			}
 			continue
 		}
-		if len(commandsOf(n)) == 0 { // its arguments
+		commands := slices.DeleteFunc(slices.Clone(n.Children), func(c *kong.Node) bool { return c.Type != kong.CommandNode })
+		if len(commands) == 0 { // its arguments
 			continue
 		}
 		var child *kong.Node
 		for one := range strings.SplitSeq(name, "|") {
-			at := slices.IndexFunc(commandsOf(n), func(c *kong.Node) bool { return c.Name == one })
+			at := slices.IndexFunc(commands, func(c *kong.Node) bool { return c.Name == one })
 			if at < 0 {
 				return one
 			}
-			child = commandsOf(n)[at]
+			child = commands[at]
 		}
 		n = child
 	}
