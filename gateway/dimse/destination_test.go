@@ -15,6 +15,7 @@ import (
 	"github.com/esante-alsace/cigogne/gateway/dimse"
 	"github.com/esante-alsace/cigogne/gateway/dimse/dimsetest"
 	"github.com/esante-alsace/cigogne/gateway/dimse/pdu"
+	"github.com/esante-alsace/cigogne/storage/dicom/dicomtest"
 )
 
 var ctOnly = []pdu.ContextRQ{{AbstractSyntax: ctImageStorage, TransferSyntaxes: []string{dimse.ExplicitVRLittleEndian}}}
@@ -168,6 +169,43 @@ func TestGetBeyondItsWindow(t *testing.T) {
 	}
 	if last := mustRetrieve(t, addr, getAll()).Last(); last.Status != 0 || last.Completed != 3 {
 		t.Errorf("the next is told %+v", last)
+	}
+}
+
+// TestGetNeverAnswered: who answers no instance is cut, and then has no longer
+// than ARTIM to close the connection.
+func TestGetNeverAnswered(t *testing.T) {
+	h := &holder{}
+	h.holdCT(2)
+	addr, _ := serveHeld(t, h, func(c *dimse.Config) {
+		c.SuboperationTimeout, c.ARTIM, c.Idle = 300*time.Millisecond, time.Second, time.Hour
+	})
+	rq := pdu.AssociateRQ{
+		ProtocolVersion: pdu.ProtocolVersion, CalledAETitle: "CIGOGNE", CallingAETitle: "TESTER", ApplicationContextName: pdu.ApplicationContextName,
+		Contexts: []pdu.ContextRQ{
+			{ID: 1, AbstractSyntax: dimse.StudyRootGet, TransferSyntaxes: []string{dimse.ImplicitVRLittleEndian}},
+			{ID: 3, AbstractSyntax: ctImageStorage, TransferSyntaxes: []string{dimse.ExplicitVRLittleEndian}},
+		},
+		User: pdu.UserInformation{Roles: []pdu.Role{{SOPClassUID: ctImageStorage, SCP: true}}},
+	}
+	b, err := rq.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := connect(t, addr)
+	r.send(b)
+	r.receive()
+	identifier := (&dicomtest.Builder{Implicit: true}).Text(0x00080052, "CS", "STUDY").Text(uint32(tagStudy), "UI", "1.2.3").Bytes()
+	r.send(data(1, true, true, commandSet(element{0x0002, dimse.StudyRootGet}, element{0x0100, uint16(0x0010)}, element{0x0110, uint16(7)},
+		element{0x0700, uint16(0)}, element{0x0800, uint16(0)})))
+	r.send(data(1, false, true, identifier))
+	for got := r.receive(); got[0] != byte(pdu.TypeAbort); got = r.receive() {
+		if got[0] != byte(pdu.TypeDataTF) {
+			t.Fatalf("got % x", got)
+		}
+	}
+	if more := r.receive(); more != nil {
+		t.Errorf("after A-ABORT came % x", more)
 	}
 }
 

@@ -76,8 +76,8 @@ func (a *association) give(ctx context.Context, in gateway.Instance) (answer cha
 
 // giveUp aborts the association: nothing more is awaited of the peer.
 func (a *association) giveUp() {
-	a.link.wire.allow(a.server.cfg.ARTIM, false)
 	a.link.abort(pdu.Abort{Source: pdu.AbortServiceUser})
+	a.link.wire.allow(a.server.cfg.ARTIM, false)
 }
 
 // provided finds the context in which the peer takes a SOP class.

@@ -226,6 +226,16 @@ func (l *link) abort(a pdu.Abort) {
 	}
 }
 
+// await gives the peer d for what it sends next, and again with each progress,
+// unless the association is over: then ARTIM runs.
+func (l *link) await(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ul.State() != ul.Sta13 {
+		l.wire.allow(d, true)
+	}
+}
+
 // finish waits until the peer closes the connection, for ARTIM at most, and
 // closes it. Closing at once could destroy what was just sent.
 func (l *link) finish() {

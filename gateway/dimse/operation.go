@@ -122,8 +122,8 @@ func (a *association) operate(ctx context.Context, m *message, pc presentation, 
 func (a *association) answer(span trace.Span, o *operation, last response) {
 	a.server.cfg.Metrics.Operation(commandName(o.message.command.Field), last.status, o.message.body.n, time.Since(o.message.began))
 	ended(span, last.verdict)
-	_ = o.respond(last)                        // a failure to send is seen by the reader too
-	a.link.wire.allow(a.server.cfg.Idle, true) // from now on it is the peer's turn
+	_ = o.respond(last)             // a failure to send is seen by the reader too
+	a.link.await(a.server.cfg.Idle) // from now on it is the peer's turn
 }
 
 // checkOperation looks at the request alone.
