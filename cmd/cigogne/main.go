@@ -14,6 +14,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/esante-alsace/cigogne/cmd/cigogne/progress"
 	"github.com/esante-alsace/cigogne/cmd/cigogne/settings"
 )
 
@@ -91,10 +92,11 @@ func usage(w io.Writer, err error) int {
 	return exitUsage
 }
 
-// oneLine is the error as one line: what is wrong, without its kind.
+// oneLine is the error as one line: what is wrong, without its kind. Others may
+// have written some of it.
 func oneLine(err error) string {
 	text := strings.Replace(err.Error(), errUsage.Error()+": ", "", 1) // behind the command's name where that refused it
-	return strings.Join(strings.Fields(text), " ")
+	return progress.Printable(strings.Join(strings.Fields(text), " "))
 }
 
 // newParser returns the command line's parser, with the environment and the

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -72,5 +73,12 @@ func TestVersion(t *testing.T) {
 	var out, errs bytes.Buffer
 	if code := run(t.Context(), []string{"version"}, nil, &out, &errs); code != exitOK || !strings.HasPrefix(out.String(), "cigogne ") {
 		t.Fatalf("exit code %d: %s%s", code, out.String(), errs.String())
+	}
+}
+
+// TestAnErrorIsOneLine, and moves no terminal's cursor, whoever wrote it.
+func TestAnErrorIsOneLine(t *testing.T) {
+	if got, want := oneLine(errors.New("usage: it\nsays \x1b[2J\x00")), "it says ?[2J?"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

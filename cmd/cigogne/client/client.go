@@ -36,6 +36,7 @@ type Options struct {
 // storage.ErrUnavailable.
 type Client struct {
 	root  string
+	name  string // root without a password
 	stall time.Duration
 	http  *http.Client
 }
@@ -55,6 +56,9 @@ const (
 // storage.ErrInvalid. Close must be called.
 func New(o Options) (*Client, error) {
 	u, err := url.Parse(o.Gateway)
+	if err == nil {
+		o.Gateway = u.Redacted() // for whoever is told
+	}
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" {
 		return nil, fmt.Errorf("%w: gateway %q: write http://host:port", storage.ErrInvalid, o.Gateway)
 	}
@@ -67,18 +71,23 @@ func New(o Options) (*Client, error) {
 	dialer := &net.Dialer{Timeout: o.Stall}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true) // HTTP/2 would put all requests on one connection
-	return &Client{root: u.String(), stall: o.Stall, http: &http.Client{Transport: &http.Transport{
-		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, Protocols: protocols,
-		MaxIdleConnsPerHost: o.Connections + 1, IdleConnTimeout: o.Stall,
-		ReadBufferSize: bufferBytes, WriteBufferSize: bufferBytes,
-	}}}, nil
+	return &Client{root: u.String(), name: u.Redacted(), stall: o.Stall, http: &http.Client{
+		Transport: &http.Transport{
+			Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, Protocols: protocols,
+			MaxIdleConnsPerHost: o.Connections + 1, IdleConnTimeout: o.Stall,
+			ReadBufferSize: bufferBytes, WriteBufferSize: bufferBytes,
+		},
+		// A POST or a DELETE that is redirected may become a GET, whose answer
+		// says nothing of what was to be done.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
 }
 
 // Close closes connections that are kept open.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// String is the root of its DICOMweb services.
-func (c *Client) String() string { return c.root }
+// String is the root of its DICOMweb services, without a password.
+func (c *Client) String() string { return c.name }
 
 // errNoDigests: what is compared must not be called damaged.
 var errNoDigests = fmt.Errorf("%w: the gateway gives no BLAKE3 digests: it is of another build, which has a client of its own", storage.ErrUnsupported)
@@ -208,6 +217,9 @@ type Part struct {
 // ErrChanged tells that the study is not what it was.
 var ErrChanged = fmt.Errorf("%w: the study has changed", storage.ErrConflict)
 
+// errNoRanges: nothing that is cut could be gone on with.
+var errNoRanges = fmt.Errorf("%w: no ranges of a ZIP file are given: is what answers a Cigogne, with nothing before it that takes Range away?", storage.ErrUnsupported)
+
 // ErrBeyond tells that the range begins behind the end.
 var ErrBeyond = fmt.Errorf("%w: the range lies beyond the end", storage.ErrInvalid)
 
@@ -239,8 +251,10 @@ func (c *Client) Zip(ctx context.Context, studyInstanceUID, etag string, want st
 		return p, nil
 	case res.StatusCode == http.StatusRequestedRangeNotSatisfiable:
 		err = ErrBeyond
-	case res.StatusCode == http.StatusOK && etag != "":
+	case res.StatusCode == http.StatusOK && etag != "" && etag != p.ETag:
 		err = ErrChanged
+	case res.StatusCode == http.StatusOK:
+		err = errNoRanges
 	default:
 		err = refusal(res)
 	}
@@ -267,6 +281,8 @@ func (r *Refusal) Error() string {
 // Unwrap gives it the sentinel that its status stands for.
 func (r *Refusal) Unwrap() error {
 	switch r.Status {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return storage.ErrUnsupported
 	case http.StatusNotFound:
 		return storage.ErrNotFound
 	case http.StatusUnauthorized, http.StatusForbidden:
@@ -293,7 +309,14 @@ func refusal(res *http.Response) error {
 	if err != nil {
 		return unavailable(err)
 	}
-	r := &Refusal{Status: res.StatusCode, Text: strings.TrimSpace(string(body)), RetryAfter: retryAfter(res.Header)}
+	r := &Refusal{Status: res.StatusCode, RetryAfter: retryAfter(res.Header)}
+	if to := res.Header.Get("Location"); to != "" {
+		r.Text = fmt.Sprintf("it sends to %q, which is not followed", to)
+		return r
+	}
+	if kind := res.Header.Get("Content-Type"); strings.HasPrefix(kind, "text/") || strings.Contains(kind, "json") {
+		r.Text = strings.TrimSpace(string(body))
+	}
 	var said struct {
 		Error   string `json:"error"`   // of DICOMweb
 		Message string `json:"message"` // of the API

@@ -29,7 +29,8 @@ func speak(t *testing.T, stall time.Duration, h http.HandlerFunc) *client.Client
 func TestGatewayURL(t *testing.T) {
 	for given, want := range map[string]string{
 		"http://h:8080": "http://h:8080/dicom-web", "https://h/": "https://h/dicom-web", "http://h/pacs/": "http://h/pacs",
-		"h:8080": "", "ftp://h": "", "http://": "", "http://h?x=1": "",
+		"https://who:secret@h": "https://who:xxxxx@h/dicom-web",
+		"h:8080":               "", "ftp://h": "", "http://": "", "http://h?x=1": "",
 	} {
 		c, err := client.New(client.Options{Gateway: given})
 		if want == "" {
@@ -67,6 +68,43 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestRedirects are not followed: what answers elsewhere, to a POST that became
+// a GET perhaps, has not done what was asked.
+func TestRedirects(t *testing.T) {
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		c := speak(t, time.Minute, func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, "/elsewhere") {
+				t.Errorf("%d: %s %s", status, r.Method, r.URL)
+				fmt.Fprint(w, "{}")
+				return
+			}
+			io.Copy(io.Discard, r.Body)
+			w.Header().Set("Location", "/elsewhere"+r.URL.Path)
+			w.WriteHeader(status)
+		})
+		var into any
+		_, derr := c.Digests(t.Context(), "1.2")
+		_, serr := c.Store(t.Context(), "b", io.NopCloser(strings.NewReader("x")))
+		for _, err := range []error{derr, serr, c.Delete(t.Context(), "/studies/1.2", nil, "", &into)} {
+			if !errors.Is(err, storage.ErrUnsupported) || !strings.Contains(err.Error(), `"/elsewhere/`) {
+				t.Errorf("%d: %v", status, err)
+			}
+		}
+	}
+}
+
+// TestAnAnswerThatIsNoText is not shown to a person.
+func TestAnAnswerThatIsNoText(t *testing.T) {
+	c := speak(t, time.Minute, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/zip")
+		w.WriteHeader(http.StatusTeapot)
+		fmt.Fprint(w, "PK\x03\x04")
+	})
+	if _, err := c.Digests(t.Context(), "1.2"); err == nil || strings.Contains(err.Error(), "PK") {
+		t.Error(err)
+	}
+}
+
 // TestZipIsWhatWasAskedFor: a range of another file, or another range, is
 // never taken for the one that is wanted.
 func TestZipIsWhatWasAskedFor(t *testing.T) {
@@ -75,21 +113,25 @@ func TestZipIsWhatWasAskedFor(t *testing.T) {
 		ranged string
 		want   error
 	}{
-		"as asked":            {206, "bytes 10-19/100", nil},
-		"shorter":             {206, "bytes 10-14/15", nil},
-		"another begin":       {206, "bytes 11-20/100", storage.ErrInvalid},
-		"longer":              {206, "bytes 10-30/100", storage.ErrInvalid},
-		"nothing":             {206, "bytes 10-9/100", storage.ErrInvalid},
-		"beyond its own size": {206, "bytes 10-19/12", storage.ErrInvalid},
-		"nonsense":            {206, "bytes x", storage.ErrInvalid},
-		"the whole":           {200, "", client.ErrChanged},
-		"beyond the end":      {416, "bytes */5", client.ErrBeyond},
+		"as asked":             {206, "bytes 10-19/100", nil},
+		"shorter":              {206, "bytes 10-14/15", nil},
+		"another begin":        {206, "bytes 11-20/100", storage.ErrInvalid},
+		"longer":               {206, "bytes 10-30/100", storage.ErrInvalid},
+		"nothing":              {206, "bytes 10-9/100", storage.ErrInvalid},
+		"beyond its own size":  {206, "bytes 10-19/12", storage.ErrInvalid},
+		"nonsense":             {206, "bytes x", storage.ErrInvalid},
+		"the whole of another": {200, "", client.ErrChanged},
+		"the whole":            {200, "", storage.ErrUnsupported},
+		"beyond the end":       {416, "bytes */5", client.ErrBeyond},
 	} {
 		at := speak(t, time.Minute, func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Range") != "bytes=10-19" || r.Header.Get("If-Range") != `"e"` {
 				t.Errorf("%s: Range %q, If-Range %q", name, r.Header.Get("Range"), r.Header.Get("If-Range"))
 			}
 			w.Header().Set("ETag", `"e"`)
+			if name == "the whole of another" {
+				w.Header().Set("ETag", `"f"`)
+			}
 			w.Header().Set("Content-Range", c.ranged)
 			w.WriteHeader(c.status)
 		})
@@ -129,12 +171,17 @@ func TestStandstill(t *testing.T) {
 // TestAnotherServer: what gives no receipts is not believed to have stored
 // anything.
 func TestAnotherServer(t *testing.T) {
+	var answer string
 	c := speak(t, time.Minute, func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
-		fmt.Fprint(w, `{"00081199":{"vr":"SQ","Value":[{"00081155":{"vr":"UI","Value":["1.2"]}}]}}`)
+		fmt.Fprint(w, answer)
 	})
-	if got, err := c.Store(t.Context(), "b", io.NopCloser(strings.NewReader("x"))); !errors.Is(err, storage.ErrUnsupported) {
-		t.Errorf("%v, %v", got, err)
+	for _, answer = range []string{
+		`{"00081199":{"vr":"SQ","Value":[{"00081155":{"vr":"UI","Value":["1.2"]}}]}}`, `[]`, `<html>Who are you?</html>`,
+	} {
+		if got, err := c.Store(t.Context(), "b", io.NopCloser(strings.NewReader("x"))); !errors.Is(err, storage.ErrUnsupported) {
+			t.Errorf("%s: %v, %v", answer, got, err)
+		}
 	}
 }
 

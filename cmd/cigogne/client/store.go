@@ -112,7 +112,7 @@ func readReceipts(body []byte) (Receipts, error) {
 		Other  value[item] `json:"0008119A"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return nil, fmt.Errorf("%w: the answer to a Store request: %w", storage.ErrInvalid, err)
+		return nil, fmt.Errorf("%w: the server does not answer as a Cigogne does: %w", storage.ErrUnsupported, err)
 	}
 	receipts := make(Receipts)
 	for _, in := range answer.Stored.Value {
