@@ -33,6 +33,8 @@ type fake struct {
 	spoil func(n int64, p *client.Part)
 	parts atomic.Int64
 	mu    sync.Mutex
+	// gone: the gateway has no such study any more.
+	gone bool
 }
 
 // newFake makes a study of instances of these sizes.
@@ -67,6 +69,9 @@ func newFake(t *testing.T, sizes ...int) *fake {
 func (f *fake) Digests(context.Context, string) (dicomweb.Digests, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.gone {
+		return f.digests, storage.ErrNotFound
+	}
 	return f.digests, nil
 }
 

@@ -91,12 +91,6 @@ type zipPlace struct {
 	whole map[member]int64 // where instances lie that are whole
 }
 
-// member is an instance, whichever ZIP file it lies in.
-type member struct {
-	instance string
-	digest   storage.Digest
-}
-
 func (z *zipPlace) old() string { return z.path + ".old" + partSuffix }
 
 func (z *zipPlace) part() string     { return z.path + partSuffix }
@@ -173,7 +167,7 @@ func (z *zipPlace) carry(ctx context.Context, p *plan) (there []storage.Range, e
 	}
 	defer from.Close()
 	for i, in := range p.Instances {
-		at, ok := z.whole[member{in.SOPInstanceUID, in.Digest}]
+		at, ok := z.whole[memberOf(in)]
 		if !ok || ctx.Err() != nil {
 			continue
 		}
@@ -194,7 +188,7 @@ func (z *zipPlace) keep(i int) {
 	in := z.plan.Instances[i]
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	z.whole[member{in.SOPInstanceUID, in.Digest}] = in.Offset
+	z.whole[memberOf(in)] = in.Offset
 }
 
 // section is the file of an instance inside a ZIP file.

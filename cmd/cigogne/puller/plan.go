@@ -40,6 +40,14 @@ func newPlan(study string, d dicomweb.Digests) (*plan, error) {
 	return &plan{Digests: d, study: study}, nil
 }
 
+// member is an instance, whichever ZIP file it lies in.
+type member struct {
+	instance string
+	digest   storage.Digest
+}
+
+func memberOf(in dicomweb.DigestOf) member { return member{in.SOPInstanceUID, in.Digest} }
+
 // file is where instance i lies.
 func (p *plan) file(i int) storage.Range {
 	return storage.Range{Offset: p.Instances[i].Offset, Length: p.Instances[i].Size}

@@ -71,24 +71,48 @@ func Run(ctx context.Context, o Options) (Outcome, error) {
 	if o.ZIP != "" {
 		at = &zipPlace{path: o.ZIP}
 	}
+	var out Outcome
+	got := &fetched{all: map[member]bool{}}
 	for plans := 1; ; plans++ {
-		p := &pull{Options: o, place: at, planned: make(chan struct{}), spans: newSpans(1 << 62)}
+		p := &pull{Options: o, place: at, fetched: got, planned: make(chan struct{}), spans: newSpans(1 << 62)}
 		err := p.run(ctx)
 		if cerr := at.close(); err == nil {
 			err = cerr
 		}
+		if p.plan != nil { // otherwise nobody knows what the study is now
+			out = p.outcome()
+		}
 		if !errors.Is(err, client.ErrChanged) || plans == mostPlans {
-			return p.outcome(), err
+			return out, err
 		}
 		o.Work.Tell(progress.Event{Name: "changed", Text: "the study changes: looking again what is in it"})
 	}
 }
 
+// fetched is what was fetched, however often the study changed meanwhile.
+type fetched struct {
+	mu  sync.Mutex
+	all map[member]bool
+}
+
+func (f *fetched) add(in member) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.all[in] = true
+}
+
+func (f *fetched) has(in member) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.all[in]
+}
+
 // pull is a pull under way, of a study as it is.
 type pull struct {
 	Options
-	place place
-	spans *spans
+	place   place
+	spans   *spans
+	fetched *fetched
 
 	planned chan struct{} // closed when plan is set
 	plan    *plan
@@ -98,13 +122,20 @@ type pull struct {
 	left []int64 // bytes of each instance that are not there
 	bad  []int   // how often each came damaged
 
-	pulled, present atomic.Int64
+	there []bool // which instances were, before
 }
 
-func (p *pull) outcome() Outcome {
-	out := Outcome{Pulled: p.pulled.Load(), Present: p.present.Load()}
-	if p.plan != nil {
-		out.Left = int64(len(p.plan.Instances)) - out.Pulled - out.Present
+// outcome is that of a pull that has a plan, when nothing of it is under way.
+func (p *pull) outcome() (out Outcome) {
+	for i, in := range p.plan.Instances {
+		switch {
+		case p.fetched.has(memberOf(in)):
+			out.Pulled++
+		case p.there[i]:
+			out.Present++
+		default:
+			out.Left++
+		}
 	}
 	return out
 }
@@ -146,7 +177,7 @@ func (p *pull) look(ctx context.Context) error {
 		if d, err = p.Gateway.Digests(ctx, p.StudyInstanceUID); err == nil {
 			break
 		}
-		if tries == 1 && errors.Is(err, storage.ErrUnavailable) {
+		if tries == 1 && errors.Is(err, storage.ErrUnavailable) && ctx.Err() == nil {
 			p.Work.Tell(progress.Event{Name: "again", Text: "asked again: " + err.Error(), Fields: []slog.Attr{slog.String("why", err.Error())}})
 		}
 		if err := p.Patience.Wait(ctx, err, tries); err != nil {
@@ -168,7 +199,7 @@ func (p *pull) look(ctx context.Context) error {
 
 // prepare sets what is missing.
 func (p *pull) prepare(pl *plan, whole []bool, there []storage.Range) {
-	p.plan, p.left, p.bad = pl, make([]int64, len(whole)), make([]int, len(whole))
+	p.plan, p.there, p.left, p.bad = pl, whole, make([]int64, len(whole)), make([]int, len(whole))
 	have := newSpans(pl.Size)
 	for _, r := range there {
 		have.remove(r)
@@ -182,7 +213,6 @@ func (p *pull) prepare(pl *plan, whole []bool, there []storage.Range) {
 			p.Work.Skip(0, size-p.left[i])
 			continue
 		}
-		p.present.Add(1)
 		p.Work.Skip(1, size)
 	}
 	p.Work.Total(total)

@@ -122,9 +122,9 @@ func (w *writer) verified(i int, toEnd bool) error {
 	if !whole {
 		return w.damaged(i)
 	}
-	w.pulled.Add(1)
 	w.Work.Add(1, 0)
 	return w.place.complete(i, func() {
+		w.fetched.add(memberOf(in))
 		w.Work.Tell(progress.Event{Name: "pulled", Fields: []slog.Attr{
 			slog.String("instance", in.SOPInstanceUID), slog.String("blake3", in.Digest.String()),
 		}})
