@@ -45,20 +45,18 @@ func (p *pullCommand) Run(ctx context.Context, c console) error {
 		return err
 	}
 	defer gateway.Close()
-	work := p.start(c)
-	defer work.End()
 	for _, study := range p.Study {
-		if err := p.pull(ctx, c, gateway, work, study); err != nil {
+		if err := p.pull(ctx, c, gateway, study); err != nil {
 			return fmt.Errorf("pull of study %s from %s: %w", study, gateway, err)
 		}
 	}
 	return nil
 }
 
-func (p *pullCommand) pull(ctx context.Context, c console, gateway *client.Client, work *progress.Work, study string) error {
+func (p *pullCommand) pull(ctx context.Context, c console, gateway *client.Client, study string) error {
 	o := puller.Options{
 		Gateway: gateway, StudyInstanceUID: study, Connections: p.Connections,
-		Patience: &client.Patience{Limit: p.Patience}, Work: work,
+		Patience: &client.Patience{Limit: p.Patience},
 	}
 	if p.zip() {
 		o.ZIP = p.Output
@@ -68,10 +66,13 @@ func (p *pullCommand) pull(ctx context.Context, c console, gateway *client.Clien
 	} else {
 		o.Folder = p.Output
 	}
+	work := p.start(c)
+	o.Work = work
 	out, err := puller.Run(ctx, o)
 	work.Tell(progress.Event{Name: "result", Fields: []slog.Attr{
 		slog.String("study", study), slog.Int64("pulled", out.Pulled), slog.Int64("present", out.Present), slog.Int64("left", out.Left),
 	}})
+	work.End() // before the result: a bar stands on the line
 	p.say(c, "study %s: %s fetched, %d already there, %d not fetched\n",
 		study, english.Plural(int(out.Pulled), "instance", ""), out.Present, out.Left)
 	return err
