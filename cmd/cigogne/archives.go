@@ -44,6 +44,22 @@ func (a *archives) forget(key string) {
 	}
 }
 
+// health is how the archives fared when they were last asked, by name; failing
+// is why nothing reaches the only one, or nil.
+func (a *archives) health(failing error) map[string]error {
+	several, ok := a.Archive.(*set.Set)
+	if !ok {
+		return map[string]error{a.String(): failing}
+	}
+	all := map[string]error{}
+	for _, h := range several.Health() {
+		if all[h.Archive] = nil; h.Failures > 0 {
+			all[h.Archive] = h.Err
+		}
+	}
+	return all
+}
+
 // Close gives back what the archives hold.
 func (a *archives) Close() {
 	for _, one := range append([]archive.Archive{a.read}, a.each...) {

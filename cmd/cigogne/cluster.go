@@ -113,7 +113,7 @@ func (n *node) openCluster(ctx context.Context) error {
 		ID: c.NodeID, Advertise: c.advertised(), Dir: c.raftDir(), Index: n.index,
 		Port: n.cluster.port, Dialer: n.cluster.dialer, Bootstrap: c.Bootstrap, Join: c.Join,
 		MaxStaleness: c.MaxStaleness, Timing: consensus.Timing{Election: c.Election},
-		Detail: n.detail, Applied: n.metrics.applied, Logger: n.log,
+		Detail: n.detail, Applied: n.metrics.Applied, Logger: n.log,
 	})
 	if errors.Is(err, storage.ErrInvalid) {
 		return fmt.Errorf("%w: --bootstrap or --join ADDR", err)

@@ -52,7 +52,7 @@ func (n *node) wireCommitment() {
 			return err
 		},
 		Indexed: n.indexer.AwaitOwn,
-		Count:   n.metrics.committed, Logger: n.log,
+		Count:   n.metrics.Committed, Logger: n.log,
 	}
 	for _, a := range n.archives.each {
 		o.Archives = append(o.Archives, a.String())

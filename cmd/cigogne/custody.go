@@ -6,13 +6,10 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
 	"github.com/esante-alsace/cigogne/gateway/custody"
 	"github.com/esante-alsace/cigogne/storage/archive/cache"
-	"github.com/esante-alsace/cigogne/storage/index"
 )
 
 // deletion says what may be deleted, and how.
@@ -71,77 +68,4 @@ const custodyRoot = "/custody"
 
 func (n *node) custody() http.Handler {
 	return http.StripPrefix(custodyRoot, custody.New(n.custodian, n.answers("custody")))
-}
-
-// custodyCollector counts deletions and holds when metrics are asked for.
-type custodyCollector struct {
-	index   *index.Index
-	sweeper *gateway.Sweeper
-}
-
-func (custodyCollector) deletions() *prometheus.Desc {
-	return prometheus.NewDesc("cigogne_deletions", "Deletions by state.", []string{"state"}, nil)
-}
-
-func (custodyCollector) overdue() *prometheus.Desc {
-	return prometheus.NewDesc("cigogne_deletion_overdue_seconds", "Since when the deletion is due that is waited for longest: marked ones wait under a hold, removing ones for an archive.", []string{"state"}, nil)
-}
-
-func (custodyCollector) failing() *prometheus.Desc {
-	return prometheus.NewDesc("cigogne_deletions_failing", "Deletions that an archive keeps from their end.", nil, nil)
-}
-
-func (custodyCollector) failingFor() *prometheus.Desc {
-	return prometheus.NewDesc("cigogne_deletions_failing_seconds", "Since when the first of them is.", nil, nil)
-}
-
-func (custodyCollector) live() *prometheus.Desc {
-	return prometheus.NewDesc("cigogne_deletion_journal_bytes", "Bytes that marked deletions keep in journals.", nil, nil)
-}
-
-func (custodyCollector) holds() *prometheus.Desc {
-	return prometheus.NewDesc("cigogne_holds", "Holds that keep studies.", nil, nil)
-}
-
-// Describe implements prometheus.Collector.
-func (c custodyCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.deletions(), c.overdue(), c.failing(), c.failingFor(), c.live(), c.holds()} {
-		to <- d
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (c custodyCollector) Collect(to chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
-	defer cancel()
-	s, err := c.index.CountDeletions(ctx)
-	if err != nil {
-		to <- prometheus.NewInvalidMetric(c.deletions(), err)
-		return
-	}
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
-	for state, n := range map[index.DeletionState]int64{
-		index.DeletionMarked: s.Marked, index.DeletionDecided: s.Decided, index.DeletionRemoved: s.Removed, index.DeletionUndone: s.Undone,
-	} {
-		gauge(c.deletions(), float64(n), state.String())
-	}
-	since := func(at int64) float64 {
-		if at == 0 {
-			return 0
-		}
-		return max(0, time.Since(time.Unix(0, at)).Seconds())
-	}
-	gauge(c.overdue(), since(s.Due), index.DeletionMarked.String())
-	gauge(c.overdue(), since(s.Began), index.DeletionDecided.String())
-	troubles, first := c.sweeper.Troubles()
-	gauge(c.failing(), float64(troubles))
-	if troubles == 0 {
-		gauge(c.failingFor(), 0)
-	} else {
-		gauge(c.failingFor(), since(first.UnixNano()))
-	}
-	gauge(c.live(), float64(s.LiveBytes))
-	gauge(c.holds(), float64(s.Holds))
 }

@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/throttle"
@@ -43,7 +40,7 @@ func (l *limits) bounds() map[kind]throttle.Limits {
 func (n *node) newGates() map[kind]*throttle.Gate {
 	gates := map[kind]*throttle.Gate{}
 	for k, l := range n.config.bounds() {
-		gates[k] = throttle.NewGate(l, func(err error) { n.metrics.turnedAway(string(k), err) })
+		gates[k] = throttle.NewGate(l, func(err error) { n.metrics.TurnedAway(string(k), err) })
 	}
 	return gates
 }
@@ -91,7 +88,7 @@ func (n *node) boundUploads(next http.Handler) http.Handler {
 		done, err := n.uploads.Take(throttle.Caller(r.RemoteAddr))
 		if err != nil {
 			n.metrics.Refused("stow", gateway.RefusedUnavailable)
-			n.metrics.turnedAway("uploads", err)
+			n.metrics.TurnedAway("uploads", err)
 			w.Header().Set("Retry-After", "1")
 			http.Error(w, "uploads: "+err.Error(), throttle.Status(err))
 			return
@@ -99,19 +96,4 @@ func (n *node) boundUploads(next http.Handler) http.Handler {
 		defer done()
 		next.ServeHTTP(w, r)
 	})
-}
-
-// newTurnedAway counts requests that met a bound.
-func newTurnedAway() *prometheus.CounterVec {
-	return prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "cigogne_http_refused_requests_total", Help: "HTTP requests that met a bound on their kind: of their caller, or of all. Those of gRPC and /v1/ are among its calls.",
-	}, []string{"kind", "bound"})
-}
-
-func (m *metrics) turnedAway(kind string, err error) {
-	bound := "all"
-	if errors.Is(err, throttle.ErrTooMany) {
-		bound = "caller"
-	}
-	m.refusedRequests.WithLabelValues(kind, bound).Inc()
 }

@@ -6,50 +6,53 @@ import (
 	"slices"
 	"time"
 
+	"github.com/esante-alsace/cigogne/cmd/cigogne/metrics"
 	"github.com/esante-alsace/cigogne/storage/archive/cache"
 	"github.com/esante-alsace/cigogne/storage/journal"
 )
 
-// queue is work that waits.
-type queue struct {
-	Name string
-	// Instances and Bytes are how much; Bytes is 0 where that is not counted.
-	Instances, Bytes int64
-	// Oldest is since when the first of it waits; zero for none.
-	Oldest time.Time
+// wireMetrics has metrics tell what the node knows of itself.
+func (n *node) wireMetrics() {
+	n.metrics.Stores(metrics.Stores{
+		Index: n.index, Journal: n.journal, JournalMost: int64(n.config.JournalMax),
+		IndexFailing: n.indexer.Failing, ArchiveFailing: n.archiver.Failing,
+		Archives: func() map[string]error { return n.archives.health(n.archiver.Failing()) },
+		Sweeper:  n.sweeper,
+	})
+	n.metrics.Facts(metrics.Facts{
+		Queues: n.queues, Arrivals: n.arrivals.List, Disk: n.disk.Now, Certificates: n.certificates, Budgets: n.budgets, Caches: n.caches,
+	})
+	if n.cluster != nil {
+		n.metrics.Cluster(n.cluster)
+		n.metrics.Copies(metrics.Copies{Wanted: n.writeCopies, Keeper: n.copying.keeper, Holder: n.copying.holder, Evacuator: n.copying.evacuator})
+	}
+	if n.scrubber != nil {
+		n.metrics.Scrubber(n.scrubber)
+	}
 }
 
-// The queues. What waits for copies and for the index is this node's; what
-// waits to be packed and to be archived is the cluster's.
-const (
-	queueCopies  = "copies"
-	queueIndex   = "index"
-	queuePack    = "pack"    // Oldest: since when the series is quiet
-	queueArchive = "archive" // Oldest: when the instance was received
-)
-
 // ownQueues are those of the node.
-func (n *node) ownQueues() (all []queue) {
+func (n *node) ownQueues() (all []metrics.Queue) {
 	if n.copying != nil {
 		k := n.copying.keeper.Status()
-		all = append(all, queue{Name: queueCopies, Instances: int64(k.Waiting), Oldest: k.Oldest})
+		all = append(all, metrics.Queue{Name: metrics.QueueCopies, Instances: int64(k.Waiting), Oldest: k.Oldest})
 	}
 	held, _ := n.indexer.Held()
-	return append(all, queue{Name: queueIndex, Instances: int64(held), Oldest: n.indexer.Oldest()})
+	return append(all, metrics.Queue{Name: metrics.QueueIndex, Instances: int64(held), Oldest: n.indexer.Oldest()})
 }
 
 // clusterQueues are those of all nodes together, and how many packs are
 // written or wait for it.
-func (n *node) clusterQueues(ctx context.Context) (all []queue, packs int64, err error) {
+func (n *node) clusterQueues(ctx context.Context) (all []metrics.Queue, packs int64, err error) {
 	b, err := n.index.Backlog(ctx)
-	return []queue{
-		{Name: queuePack, Instances: b.Unplanned, Bytes: b.UnplannedBytes, Oldest: unixTime(b.Quiet)},
-		{Name: queueArchive, Instances: b.Planned, Bytes: b.PlannedBytes, Oldest: unixTime(b.Oldest)},
+	return []metrics.Queue{
+		{Name: metrics.QueuePack, Instances: b.Unplanned, Bytes: b.UnplannedBytes, Oldest: unixTime(b.Quiet)},
+		{Name: metrics.QueueArchive, Instances: b.Planned, Bytes: b.PlannedBytes, Oldest: unixTime(b.Oldest)},
 	}, b.Packs, err
 }
 
 // queues are those of the node and of all together.
-func (n *node) queues(ctx context.Context) (all []queue, packs int64, err error) {
+func (n *node) queues(ctx context.Context) (all []metrics.Queue, packs int64, err error) {
 	all, packs, err = n.clusterQueues(ctx)
 	return append(n.ownQueues(), all...), packs, err
 }
@@ -62,37 +65,21 @@ func unixTime(nanoseconds int64) time.Time {
 	return time.Unix(0, nanoseconds)
 }
 
-// certificate is one that the node shows.
-type certificate struct {
-	Name   string
-	Expiry time.Time
-}
-
-// authorityCertificate is the name of the CA's.
-const authorityCertificate = "authority"
-
 // certificates are those that the node shows others.
-func (n *node) certificates() []certificate {
+func (n *node) certificates() []metrics.Certificate {
 	if n.cluster == nil {
 		return nil
 	}
-	return []certificate{{"peer", n.cluster.expiry}, {authorityCertificate, n.cluster.authority}}
-}
-
-// budget is something that is bounded: how much of it is in use, and the bound.
-type budget struct {
-	Name        string
-	Bytes       bool // they are bytes
-	Used, Limit int64
+	return []metrics.Certificate{{Name: "peer", Expiry: n.cluster.expiry}, {Name: metrics.AuthorityCertificate, Expiry: n.cluster.authority}}
 }
 
 // budgets are what bounds the memory that callers and work can cost.
-func (n *node) budgets() []budget {
+func (n *node) budgets() []metrics.Budget {
 	c := n.config
 	held, heldBytes := n.indexer.Held()
 	heldMost, heldBytesMost := n.indexer.HeldMost()
 	directories := n.reader.Directories()
-	all := []budget{
+	all := []metrics.Budget{
 		{Name: "associations", Used: int64(n.scp.Load().Established()), Limit: int64(c.MaxAssociations)},
 		{Name: "http connections", Used: n.http.Open(), Limit: int64(c.MaxConnections)},
 		counted("uploads", n.uploads.Used),
@@ -111,16 +98,27 @@ func (n *node) budgets() []budget {
 	if blocks, ok := n.archives.read.(*cache.Cache); ok {
 		s := blocks.Stats()
 		all = append(all,
-			budget{Name: "cache on disk", Bytes: true, Used: s.Bytes, Limit: int64(c.CacheMax)},
-			budget{Name: "fetches into the cache", Used: int64(s.Fetching), Limit: int64(s.FetchingMost)})
+			metrics.Budget{Name: "cache on disk", Bytes: true, Used: s.Bytes, Limit: int64(c.CacheMax)},
+			metrics.Budget{Name: "fetches into the cache", Used: int64(s.Fetching), Limit: int64(s.FetchingMost)})
+	}
+	return all
+}
+
+// caches are how often what is remembered was of use.
+func (n *node) caches() []metrics.Cache {
+	directories := n.reader.Directories()
+	all := []metrics.Cache{{Name: "directories", Hits: directories.Hits, Misses: directories.Misses}}
+	if blocks, ok := n.archives.read.(*cache.Cache); ok {
+		s := blocks.Stats()
+		all = append(all, metrics.Cache{Name: "blocks", Hits: s.Hits, Misses: s.Misses})
 	}
 	return all
 }
 
 // counted is a budget of which some is in use now.
-func counted(name string, of func() (now, most int)) budget {
+func counted(name string, of func() (now, most int)) metrics.Budget {
 	now, most := of()
-	return budget{Name: name, Used: int64(now), Limit: int64(most)}
+	return metrics.Budget{Name: name, Used: int64(now), Limit: int64(most)}
 }
 
 // recallEvery is how often the node looks who was heard of at others.

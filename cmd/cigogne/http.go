@@ -15,7 +15,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/klauspost/compress/gzhttp"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/esante-alsace/cigogne/cmd/cigogne/listener"
 	"github.com/esante-alsace/cigogne/gateway"
@@ -69,7 +68,7 @@ func (n *node) handler(dicomweb http.Handler) http.Handler {
 	handle(images, manifestRoot+"/", n.byManifest())
 	handle(alive, "GET /healthz", n.timed(http.HandlerFunc(healthz)))
 	handle(probes, "GET /readyz", n.timed(http.HandlerFunc(n.readyz)))
-	handle(probes, "GET /metrics", n.timed(promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{})))
+	handle(probes, "GET /metrics", n.timed(n.metrics.Handler()))
 	handle(desk, custodyRoot+"/", n.timed(n.custody()))
 	handle(desk, identitiesRoot+"/", n.timed(http.StripPrefix(identitiesRoot, dmp.New(n.patients, n.answers("identities")))))
 	handle(desk, ops.Root, n.timed(n.ops))

@@ -1,18 +1,28 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/esante-alsace/cigogne/cmd/cigogne/disk"
+	"github.com/esante-alsace/cigogne/cmd/cigogne/metrics"
+	"github.com/esante-alsace/cigogne/consensus"
+	"github.com/esante-alsace/cigogne/consensus/copies"
+	"github.com/esante-alsace/cigogne/gateway"
+	"github.com/esante-alsace/cigogne/gateway/dimse"
 )
 
 // named are the series and the labels that something speaks of.
@@ -121,40 +131,66 @@ func exported(t *testing.T) named {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range regexp.MustCompile(`(?m)^(\w+)(?:\{(.*)\})? \S+$`).FindAllStringSubmatch(string(text), -1) {
+	n.has(string(text))
+	m := metrics.New()
+	m.Association("accepted")
+	m.Operation("C-STORE", dimse.StatusSuccess, 1, time.Second)
+	m.Refused("stow", gateway.RefusedUnavailable)
+	m.Answered("/studies", http.StatusOK, 1, time.Second)
+	m.Called("Search", "OK", time.Second)
+	m.S3Answered("put", time.Second, nil)
+	m.Cluster(clusterSeen{})
+	m.Copies(metrics.Copies{Wanted: func() int { return 2 }, Keeper: copiesSeen{}, Holder: copiesSeen{}, Evacuator: copiesSeen{}})
+	m.Facts(metrics.Facts{
+		Queues: func(context.Context) ([]metrics.Queue, int64, error) {
+			return []metrics.Queue{{Name: metrics.QueuePack}}, 0, nil
+		},
+		Arrivals:     func() []gateway.Arrival { return []gateway.Arrival{{Site: "A", Last: time.Now()}} },
+		Disk:         func() disk.State { return disk.State{Size: 2, Free: 1} },
+		Certificates: func() []metrics.Certificate { return []metrics.Certificate{{Name: "peer"}} },
+		Budgets:      func() []metrics.Budget { return []metrics.Budget{{Name: "one"}, {Name: "bytes", Bytes: true}} },
+		Caches:       func() []metrics.Cache { return []metrics.Cache{{Name: "blocks"}} },
+	})
+	told := httptest.NewRecorder()
+	m.Handler().ServeHTTP(told, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	if told.Code != http.StatusOK {
+		t.Fatal(told.Body)
+	}
+	n.has(told.Body.String())
+	return n
+}
+
+// has adds what a page of metrics has.
+func (n named) has(text string) {
+	for _, m := range regexp.MustCompile(`(?m)^(\w+)(?:\{(.*)\})? \S+$`).FindAllStringSubmatch(text, -1) {
 		n.series[m[1]] = true
 		for _, l := range regexp.MustCompile(`(\w+)="(?:[^"\\]|\\.)*"`).FindAllStringSubmatch(m[2], -1) {
 			n.labels[l[1]] = true
 		}
 	}
-	m := newMetrics()
-	note := func(name, _ string, _ func() float64) { n.series[name] = true }
-	m.cluster(nil, note)
-	m.copying(nil, nil, note)
-	for _, c := range []prometheus.Collector{m.operations, m.requests, m.calls, m.s3Answers, m.applies} {
-		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
-			n.described(c, suffix)
-		}
-	}
-	n.described(m.associations, "")
-	n.described(m.refused, "")
-	n.described(newFactCollector(nil), "")
-	return n
 }
 
-// described adds what a collector says that it will have.
-func (n named) described(c prometheus.Collector, suffix string) {
-	const most = 64
-	to := make(chan *prometheus.Desc, most)
-	c.Describe(to)
-	close(to)
-	for d := range to {
-		m := regexp.MustCompile(`fqName: "(\w+)".*variableLabels: \{([^}]*)\}`).FindStringSubmatch(d.String())
-		n.series[m[1]+suffix] = true
-		for l := range strings.SplitSeq(m[2], ",") {
-			n.labels[l] = true
-		}
-	}
+// clusterSeen is a cluster of two, copiesSeen are copies of nothing.
+type (
+	clusterSeen struct{}
+	copiesSeen  struct{}
+)
+
+func (clusterSeen) Leads() bool                 { return true }
+func (clusterSeen) Status() consensus.Status    { return consensus.Status{ID: "n1"} }
+func (clusterSeen) Members() []consensus.Member { return nil }
+func (clusterSeen) Age() time.Duration          { return 0 }
+func (clusterSeen) Failing() error              { return nil }
+func (clusterSeen) Draining() bool              { return false }
+func (clusterSeen) Overview(context.Context) []consensus.Status {
+	return []consensus.Status{{ID: "n1"}, {ID: "n2"}}
+}
+
+func (copiesSeen) Status() copies.KeeperStatus { return copies.KeeperStatus{} }
+func (copiesSeen) Failing() error              { return nil }
+func (copiesSeen) Journals() []string          { return nil }
+func (copiesSeen) Left(context.Context) (map[string]gateway.Evacuation, error) {
+	return nil, nil
 }
 
 // alertRule is a rule in observe/alerts.yaml.

@@ -15,6 +15,7 @@ import (
 	"github.com/dustin/go-humanize/english"
 	"github.com/klauspost/compress/gzhttp"
 
+	"github.com/esante-alsace/cigogne/cmd/cigogne/metrics"
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/ops"
 	"github.com/esante-alsace/cigogne/gateway/rpc"
@@ -124,7 +125,7 @@ type opsSelf struct{ *node }
 
 // Counters implements ops.Self.
 func (s opsSelf) Counters() ops.Counters {
-	c := ops.Counters{Sent: s.metrics.sent.Load() + s.metrics.given.Load() + s.given.bytes.Load()}
+	c := ops.Counters{Sent: s.metrics.Sent() + s.given.bytes.Load()}
 	for _, a := range s.arrivals.List() {
 		c.Received += a.Bytes
 	}
@@ -150,7 +151,7 @@ func (s opsSelf) Report() ops.Report {
 	}
 	for _, c := range s.certificates() {
 		one := ops.Certificate{Role: "node", Name: s.name(), Expires: c.Expiry}
-		if c.Name == authorityCertificate {
+		if c.Name == metrics.AuthorityCertificate {
 			one.Role, one.Name = "authority", "CA"
 		}
 		r.Certificates = append(r.Certificates, one)
@@ -179,7 +180,7 @@ func (s opsSelf) opsQueues() (all []ops.Queue) {
 	for _, q := range s.ownQueues() {
 		one := ops.Queue{Kind: ops.QueueIndexing, Waiting: q.Instances, Oldest: q.Oldest}
 		why := s.indexer.Failing()
-		if q.Name == queueCopies {
+		if q.Name == metrics.QueueCopies {
 			one.Kind, why = ops.QueueCopies, s.copying.keeper.Failing()
 		}
 		if !q.Oldest.IsZero() && q.Instances == 0 {
@@ -326,7 +327,7 @@ func (s opsSelf) regionQueues(ctx context.Context, deletions index.DeletionStats
 	}
 	for _, q := range queues {
 		one := ops.Queue{Kind: ops.QueuePacking, Waiting: q.Instances, Bytes: q.Bytes, Oldest: q.Oldest}
-		if q.Name == queueArchive {
+		if q.Name == metrics.QueueArchive {
 			one.Kind = ops.QueueArchiving
 		}
 		all = append(all, one)

@@ -146,7 +146,7 @@ func (n *node) wirePublication() error {
 		Index: n.index, Proposer: n.proposer, Search: n.finder, Retrieve: n.reader, Store: n.storer, Patients: n.patients,
 		After: c.CompleteAfter, Root: root, Location: c.ManifestLocation,
 		Structure: manifest.Structure{Name: c.StructureName, ID: c.StructureID, OID: c.StructureOID},
-		SpoolDir:  c.spoolDir(), Most: c.ManifestMax, Lacking: n.metrics.lacking,
+		SpoolDir:  c.spoolDir(), Most: c.ManifestMax, Lacking: n.metrics.Lacking,
 		Logger: n.log,
 	})
 	return n.wireOutbox()
@@ -166,7 +166,7 @@ func (n *node) wireOutbox() error {
 	if err != nil {
 		return err
 	}
-	o := publication.SenderOptions{Endpoint: c.DMPEndpoint, Codes: codes, TLS: secure, Timeout: c.DMPTimeout, Sent: n.metrics.delivered}
+	o := publication.SenderOptions{Endpoint: c.DMPEndpoint, Codes: codes, TLS: secure, Timeout: c.DMPTimeout, Sent: n.metrics.Delivered}
 	if c.DMPTokenFile != "" {
 		o.Token = c.token
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/esante-alsace/cigogne/cmd/cigogne/disk"
 	"github.com/esante-alsace/cigogne/cmd/cigogne/listener"
+	"github.com/esante-alsace/cigogne/cmd/cigogne/metrics"
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
 	"github.com/esante-alsace/cigogne/gateway/commitment"
@@ -33,7 +34,7 @@ const rereadEvery = time.Minute
 type node struct {
 	config  *serveCommand
 	log     *slog.Logger
-	metrics *metrics
+	metrics *metrics.Metrics
 	keeper  access.Gatekeeper
 
 	cluster  *cluster // nil for a node that stands alone
@@ -92,7 +93,7 @@ func (n *node) name() string {
 // openNode opens the stores and the listeners; serve sets it to work.
 func openNode(ctx context.Context, c *serveCommand, log *slog.Logger) (*node, error) {
 	n := &node{
-		config: c, log: log, metrics: newMetrics(), keeper: c.gatekeeper(),
+		config: c, log: log, metrics: metrics.New(), keeper: c.gatekeeper(),
 		uploads: throttle.NewSlots(c.MaxUploads, c.MaxUploadsPerHost),
 	}
 	n.gates = n.newGates()
@@ -138,7 +139,7 @@ func (n *node) open(ctx context.Context) (err error) {
 	if n.rpc, err = n.newRPC(); err != nil {
 		return fmt.Errorf("API: %w", err)
 	}
-	n.metrics.stores(n) //nolint:contextcheck // what a scrape asks has a time of its own
+	n.wireMetrics() //nolint:contextcheck // what a scrape asks has a time of its own
 	if n.dimse, err = listen(ctx, "dimse", n.config.DIMSE); err != nil {
 		return err
 	}
@@ -149,7 +150,7 @@ func (n *node) open(ctx context.Context) (err error) {
 	n.http = listener.Bound(web, listener.Options{
 		Most: n.config.MaxConnections, MostOfHost: n.config.MaxConnectionsPerHost,
 		Quiet:   func() bool { return n.scp.Load().Established() == 0 },
-		Refused: func(err error) { n.metrics.turnedAway("connections", err) },
+		Refused: func(err error) { n.metrics.TurnedAway("connections", err) },
 	})
 	return nil
 }
@@ -167,7 +168,7 @@ func (n *node) openStores(ctx context.Context) error {
 	if err := s.prepare(); err != nil {
 		return err
 	}
-	if n.archives, err = s.openArchives(ctx, func(o *s3.Options) { o.Observe = n.metrics.s3Answered }); err != nil {
+	if n.archives, err = s.openArchives(ctx, func(o *s3.Options) { o.Observe = n.metrics.S3Answered }); err != nil {
 		return err
 	}
 	if err := s.openCache(n.archives, n.config.CacheMax); err != nil {
@@ -192,7 +193,7 @@ func (n *node) openJournal(ctx context.Context) (err error) {
 	o := journal.Options{
 		MaxBytes: int64(n.config.JournalMax), SegmentBytes: n.config.segmentBytes(), Logger: n.log, AllowDamage: n.config.AllowDamage,
 		Durable: func(e []journal.Entry) { n.indexer.Durable(e) },
-		Synced:  n.metrics.synced, NoSync: n.config.UnsafeNoFsync,
+		Synced:  n.metrics.Synced, NoSync: n.config.UnsafeNoFsync,
 	}
 	if n.copying != nil {
 		o.Durable = n.copying.keeper.Durable // the indexer is told when the copies are

@@ -1,4 +1,4 @@
-package main
+package metrics
 
 import (
 	"context"
@@ -7,7 +7,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/esante-alsace/cigogne/gateway/commitment"
-	"github.com/esante-alsace/cigogne/storage/index"
 )
 
 // newCommitments counts what came of requests for storage commitment. All its
@@ -24,17 +23,17 @@ func newCommitments() *prometheus.CounterVec {
 	return c
 }
 
-// committed is the Committer's Count hook.
-func (m *metrics) committed(o commitment.Outcome) { m.commitments.WithLabelValues(string(o)).Inc() }
+// Committed is the Committer's Count hook.
+func (m *Metrics) Committed(o commitment.Outcome) { m.commitments.WithLabelValues(string(o)).Inc() }
 
 // commitmentCollector counts the requests that are open when metrics are asked
 // for.
 type commitmentCollector struct {
-	*index.Index
+	Index
 	open, oldest *prometheus.Desc
 }
 
-func newCommitmentCollector(x *index.Index) *commitmentCollector {
+func newCommitmentCollector(x Index) *commitmentCollector {
 	return &commitmentCollector{
 		Index:  x,
 		open:   prometheus.NewDesc("cigogne_commitments", "Requests for storage commitment that are open: they wait for the archives, or for who asked to take the report; of these, those that were tried in vain.", []string{"state"}, nil),

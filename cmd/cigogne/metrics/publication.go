@@ -1,4 +1,4 @@
-package main
+package metrics
 
 import (
 	"context"
@@ -36,8 +36,8 @@ func newUnmanifested() *prometheus.CounterVec {
 	return c
 }
 
-// lacking is the Publisher's hook.
-func (m *metrics) lacking(l publication.Lack) { m.unmanifested.WithLabelValues(string(l)).Inc() }
+// Lacking is the Publisher's hook.
+func (m *Metrics) Lacking(l publication.Lack) { m.unmanifested.WithLabelValues(string(l)).Inc() }
 
 func resultName(r index.DeliveryResult) string {
 	switch r {
@@ -52,19 +52,19 @@ func resultName(r index.DeliveryResult) string {
 	return "failed"
 }
 
-// delivered is the Sender's Sent hook.
-func (m *metrics) delivered(act index.DeliveryAct, result index.DeliveryResult, _ time.Duration) {
+// Delivered is the Sender's Sent hook.
+func (m *Metrics) Delivered(act index.DeliveryAct, result index.DeliveryResult, _ time.Duration) {
 	m.deliveries.WithLabelValues(act.String(), resultName(result)).Inc()
 }
 
 // publicationCollector counts studies and the outbox when metrics are asked
 // for.
 type publicationCollector struct {
-	*index.Index
+	Index
 	lives, outbox, trouble *prometheus.Desc
 }
 
-func newPublicationCollector(x *index.Index) *publicationCollector {
+func newPublicationCollector(x Index) *publicationCollector {
 	return &publicationCollector{
 		Index:   x,
 		lives:   prometheus.NewDesc("cigogne_study_lives", "Studies that are open, as they have changed since they were complete, and those whose manifest is owed.", []string{"state"}, nil),

@@ -1,4 +1,4 @@
-package main
+package metrics
 
 import (
 	"context"
@@ -6,26 +6,78 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/esante-alsace/cigogne/storage/archive/cache"
+	"github.com/esante-alsace/cigogne/cmd/cigogne/disk"
+	"github.com/esante-alsace/cigogne/gateway"
 )
+
+// Facts are what a node knows of itself.
+type Facts struct {
+	// Queues are what waits, and how many packs are written or wait for it.
+	Queues       func(context.Context) (all []Queue, packs int64, err error)
+	Arrivals     func() []gateway.Arrival
+	Disk         func() disk.State
+	Certificates func() []Certificate
+	Budgets      func() []Budget
+	Caches       func() []Cache
+}
+
+// Facts adds what the node knows of itself.
+func (m *Metrics) Facts(f Facts) { m.registry.MustRegister(newFactCollector(f)) }
+
+// Queue is work that waits.
+type Queue struct {
+	Name string
+	// Instances and Bytes are how much; Bytes is 0 where that is not counted.
+	Instances, Bytes int64
+	// Oldest is since when the first of it waits; zero for none.
+	Oldest time.Time
+}
+
+// The queues. What waits for copies and for the index is this node's; what
+// waits to be packed and to be archived is the cluster's.
+const (
+	QueueCopies  = "copies"
+	QueueIndex   = "index"
+	QueuePack    = "pack"    // Oldest: since when the series is quiet
+	QueueArchive = "archive" // Oldest: when the instance was received
+)
+
+// Certificate is one that the node shows.
+type Certificate struct {
+	Name   string
+	Expiry time.Time
+}
+
+// AuthorityCertificate is the name of the CA's.
+const AuthorityCertificate = "authority"
+
+// Budget is something that is bounded: how much of it is in use, and the bound.
+type Budget struct {
+	Name        string
+	Bytes       bool // they are bytes
+	Used, Limit int64
+}
+
+// Cache is something that is remembered: how often it was of use.
+type Cache struct {
+	Name         string
+	Hits, Misses int64
+}
 
 // factCollector tells what the node knows of itself when metrics are asked
 // for.
 type factCollector struct {
-	*node
-	queued, queuedBytes, queueAge, packs      *prometheus.Desc
-	siteLast, siteInstances, siteBytes        *prometheus.Desc
-	diskSize, diskFree, expires               *prometheus.Desc
-	used, limit, usedBytes, limitBytes        *prometheus.Desc
-	cacheHits, cacheMisses, reachable, behind *prometheus.Desc
+	Facts
+	queued, queuedBytes, queueAge, packs *prometheus.Desc
+	siteLast, siteInstances, siteBytes   *prometheus.Desc
+	diskSize, diskFree, expires          *prometheus.Desc
+	used, limit, usedBytes, limitBytes   *prometheus.Desc
+	cacheHits, cacheMisses               *prometheus.Desc
 }
 
-func newFactCollector(n *node) *factCollector {
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc("cigogne_"+name, help, labels, nil)
-	}
+func newFactCollector(f Facts) *factCollector {
 	return &factCollector{
-		node:          n,
+		Facts:         f,
 		queued:        desc("queue_instances", "Instances that wait: for copies, for the index (those that are in memory), to be packed, to be archived. The last two are the cluster's.", "queue"),
 		queuedBytes:   desc("queue_bytes", "Bytes of the instances that wait, where they are counted.", "queue"),
 		queueAge:      desc("queue_age_seconds", "How long the first of a queue has waited; 0 when nothing waits. Of pack: how long its series has been quiet.", "queue"),
@@ -42,8 +94,6 @@ func newFactCollector(n *node) *factCollector {
 		limitBytes:    desc("budget_limit_bytes", "The bound of them.", "budget"),
 		cacheHits:     desc("cache_hits_total", "What was found in a cache: blocks of packs on disk, directories of packs in memory.", "cache"),
 		cacheMisses:   desc("cache_misses_total", "What was not.", "cache"),
-		reachable:     desc("cluster_node_reachable", "1 while another node answers this one.", "node"),
-		behind:        desc("cluster_node_lag_entries", "Decided entries that the index of another node does not have yet, as the leader sees it.", "node"),
 	}
 }
 
@@ -51,7 +101,7 @@ func newFactCollector(n *node) *factCollector {
 func (c *factCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.queued, c.queuedBytes, c.queueAge, c.packs, c.siteLast, c.siteInstances, c.siteBytes, c.diskSize, c.diskFree, c.expires,
-		c.used, c.limit, c.usedBytes, c.limitBytes, c.cacheHits, c.cacheMisses, c.reachable, c.behind,
+		c.used, c.limit, c.usedBytes, c.limitBytes, c.cacheHits, c.cacheMisses,
 	} {
 		to <- d
 	}
@@ -65,9 +115,10 @@ func (c *factCollector) Collect(to chan<- prometheus.Metric) {
 	c.collectQueues(ctx, g)
 	c.collectSites(g)
 	c.collectBounds(g)
-	if c.cluster != nil {
-		c.collectNodes(ctx, g)
-	}
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("cigogne_"+name, help, labels, nil)
 }
 
 // gathering is where the metrics of one scrape go.
@@ -82,7 +133,7 @@ func (g gathering) counter(d *prometheus.Desc, v int64, labels ...string) {
 }
 
 func (c *factCollector) collectQueues(ctx context.Context, g gathering) {
-	queues, packs, err := c.queues(ctx)
+	queues, packs, err := c.Queues(ctx)
 	if err != nil {
 		g <- prometheus.NewInvalidMetric(c.queued, err)
 		return
@@ -90,7 +141,7 @@ func (c *factCollector) collectQueues(ctx context.Context, g gathering) {
 	g.gauge(c.packs, float64(packs))
 	for _, q := range queues {
 		g.gauge(c.queued, float64(q.Instances), q.Name)
-		if q.Name == queuePack || q.Name == queueArchive {
+		if q.Name == QueuePack || q.Name == QueueArchive {
 			g.gauge(c.queuedBytes, float64(q.Bytes), q.Name)
 		}
 		age := 0.0
@@ -102,7 +153,7 @@ func (c *factCollector) collectQueues(ctx context.Context, g gathering) {
 }
 
 func (c *factCollector) collectSites(g gathering) {
-	for _, a := range c.arrivals.List() {
+	for _, a := range c.Arrivals() {
 		if !a.Last.IsZero() {
 			g.gauge(c.siteLast, seconds(a.Last), a.Site)
 		}
@@ -112,14 +163,14 @@ func (c *factCollector) collectSites(g gathering) {
 }
 
 func (c *factCollector) collectBounds(g gathering) {
-	if d := c.disk.Now(); d.Size > 0 {
+	if d := c.Disk(); d.Size > 0 {
 		g.gauge(c.diskSize, float64(d.Size))
 		g.gauge(c.diskFree, float64(d.Free))
 	}
-	for _, one := range c.certificates() {
+	for _, one := range c.Certificates() {
 		g.gauge(c.expires, seconds(one.Expiry), one.Name)
 	}
-	for _, b := range c.budgets() {
+	for _, b := range c.Budgets() {
 		used, limit := c.used, c.limit
 		if b.Bytes {
 			used, limit = c.usedBytes, c.limitBytes
@@ -127,31 +178,8 @@ func (c *factCollector) collectBounds(g gathering) {
 		g.gauge(used, float64(b.Used), b.Name)
 		g.gauge(limit, float64(b.Limit), b.Name)
 	}
-	directories := c.reader.Directories()
-	g.counter(c.cacheHits, directories.Hits, "directories")
-	g.counter(c.cacheMisses, directories.Misses, "directories")
-	if blocks, ok := c.archives.read.(*cache.Cache); ok {
-		s := blocks.Stats()
-		g.counter(c.cacheHits, s.Hits, "blocks")
-		g.counter(c.cacheMisses, s.Misses, "blocks")
-	}
-}
-
-// collectNodes asks the other nodes, which takes up to a second when one does
-// not answer.
-func (c *factCollector) collectNodes(ctx context.Context, g gathering) {
-	leads, commit := c.cluster.Leads(), c.cluster.Status().Commit
-	for _, s := range c.cluster.Overview(ctx) {
-		if s.ID == c.config.NodeID {
-			continue
-		}
-		if s.State == "unreachable" {
-			g.gauge(c.reachable, 0, s.ID)
-			continue
-		}
-		g.gauge(c.reachable, 1, s.ID)
-		if leads {
-			g.gauge(c.behind, float64(commit-min(s.Applied, commit)), s.ID)
-		}
+	for _, one := range c.Caches() {
+		g.counter(c.cacheHits, one.Hits, one.Name)
+		g.counter(c.cacheMisses, one.Misses, one.Name)
 	}
 }

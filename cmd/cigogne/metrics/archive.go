@@ -1,4 +1,4 @@
-package main
+package metrics
 
 import (
 	"time"
@@ -6,11 +6,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/esante-alsace/cigogne/gateway"
-	"github.com/esante-alsace/cigogne/storage/archive/set"
 )
 
 // archiveCollector tells of each archive when metrics are asked for.
-type archiveCollector struct{ *node }
+type archiveCollector func() map[string]error
 
 func (archiveCollector) up() *prometheus.Desc {
 	return prometheus.NewDesc("cigogne_archive_up", "1 while what an archive was asked last was done.", []string{"archive"}, nil)
@@ -21,32 +20,21 @@ func (c archiveCollector) Describe(to chan<- *prometheus.Desc) { to <- c.up() }
 
 // Collect implements prometheus.Collector.
 func (c archiveCollector) Collect(to chan<- prometheus.Metric) {
-	for name, err := range c.health() {
-		up := 1.0
-		if err != nil {
-			up = 0
-		}
-		to <- prometheus.MustNewConstMetric(c.up(), prometheus.GaugeValue, up, name)
+	for name, err := range c() {
+		to <- prometheus.MustNewConstMetric(c.up(), prometheus.GaugeValue, truth(err == nil), name)
 	}
 }
 
-// health is how the archives fared when they were last asked.
-func (c archiveCollector) health() map[string]error {
-	several, ok := c.archives.Archive.(*set.Set)
-	if !ok {
-		return map[string]error{c.archives.String(): c.archiver.Failing()}
-	}
-	all := map[string]error{}
-	for _, h := range several.Health() {
-		if all[h.Archive] = nil; h.Failures > 0 {
-			all[h.Archive] = h.Err
-		}
-	}
-	return all
+// Scrubber tells what it has done.
+type Scrubber interface {
+	State() (gateway.ScrubState, gateway.ScrubTotals)
 }
+
+// Scrubber adds what the scrubber says of itself when it is asked.
+func (m *Metrics) Scrubber(s Scrubber) { m.registry.MustRegister(scrubCollector{s}) }
 
 // scrubCollector tells what the scrubber has done when metrics are asked for.
-type scrubCollector struct{ *gateway.Scrubber }
+type scrubCollector struct{ Scrubber }
 
 // Describe implements prometheus.Collector: what there is, Collect says.
 func (scrubCollector) Describe(chan<- *prometheus.Desc) {}
