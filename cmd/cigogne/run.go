@@ -91,7 +91,7 @@ func (n *node) close() {
 	if n.archives != nil {
 		n.archives.Close()
 	}
-	errs = append(errs, n.spans.close())
+	errs = append(errs, n.spans.Close())
 	if err := errors.Join(errs...); err != nil {
 		n.log.Error("the stores did not close well", "error", err)
 	}

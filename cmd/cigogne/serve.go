@@ -24,7 +24,7 @@ type serveCommand struct {
 	publishing
 	committing
 	diagnostics
-	tracing
+	following
 	scrubbing
 	Settle          time.Duration    `default:"30s" help:"How long a series must be quiet before it is packed; what fills a pack waits a quarter of that (${default})."`
 	PackCompression pack.Compression `enum:"none,deflate,zstd" default:"none" help:"How native pixel data is compressed in packs that are written from now on: none, deflate or zstd (${default})."`
@@ -54,7 +54,7 @@ func (s *serveCommand) Validate() error {
 	if err := s.listeners.check(); err != nil {
 		return err
 	}
-	if err := errors.Join(s.limits.check(), s.deletion.check(), s.publishing.check(), s.committing.check(), s.clustering.check(), s.tracing.check()); err != nil {
+	if err := errors.Join(s.limits.check(), s.deletion.check(), s.publishing.check(), s.committing.check(), s.clustering.check(), s.following.check()); err != nil {
 		return err
 	}
 	if host, _, err := net.SplitHostPort(s.Pprof); s.Pprof != "" && (err != nil || !loopback(host)) {

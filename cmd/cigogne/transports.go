@@ -43,7 +43,7 @@ func (n *node) newSCP() *dimse.Server {
 	return dimse.NewServer(dimse.Config{
 		AETitle: c.AETitle, CalledAETitles: c.CalledAE,
 		Receiver: n.storer, Committer: n.commitments(), Finder: n.finder,
-		Retriever: n.reader, Destinations: n.sites, Sent: n.sent, Gatekeeper: n.keeper, Metrics: n.metrics, Tracer: n.spans.tracer, Log: n.log,
+		Retriever: n.reader, Destinations: n.sites, Sent: n.sent, Gatekeeper: n.keeper, Metrics: n.metrics, Tracer: n.spans.Tracer, Log: n.log,
 		MaxPDULength: int(c.MaxPDU), MaxDataSetLength: int64(c.MaxDataSet), AsyncWindow: c.AsyncWindow,
 		MaxAssociations: c.MaxAssociations, MaxAssociationsPerAE: c.MaxAssociationsPerAE, MaxMatches: c.MaxMatches,
 		MaxRetrievals: c.MaxRetrievals, SuboperationTimeout: c.SuboperationTimeout,

@@ -12,6 +12,7 @@ import (
 	"github.com/esante-alsace/cigogne/cmd/cigogne/disk"
 	"github.com/esante-alsace/cigogne/cmd/cigogne/listener"
 	"github.com/esante-alsace/cigogne/cmd/cigogne/metrics"
+	"github.com/esante-alsace/cigogne/cmd/cigogne/tracing"
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
 	"github.com/esante-alsace/cigogne/gateway/commitment"
@@ -66,7 +67,7 @@ type node struct {
 	oversight
 
 	disk     *disk.Watch
-	spans    spans
+	spans    *tracing.Spans
 	trails   *gateway.Trails
 	arrivals *gateway.Arrivals
 	gates    map[kind]*throttle.Gate
@@ -102,10 +103,10 @@ func openNode(ctx context.Context, c *serveCommand, log *slog.Logger) (*node, er
 	if n.spans, err = c.openSpans(ctx, n.name(), log); err != nil {
 		return nil, err
 	}
-	if n.spans.tracer != nil {
-		n.log = slog.New(traced{log.Handler()})
+	if n.spans.Tracer != nil {
+		n.log = slog.New(tracing.Log(log.Handler()))
 	}
-	n.trails = gateway.NewTrails(n.spans.tracer)
+	n.trails = gateway.NewTrails(n.spans.Tracer)
 	if c.clustered() {
 		n.copying = n.newCopying()
 	}
@@ -288,7 +289,7 @@ func (n *node) wireUseCases() {
 		Index: n.index, Proposer: n.proposer, Journal: n.journal, Journals: journals, Indexer: n.indexer,
 		Archive: n.archives.Archive, SpoolDir: c.spoolDir(), Compression: c.PackCompression,
 		Settle: c.Settle, Pressed: n.pressed,
-		Clock: n.metrics, Tracer: n.spans.tracer, Trails: n.trails, Logger: n.log,
+		Clock: n.metrics, Tracer: n.spans.Tracer, Trails: n.trails, Logger: n.log,
 	})
 	n.wireCustody()
 }
