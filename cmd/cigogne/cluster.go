@@ -105,7 +105,7 @@ func (n *node) openCluster(ctx context.Context) error {
 	}
 	n.cluster = &cluster{dialer: peer.NewDialer(credentials, nil), calls: http.NewServeMux(), expiry: credentials.Expiry(), authority: credentials.AuthorityExpiry(), stop: func() {}}
 	if n.cluster.port, err = peer.Listen(ctx, peer.PortOptions{
-		Addr: c.Peer, Credentials: credentials, Refuses: (&refusing{index: n.index}).check, Logger: n.log,
+		Addr: c.Peer, Credentials: credentials, Refuses: consensus.NewRefusals(n.index).Check, Logger: n.log,
 	}); err != nil {
 		return fmt.Errorf("--peer: %w", err)
 	}

@@ -1,4 +1,4 @@
-package main
+package consensus
 
 import (
 	"context"
@@ -11,9 +11,9 @@ import (
 	"github.com/esante-alsace/cigogne/storage/index"
 )
 
-// refusing knows which nodes' certificates are revoked: what the index said a
+// Refusals knows which nodes' certificates are revoked: what the index said a
 // moment ago, or last when it says nothing now.
-type refusing struct {
+type Refusals struct {
 	index *index.Index
 
 	mu     sync.Mutex
@@ -28,8 +28,11 @@ const (
 	refusalsLook = time.Second
 )
 
-// check is the peer port's Refuses.
-func (r *refusing) check(id peer.Identity, made time.Time) error {
+// NewRefusals returns the Refusals of a node's index.
+func NewRefusals(x *index.Index) *Refusals { return &Refusals{index: x} }
+
+// Check is the peer port's Refuses.
+func (r *Refusals) Check(id peer.Identity, made time.Time) error {
 	if before := r.of(id.Name); made.Unix() < before {
 		return fmt.Errorf("%w: the certificates of node %s that were made before %s are revoked: make another, or 'cigogne cluster add %s'",
 			storage.ErrForbidden, id.Name, time.Unix(before, 0).UTC().Format(time.RFC3339), id.Name)
@@ -37,7 +40,7 @@ func (r *refusing) check(id peer.Identity, made time.Time) error {
 	return nil
 }
 
-func (r *refusing) of(node string) int64 {
+func (r *Refusals) of(node string) int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if time.Since(r.looked) > refusalsAge {
