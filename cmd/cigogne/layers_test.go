@@ -23,6 +23,7 @@ func allowed() map[string][]string {
 		"cmd/cigogne/completion":      {},
 		"cmd/cigogne/metrics":         {"cmd/cigogne/disk", "consensus", "consensus/copies", "gateway", "gateway/commitment", "gateway/dimse", "gateway/dmp/publication", "gateway/throttle", "storage/index", "storage/journal"},
 		"cmd/cigogne/tracing":         {"storage/trace"},
+		"cmd/cigogne/sites":           {"gateway", "storage"},
 		"cmd/cigogne/settings":        {},
 		"cmd/cigogne/listener":        {"gateway/throttle"},
 		"cmd/cigogne/client":          {"storage", "gateway/dicomweb"},

@@ -36,6 +36,8 @@ func TestUsage(t *testing.T) {
 		{name: "long AE title", args: []string{"serve", "--ae-title", "SEVENTEEN_LETTERS"}, want: "--ae-title"},
 		{name: "no keyword", args: []string{"find", "PatientNmae=Mul*"}, want: "PatientNmae"},
 		{name: "a port that is none", args: []string{"serve", "--dimse", "127.0.0.1:99999", "--data-dir", t.TempDir()}, want: "--dimse"},
+		{name: "no file of sites", args: []string{"serve", "--sites", "/nonexistent/sites.yaml", "--data-dir", t.TempDir()}, want: "--sites"},
+		{name: "a file of sites that is none", args: []string{"serve", "--sites", "main_test.go", "--data-dir", t.TempDir()}, want: "--sites"},
 		{name: "no certificate", args: []string{"cluster", "status", "--peer-certs", "/nonexistent"}, want: "cigogne certs"},
 		{name: "bad archive", args: []string{"serve", "--archive", "ftp://x/y"}, want: "dir:///path"},
 		{name: "beyond loopback", args: []string{"serve", "--http", "0.0.0.0:8080"}, want: "--open"},

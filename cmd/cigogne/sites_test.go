@@ -283,27 +283,3 @@ func TestUnknownSendersAreRefused(t *testing.T) {
 		t.Errorf("Haguenau's studies: %v, %v", found, err)
 	}
 }
-
-func TestSitesFileIsRefused(t *testing.T) {
-	for name, text := range map[string]string{
-		"an unknown key":          "sites: [{name: A, issuer: {name: A}, aes: [X]}]",
-		"no issuer":               "sites: [{name: A}]",
-		"one issuer twice":        "sites: [{name: A, issuer: {name: X}}, {name: B, issuer: {name: X}}]",
-		"an address of nobody":    "sites: [{name: A, issuer: {name: X}, calling-ae: [P], addresses: {Q: 'h:104'}}]",
-		"an address without port": "sites: [{name: A, issuer: {name: X}, calling-ae: [P], addresses: {P: h}}]",
-		"another's address":       "sites: [{name: A, issuer: {name: X}, calling-ae: [P]}, {name: B, issuer: {name: Y}, addresses: {P: 'h:104'}}]",
-		"one AE title twice":      "sites: [{name: A, issuer: {name: X}, calling-ae: [P]}, {name: B, issuer: {name: Y}, calling-ae: [P]}]",
-		"an OID that is none":     "sites: [{name: A, issuer: {oid: X}}]",
-		"a network that is not":   "sites: [{name: A, issuer: {name: X}, networks: [10.0.0.0]}]",
-		"an assumed issuer":       "sites: [{name: A, issuer: {name: 'unknown:A'}}]",
-		"a token in the clear":    "sites: [{name: A, issuer: {name: X}, tokens-sha256: [secret]}]",
-	} {
-		path := filepath.Join(t.TempDir(), "sites.yaml")
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := (&senders{Sites: path}).loadSites(); err == nil {
-			t.Errorf("%s is taken: %s", name, text)
-		}
-	}
-}
