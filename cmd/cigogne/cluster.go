@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/esante-alsace/cigogne/cmd/cigogne/certs"
 	"github.com/esante-alsace/cigogne/consensus"
 	"github.com/esante-alsace/cigogne/consensus/copies"
 	"github.com/esante-alsace/cigogne/consensus/peer"
@@ -29,6 +30,12 @@ type clustering struct {
 	WriteCopies   int           `default:"0" placeholder:"N" help:"On how many nodes an instance must lie before its sender is told; 0 is 2 in a cluster of three nodes or more, else 1."`
 	TakeoverAfter time.Duration `default:"5s" help:"For how long nothing may be heard of a node before the others take over what lies in its journal (${default})."`
 	Election      time.Duration `default:"500ms" help:"How long nothing may be heard of the leader before another is elected (${default})."`
+}
+
+// onLoopback tells whether no other machine reaches the node.
+func (c *clustering) onLoopback() bool {
+	host, _, err := net.SplitHostPort(c.Peer)
+	return err == nil && loopback(host)
 }
 
 func (c *clustering) clustered() bool { return c.Peer != "" }
@@ -96,7 +103,7 @@ type cluster struct {
 // from another first.
 func (n *node) openCluster(ctx context.Context) error {
 	c := n.config
-	credentials, err := c.credentials()
+	credentials, err := certs.OfNode(c.PeerCerts, c.NodeID, c.onLoopback())
 	if err != nil {
 		return fmt.Errorf("--peer-certs: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/esante-alsace/cigogne/cmd/cigogne/certs"
 	"github.com/esante-alsace/cigogne/consensus"
 	"github.com/esante-alsace/cigogne/consensus/peer"
 	"github.com/esante-alsace/cigogne/storage"
@@ -32,7 +33,10 @@ type contact struct {
 const callTimeout = 30 * time.Second
 
 func (c *contact) call(ctx context.Context, do func(context.Context, consensus.Client) error) error {
-	credentials, err := callerCredentials(c.PeerCerts)
+	credentials, err := certs.OfCaller(c.PeerCerts)
+	if errors.Is(err, certs.ErrNone) {
+		return fmt.Errorf("--peer-certs: %w: no certificate in %s: make one with 'cigogne certs --operator NAME', or name the folder of yours", errUsage, c.PeerCerts)
+	}
 	if err != nil {
 		return fmt.Errorf("--peer-certs: %w", err)
 	}
