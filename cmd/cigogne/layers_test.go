@@ -26,6 +26,7 @@ func allowed() map[string][]string {
 		"cmd/cigogne/tracing":         {"storage/trace"},
 		"cmd/cigogne/sites":           {"gateway", "storage"},
 		"cmd/cigogne/settings":        {},
+		"cmd/cigogne/httpserver":      {"gateway/throttle"},
 		"cmd/cigogne/listener":        {"gateway/throttle"},
 		"cmd/cigogne/client":          {"storage", "gateway/dicomweb"},
 		"cmd/cigogne/puller":          {"storage", "gateway/dicomweb", "cmd/cigogne/client", "cmd/cigogne/progress"},

@@ -7,6 +7,8 @@ import (
 	"net/http/pprof"
 	"runtime"
 	"time"
+
+	"github.com/esante-alsace/cigogne/cmd/cigogne/httpserver"
 )
 
 const (
@@ -29,5 +31,5 @@ func serveProfiles(ctx context.Context, addr string, log *slog.Logger) error {
 		return err
 	}
 	log.Warn("Go profiles are served", "address", l.Addr().String())
-	return serveHTTP(ctx, l, newHTTPServer(mux, time.Minute, log), 0, log)
+	return httpserver.Serve(ctx, l, httpserver.New(mux, time.Minute, log), 0, log)
 }

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/esante-alsace/cigogne/cmd/cigogne/httpserver"
 	"github.com/esante-alsace/cigogne/gateway/access"
 	"github.com/esante-alsace/cigogne/gateway/dicomweb"
 	"github.com/esante-alsace/cigogne/gateway/dmp/manifest"
@@ -200,7 +201,7 @@ func (n *node) byManifest() http.Handler {
 	retrieval := dicomweb.New(dicomweb.Options{
 		Retrieve: n.publication.Listed(n.reader), Root: manifestRoot,
 		Limits:    dicomweb.Limits{ReadStall: c.Stall, WriteStall: c.Stall},
-		RequestID: requestID, Sent: n.sent, Logger: n.log, Metrics: n.metrics,
+		RequestID: httpserver.RequestID, Sent: n.sent, Logger: n.log, Metrics: n.metrics,
 	})
 	return http.StripPrefix(manifestRoot, n.consistent(n.publication.ByManifest(known, retrieval)))
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/esante-alsace/cigogne/cmd/cigogne/httpserver"
 	"github.com/esante-alsace/cigogne/consensus"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/trace"
@@ -103,8 +104,7 @@ func (n *node) visible(ctx context.Context) error {
 	defer cancel()
 	err := n.indexer.AwaitOwn(ctx)
 	if err != nil {
-		id, _ := ctx.Value(requestIDKey{}).(string)
-		n.log.WarnContext(ctx, "what was stored is safe, but not found everywhere yet", "request", id, "error", err)
+		n.log.WarnContext(ctx, "what was stored is safe, but not found everywhere yet", "request", httpserver.IDOf(ctx), "error", err)
 	}
 	return err
 }

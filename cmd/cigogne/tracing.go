@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/esante-alsace/cigogne/cmd/cigogne/httpserver"
 	"github.com/esante-alsace/cigogne/cmd/cigogne/tracing"
 	"github.com/esante-alsace/cigogne/gateway/rpc"
 	"github.com/esante-alsace/cigogne/storage/trace"
@@ -50,7 +51,7 @@ func (n *node) follow(next http.Handler) http.Handler {
 		ctx, _ := trace.Incoming(r.Context(), r.Header)
 		ctx, span := n.spans.Tracer.Serve(ctx, r.Method)
 		defer span.End()
-		span.Text("request", requestID(r))
+		span.Text("request", httpserver.RequestID(r))
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }

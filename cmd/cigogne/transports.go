@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/esante-alsace/cigogne/cmd/cigogne/httpserver"
 	"github.com/esante-alsace/cigogne/gateway/dicomweb"
 	"github.com/esante-alsace/cigogne/gateway/dimse"
 	"github.com/esante-alsace/cigogne/gateway/rpc"
@@ -20,7 +21,7 @@ func (n *node) dicomweb() http.Handler {
 		Store:   n.storer, Search: n.finder, Retrieve: n.reader, Conflicts: n.finder,
 		Delete: n.custodian, Deletions: custodyRoot + "/deletions",
 		Limits:      dicomweb.Limits{ReadStall: c.Stall, WriteStall: c.Stall, MaxInstance: int64(c.MaxDataSet)},
-		CORSOrigins: c.CORS, RequestID: requestID, Sent: n.sent, Logger: n.log, Metrics: n.metrics,
+		CORSOrigins: c.CORS, RequestID: httpserver.RequestID, Sent: n.sent, Logger: n.log, Metrics: n.metrics,
 	})
 }
 
@@ -30,7 +31,7 @@ func (n *node) newRPC() (*rpc.Server, error) {
 		Search: n.finder, Retrieve: n.reader, History: n.past, Lives: n.publication, Sent: n.given, Custody: n.custodian, Patients: apiPatients{n.patients}, Publications: n.publication,
 		Node: n.report, Gatekeeper: n.keeper,
 		Limits:    rpc.Limits{Stall: c.Stall, Rate: c.APIRate},
-		RequestID: requestID, Logger: n.log, Metrics: n.metrics,
+		RequestID: httpserver.RequestID, Logger: n.log, Metrics: n.metrics,
 	})
 }
 
