@@ -60,7 +60,7 @@ func (p *pullCommand) pull(ctx context.Context, c console, gateway *client.Clien
 	}
 	if p.zip() {
 		o.ZIP = p.Output
-		if _, err := os.Stat(o.ZIP); err == nil {
+		if _, err := os.Lstat(o.ZIP); err == nil {
 			return fmt.Errorf("%w: %s is there already", errUsage, o.ZIP)
 		}
 	} else {

@@ -56,11 +56,17 @@ func (d *folderPlace) begin(ctx context.Context, p *plan) ([]bool, []storage.Ran
 	if err := os.MkdirAll(d.root, 0o700); err != nil {
 		return nil, nil, err
 	}
-	l, there, _, err := openLedger(d.ledgerAt(), p)
+	l, says, err := openLedger(d.ledgerAt(), p)
 	if err != nil {
 		return nil, nil, err
 	}
 	d.ledger = l
+	var there []storage.Range
+	if says.same {
+		there = says.there
+	} else if err := l.begin(p, nil); err != nil {
+		return nil, nil, err
+	}
 	whole, err := d.verify(ctx, "", func(int) bool { return true })
 	if err != nil {
 		return nil, nil, err
@@ -78,7 +84,7 @@ func (d *folderPlace) begin(ctx context.Context, p *plan) ([]bool, []storage.Ran
 			}
 		}
 	}
-	have := []storage.Range{{Offset: p.last(), Length: p.Size - p.last()}}
+	have := []storage.Range{p.rest()}
 	for i, ok := range whole {
 		if ok {
 			have = append(have, p.withGap(i))

@@ -16,22 +16,28 @@ func FuzzLedger(f *testing.F) {
 	f.Add(head + "\n" + string(line(entry{Offset: 10, Length: 20})) + "\n")
 	f.Add(head + "\n" + `{"offset":1,"len`)
 	f.Add(`{"etag":"\"y\"","size":1000}` + "\n" + `{"offset":10,"length":20}`)
+	f.Add(head + "\n" + string(line(wholeEntry(dicomweb.DigestOf{SOPInstanceUID: "1.2", Offset: 10, Size: 20}))) + "\n")
 	f.Add(head + "\n" + `{"offset":-1,"length":9223372036854775807}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		path := filepath.Join(t.TempDir(), "ledger")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		l, there, same, err := openLedger(path, p)
+		l, says, err := openLedger(path, p)
 		if err != nil {
 			return // a line longer than any of ours
 		}
 		left := newSpans(p.Size)
-		for _, r := range there {
-			if !same || !r.Within(p.Size) {
-				t.Errorf("%+v, of the same file: %v", r, same)
+		for _, r := range says.there {
+			if says.same && !r.Within(p.Size) {
+				t.Errorf("%+v is not in the file", r)
 			}
 			left.remove(r)
+		}
+		for in, r := range says.whole {
+			if r.Offset < 0 || r.Length < 0 {
+				t.Errorf("%v lies at %+v", in, r)
+			}
 		}
 		if n := left.bytes(); n < 0 || n > p.Size {
 			t.Errorf("%d bytes are missing", n)

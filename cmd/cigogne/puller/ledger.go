@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/esante-alsace/cigogne/gateway/dicomweb"
 	"github.com/esante-alsace/cigogne/storage"
 )
 
@@ -23,40 +24,59 @@ type ledger struct {
 }
 
 // entry is a line of a ledger: the first names the ZIP file, each other one a
-// range of it.
+// range of it, and the instance that is whole in it, if that is known.
 type entry struct {
-	ETag   string `json:"etag,omitempty"`
-	Size   int64  `json:"size,omitempty"`
-	Offset int64  `json:"offset,omitempty"`
-	Length int64  `json:"length,omitempty"`
+	ETag     string         `json:"etag,omitempty"`
+	Size     int64          `json:"size,omitempty"`
+	Offset   int64          `json:"offset,omitempty"`
+	Length   int64          `json:"length,omitempty"`
+	Instance string         `json:"instance,omitempty"`
+	Digest   storage.Digest `json:"blake3,omitzero"`
+}
+
+// said is what a ledger says.
+type said struct {
+	same  bool // it is of the plan's ZIP file, and not of another
+	there []storage.Range
+	whole map[member]storage.Range
 }
 
 // maxLine bounds a line of a ledger.
 const maxLine = 4 << 10
 
-// openLedger opens the ledger for a plan and returns what it says; false when
-// there is none, or one of another ZIP file, which is begun anew. Who has it
-// open is alone in its place: for others it is storage.ErrUnavailable.
-func openLedger(path string, p *plan) (*ledger, []storage.Range, bool, error) {
+// openLedger opens the ledger for a plan and returns what it says. One that is
+// none, or of another ZIP file, stays as it is until it is begun anew. Who has
+// it open is alone in its place: for others it is storage.ErrUnavailable.
+func openLedger(path string, p *plan) (*ledger, said, error) {
 	f, err := lockedFile(path)
 	if err != nil {
-		return nil, nil, false, err
+		return nil, said{}, err
 	}
-	there, same, err := readLedger(f, p)
-	// A line that a crash left unfinished ends here.
-	head := []byte("\n")
-	if err == nil && !same {
-		head = append(line(entry{ETag: p.ETag, Size: p.Size}), '\n')
-		err = f.Truncate(0)
-	}
-	if err == nil {
-		_, err = f.Write(head)
+	l := &ledger{path: path, file: f}
+	says, err := readLedger(f, p)
+	if err == nil && says.same {
+		_, err = f.WriteString("\n") // a line that a crash left unfinished ends here
 	}
 	if err != nil {
 		f.Close()
-		return nil, nil, false, err
+		return nil, said{}, err
 	}
-	return &ledger{path: path, file: f}, there, same, nil
+	return l, says, nil
+}
+
+// begin begins it anew, for a plan of which these instances are there.
+func (l *ledger) begin(p *plan, whole []dicomweb.DigestOf) error {
+	b := append(line(entry{ETag: p.ETag, Size: p.Size}), '\n')
+	for _, in := range whole {
+		b = append(append(b, line(wholeEntry(in))...), '\n')
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.file.Truncate(0); err != nil {
+		return err
+	}
+	_, err := l.file.Write(b)
+	return err
 }
 
 // lockedFile opens a file to be appended to, and locks it until it is closed.
@@ -88,9 +108,11 @@ func lockedFile(path string) (*os.File, error) {
 
 // readLedger reads until what is no line of a ledger, as a power cut may leave
 // it.
-func readLedger(f *os.File, p *plan) (there []storage.Range, same bool, err error) {
+func readLedger(f *os.File, p *plan) (said, error) {
+	says := said{whole: map[member]storage.Range{}}
 	lines := bufio.NewScanner(f)
 	lines.Buffer(make([]byte, 0, maxLine), maxLine)
+	size, named := int64(0), false
 	for lines.Scan() {
 		var e entry
 		if json.Unmarshal(lines.Bytes(), &e) != nil {
@@ -98,23 +120,26 @@ func readLedger(f *os.File, p *plan) (there []storage.Range, same bool, err erro
 		}
 		r := storage.Range{Offset: e.Offset, Length: e.Length}
 		switch {
-		case !same && (e.ETag != p.ETag || e.Size != p.Size):
-			return nil, false, nil
-		case !same:
-			same = true
-		case r.Within(p.Size):
-			there = append(there, r)
+		case !named:
+			size, named = e.Size, true
+			says.same = e.ETag == p.ETag && e.Size == p.Size
+		case !r.Within(size):
+		default:
+			says.there = append(says.there, r)
+			if e.Instance != "" {
+				says.whole[member{e.Instance, e.Digest}] = r
+			}
 		}
 	}
-	if err = lines.Err(); errors.Is(err, bufio.ErrTooLong) {
-		err = nil
+	if err := lines.Err(); !errors.Is(err, bufio.ErrTooLong) {
+		return says, err
 	}
-	return there, same, err
+	return says, nil
 }
 
 func line(e entry) []byte {
 	b, err := json.Marshal(e)
-	if err != nil { // cannot be: numbers and a string
+	if err != nil { // cannot be: numbers and strings
 		return nil
 	}
 	return b
@@ -122,9 +147,20 @@ func line(e entry) []byte {
 
 // note says that a range is there.
 func (l *ledger) note(r storage.Range) error {
+	return l.write(entry{Offset: r.Offset, Length: r.Length})
+}
+
+// noteWhole says that all of an instance is.
+func (l *ledger) noteWhole(in dicomweb.DigestOf) error { return l.write(wholeEntry(in)) }
+
+func wholeEntry(in dicomweb.DigestOf) entry {
+	return entry{Offset: in.Offset, Length: in.Size, Instance: in.SOPInstanceUID, Digest: in.Digest}
+}
+
+func (l *ledger) write(e entry) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, err := l.file.Write(append(line(entry{Offset: r.Offset, Length: r.Length}), '\n'))
+	_, err := l.file.Write(append(line(e), '\n'))
 	return err
 }
 

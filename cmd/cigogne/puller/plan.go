@@ -53,17 +53,27 @@ func (p *plan) file(i int) storage.Range {
 	return storage.Range{Offset: p.Instances[i].Offset, Length: p.Instances[i].Size}
 }
 
-// withGap is where instance i lies, with the gap before it.
-func (p *plan) withGap(i int) storage.Range {
+// gap is what lies before instance i.
+func (p *plan) gap(i int) storage.Range {
 	begin := int64(0)
 	if i > 0 {
 		begin = p.file(i - 1).End()
 	}
-	return storage.Range{Offset: begin, Length: p.file(i).End() - begin}
+	return storage.Range{Offset: begin, Length: p.Instances[i].Offset - begin}
 }
 
-// last is where the last instance ends.
+// withGap is where instance i lies, with the gap before it.
+func (p *plan) withGap(i int) storage.Range {
+	gap := p.gap(i)
+	return storage.Range{Offset: gap.Offset, Length: gap.Length + p.Instances[i].Size}
+}
+
+// last is where the last instance ends, and rest is what lies behind it.
 func (p *plan) last() int64 { return p.file(len(p.Instances) - 1).End() }
+
+func (p *plan) rest() storage.Range {
+	return storage.Range{Offset: p.last(), Length: p.Size - p.last()}
+}
 
 // at is the first instance that ends behind an offset; there may be none.
 func (p *plan) at(offset int64) int {
