@@ -24,7 +24,9 @@ import (
 // nodes are journals that copy each other over loopback connections that can
 // be cut.
 type nodes struct {
-	t   *testing.T
+	t      *testing.T
+	timing copies.Timing
+
 	mu  sync.Mutex
 	all map[string]*node
 	cut map[string]bool // nodes nobody reaches
@@ -57,8 +59,16 @@ func timing() copies.Timing {
 	return copies.Timing{Beat: 10 * time.Millisecond, Silence: time.Second, Stall: 2 * time.Second, Grace: 2 * time.Second}
 }
 
-func newNodes(t *testing.T, count int) *nodes {
-	c := &nodes{t: t, all: map[string]*node{}, cut: map[string]bool{}, frozen: map[string]chan struct{}{}, deaf: map[string]chan struct{}{}}
+// never is a time after which a node that is merely slow would have come: for
+// what does not show how one is given up.
+func never() copies.Timing {
+	return copies.Timing{Beat: 10 * time.Millisecond, Silence: time.Minute, Stall: time.Minute, Grace: time.Minute}
+}
+
+func newNodes(t *testing.T, count int) *nodes { return newNodesWith(t, count, timing()) }
+
+func newNodesWith(t *testing.T, count int, timing copies.Timing) *nodes {
+	c := &nodes{t: t, timing: timing, all: map[string]*node{}, cut: map[string]bool{}, frozen: map[string]chan struct{}{}, deaf: map[string]chan struct{}{}}
 	for i := range count {
 		c.start(fmt.Sprintf("n%d", i+1), t.TempDir())
 	}
@@ -83,12 +93,12 @@ func (c *nodes) start(id, dir string) *node {
 		Held:       n.take,
 		Older:      func() { n.older.Store(true) },
 		AheadBytes: 20 << 10,
-		Timing:     timing(), Logger: log,
+		Timing:     c.timing, Logger: log,
 	})
 	var err error
 	o := journal.Options{Logger: log, SegmentBytes: 256 << 10, InlineBytes: 16 << 10}
 	n.holder, err = copies.OpenHolder(ctx, copies.HolderOptions{
-		Dir: filepath.Join(dir, "copies"), Journal: o, Timing: timing(), Logger: log,
+		Dir: filepath.Join(dir, "copies"), Journal: o, Timing: c.timing, Logger: log,
 		Retired: n.isRetired,
 	})
 	if err != nil {

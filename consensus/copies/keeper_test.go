@@ -20,7 +20,7 @@ type acked struct {
 // TestAcknowledgedIsHeld: what is acknowledged lies on another node, inline or
 // in a large file, and Held is told in order.
 func TestAcknowledgedIsHeld(t *testing.T) {
-	c := newNodes(t, 3)
+	c := newNodesWith(t, 3, never())
 	n := c.all["n1"]
 	var mu sync.Mutex
 	var all []acked
@@ -139,7 +139,7 @@ func TestALongWay(t *testing.T) {
 // TestASmallOnePasses: what is small is acknowledged while a large file is on
 // its way, which is acknowledged when it lies on another node.
 func TestASmallOnePasses(t *testing.T) {
-	c := newNodes(t, 3)
+	c := newNodesWith(t, 3, never())
 	n := c.all["n1"]
 	c.rate.Store(256 << 10)
 	large := random(24 << 20) // a minute and a half, if nobody hurries it
@@ -175,7 +175,7 @@ func TestASmallOnePasses(t *testing.T) {
 // TestAheadAndLost: a node that is gone while a large file comes to it, and one
 // that forgets it, make the file go another way.
 func TestAheadAndLost(t *testing.T) {
-	c := newNodes(t, 3)
+	c := newNodesWith(t, 3, never())
 	n := c.all["n1"]
 	c.rate.Store(1 << 20)
 	large := random(4 << 20)
@@ -209,13 +209,9 @@ func TestTooFew(t *testing.T) {
 	}
 	dir := c.all["n2"].dir
 	c.all["n2"].stop()
-	start := time.Now()
-	at, err := n.put(random(100))
+	at, err := n.put(random(100)) // which is not waited for until put has had enough
 	if !errors.Is(err, storage.ErrUnavailable) || at == (journal.Position{}) {
 		t.Fatalf("%v: %v", at, err)
-	}
-	if took := time.Since(start); took > 8*time.Second {
-		t.Errorf("it took %v to say so", took)
 	}
 	if err := n.keeper.Failing(); !errors.Is(err, storage.ErrUnavailable) {
 		t.Errorf("Failing: %v", err)
