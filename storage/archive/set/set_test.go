@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
@@ -68,34 +69,37 @@ func TestReplacedMidStream(t *testing.T) {
 	for _, err := range []error{errDown, nil, io.EOF, storage.ErrCorrupt} {
 		for _, after := range []int64{0, 1, 32 << 10, 32<<10 + 1, 1 << 20, 3<<20 - 11} {
 			for _, way := range []func(io.Writer, io.Reader) error{byRead, byWriteTo, byNext} {
-				damaged, patience := 0, time.Minute
-				if err == nil {
-					patience = 5 * time.Millisecond
-				}
-				s, a, b := two(t, set.Options{
-					Hedge: patience, Stall: patience,
-					Damaged: func(string, string, error) { damaged++ },
-				}, data)
-				a.reads.Store(&readFault{after: after, err: err})
-				r, openErr := s.Get(t.Context(), "k", storage.Range{Offset: 5, Length: 3<<20 - 5})
-				if openErr != nil {
-					t.Fatal(openErr)
-				}
-				got := new(bytes.Buffer)
-				if err := way(got, r); err != nil || !bytes.Equal(got.Bytes(), data[5:]) {
-					t.Errorf("broken by %v after %d: %d bytes, %v", err, after, got.Len(), err)
-				}
-				if closeErr := r.Close(); closeErr != nil {
-					t.Error(closeErr)
-				}
-				if a.gets.Load() != 1 || b.gets.Load() < 1 || b.gets.Load() > 2 {
-					t.Errorf("broken by %v after %d: asked %d and %d times", err, after, a.gets.Load(), b.gets.Load())
-				}
-				if isDamage := errors.Is(err, storage.ErrCorrupt) || errors.Is(err, io.EOF); isDamage != (damaged == 1) {
-					t.Errorf("broken by %v after %d: damage was told %d times", err, after, damaged)
-				}
+				synctest.Test(t, func(t *testing.T) { replaced(t, data, way, after, err) })
 			}
 		}
+	}
+}
+
+// replaced reads what is broken by err, or silenced by nil, after some bytes. By
+// the clock of the bubble nobody is silent who is merely not given a processor.
+func replaced(t *testing.T, data []byte, way func(io.Writer, io.Reader) error, after int64, err error) {
+	damaged := 0
+	s, a, b := two(t, set.Options{
+		Hedge: time.Minute, Stall: time.Minute,
+		Damaged: func(string, string, error) { damaged++ },
+	}, data)
+	a.reads.Store(&readFault{after: after, err: err})
+	r, openErr := s.Get(t.Context(), "k", storage.Range{Offset: 5, Length: 3<<20 - 5})
+	if openErr != nil {
+		t.Fatal(openErr)
+	}
+	got := new(bytes.Buffer)
+	if err := way(got, r); err != nil || !bytes.Equal(got.Bytes(), data[5:]) {
+		t.Errorf("broken by %v after %d: %d bytes, %v", err, after, got.Len(), err)
+	}
+	if closeErr := r.Close(); closeErr != nil {
+		t.Error(closeErr)
+	}
+	if a.gets.Load() != 1 || b.gets.Load() < 1 || b.gets.Load() > 2 {
+		t.Errorf("broken by %v after %d: asked %d and %d times", err, after, a.gets.Load(), b.gets.Load())
+	}
+	if isDamage := errors.Is(err, storage.ErrCorrupt) || errors.Is(err, io.EOF); isDamage != (damaged == 1) {
+		t.Errorf("broken by %v after %d: damage was told %d times", err, after, damaged)
 	}
 }
 
