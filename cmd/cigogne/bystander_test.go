@@ -17,9 +17,10 @@ import (
 )
 
 // patience is how long anyone may have to wait for an answer, whatever others
-// do to the node; memoryLimit is what the node may hold all the while.
+// do to the node, and to the machine; memoryLimit is what the node may hold all
+// the while.
 const (
-	patience    = 10 * time.Second
+	patience    = time.Minute
 	memoryLimit = 200 << 20
 )
 

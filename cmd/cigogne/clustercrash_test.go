@@ -122,7 +122,7 @@ func (r *cohort) disturb(round int, happens func()) *ledger {
 	}
 	select {
 	case <-l.first:
-	case <-time.After(time.Minute):
+	case <-time.After(hangs):
 		r.t.Errorf("round %d: nothing is acknowledged", round)
 	}
 	happens()
@@ -143,7 +143,7 @@ func (r *cohort) gives(id string, all map[storage.InstanceKey]storage.Digest) {
 	r.t.Helper()
 	missing := maps.Clone(all)
 	var why error
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.Now().Add(hangs)
 	for len(missing) > 0 && time.Now().Before(deadline) {
 		for k, want := range missing {
 			got, err := fetch(r.t.Context(), r.nodes[id].web, k)
@@ -226,7 +226,7 @@ func TestKilledBetween(t *testing.T) {
 			}
 			select {
 			case <-r.nodes["n3"].done:
-			case <-time.After(60 * time.Second):
+			case <-time.After(hangs):
 				t.Errorf("it was not killed\n%s", r.nodes["n3"].log)
 			}
 			stop()

@@ -95,9 +95,6 @@ func TestRollingRestart(t *testing.T) {
 	}
 }
 
-// askAgain is how long a client goes on to ask one node after the other.
-const askAgain = 20 * time.Second
-
 // retrying stores one instance after the other by STOW-RS, at whichever node
 // takes it.
 func retrying(ctx context.Context, t *testing.T, f *fleet, l *ledger, seed uint64) {
@@ -107,7 +104,7 @@ func retrying(ctx context.Context, t *testing.T, f *fleet, l *ledger, seed uint6
 			return
 		}
 		file := append(dicomtest.FileMeta(in.SOPClassUID, in.SOPInstanceUID, in.TransferSyntaxUID), l.send(in)...)
-		until := time.Now().Add(askAgain)
+		until := time.Now().Add(hangs)
 		for try := i; ; try++ {
 			status, stored, err := stow(t.Context(), f.at(try).web, file)
 			if err == nil && status == http.StatusOK && len(stored) == 1 {
@@ -115,7 +112,7 @@ func retrying(ctx context.Context, t *testing.T, f *fleet, l *ledger, seed uint6
 				break
 			}
 			if time.Now().After(until) {
-				t.Errorf("no node took %s for %s: %d, %v", in.SOPInstanceUID, askAgain, status, err)
+				t.Errorf("no node took %s for %s: %d, %v", in.SOPInstanceUID, hangs, status, err)
 				return
 			}
 			select {

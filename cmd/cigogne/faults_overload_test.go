@@ -186,7 +186,7 @@ func notReading(node *process, in dicomtest.Instance) error {
 
 // poll asks until the answer is yes or an error.
 func poll(pause time.Duration, ask func() (bool, error)) error {
-	deadline := time.After(2 * time.Minute) // gigabytes may be waited for, on a busy disk
+	deadline := time.After(hangs)
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
 	for {

@@ -18,7 +18,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/dicom"
@@ -197,9 +196,9 @@ func retrieve(ctx context.Context, web string, k storage.InstanceKey) ([]byte, e
 	return b.Bytes(), err
 }
 
-// output runs a tool for at most a minute; its exit code is no error.
+// output runs a tool that ends by itself; its exit code is no error.
 func output(ctx context.Context, name string, args ...string) (text string, code int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, hangs)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	var exit *exec.ExitError

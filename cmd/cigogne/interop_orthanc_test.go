@@ -68,7 +68,7 @@ func startOrthancAt(t *testing.T, node *process, dicomPort string) *orthanc {
 	// The plugin reads its servers when the port is open already.
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(time.Minute); ; <-tick.C {
+	for end := time.Now().Add(hangs); ; <-tick.C {
 		var servers []string
 		if o.call(http.MethodGet, "/dicom-web/servers", nil, &servers); slices.Contains(servers, "cigogne") {
 			return o

@@ -377,7 +377,7 @@ func (p *storescp) receive(ctx context.Context, way []string, f *realFile) (stri
 // awaitPort waits until somebody listens.
 func awaitPort(t *testing.T, port string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), hangs)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/esante-alsace/cigogne/storage/dicom/dicomtest"
 	"github.com/esante-alsace/cigogne/storage/index"
@@ -18,7 +17,7 @@ import (
 // and all that it says.
 func told(t *testing.T, dir, name string, flags ...string) (int, string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), hangs)
 	defer cancel()
 	args := append(append(strings.Fields(name), "--data-dir", dir), flags...)
 	if name == "serve" {

@@ -111,17 +111,15 @@ func (p *tab) within(what, js string) time.Duration {
 		switch {
 		case ok && err == nil:
 			return time.Since(began)
-		case time.Since(began) <= ordinary && p.ctx.Err() == nil:
+		case time.Since(began) <= hangs && p.ctx.Err() == nil:
 			<-tick.C
 		case err != nil:
-			p.t.Fatalf("not within %s: %s: %v", ordinary, what, err)
+			p.t.Fatalf("not within %s: %s: %v", hangs, what, err)
 		default:
-			p.t.Fatalf("not within %s: %s\n%s", ordinary, what, p.text("document.getElementById('main').innerText"))
+			p.t.Fatalf("not within %s: %s\n%s", hangs, what, p.text("document.getElementById('main').innerText"))
 		}
 	}
 }
-
-const ordinary = time.Minute // within which everything happens, on a busy machine too
 
 // TestOpsPage: three nodes in a real browser. What is pushed to one shows at
 // another, a leader that is killed is shown, and comes back;

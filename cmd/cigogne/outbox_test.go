@@ -209,7 +209,7 @@ func TestPublicationOutlivesItsLeader(t *testing.T) {
 			r.nodes[other].identities(http.MethodPut, "/local/1.2.250.1.999.1/4711", asserted(nir, "MULLER"), http.StatusOK)
 			select {
 			case <-came:
-			case <-time.After(30 * time.Second):
+			case <-time.After(hangs):
 				t.Fatal("nothing came")
 			}
 			how.falls(r, leader)

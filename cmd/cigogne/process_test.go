@@ -77,8 +77,9 @@ func serveArgs(dir string, flags []string) []string {
 	return append([]string{"serve", "--data-dir", dir, "--dimse", "127.0.0.1:0", "--http", "127.0.0.1:0"}, flags...)
 }
 
-// startPatience is how long a node may take until it listens.
-const startPatience = 2 * time.Minute
+// hangs is after how long what does not come is said to hang: a machine that has
+// much else to do takes long for what takes a moment.
+const hangs = 4 * time.Minute
 
 // listening starts a node and returns when it listens.
 func listening(t *testing.T, cmd *exec.Cmd) (*process, error) {
@@ -92,7 +93,7 @@ func listening(t *testing.T, cmd *exec.Cmd) (*process, error) {
 		return nil, err
 	}
 	t.Cleanup(p.kill)
-	late := time.AfterFunc(startPatience, func() { p.cmd.Process.Kill() })
+	late := time.AfterFunc(hangs, func() { p.cmd.Process.Kill() })
 	defer late.Stop()
 	address := regexp.MustCompile(`(?m)^\s+(DIMSE|HTTP)\s+(?:http://)?(127\.0\.0\.1:\d+)`)
 	scanner := bufio.NewScanner(out)
@@ -135,7 +136,7 @@ func (p *process) stop() {
 	}
 	select {
 	case <-p.done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(hangs):
 		p.t.Fatalf("cigogne does not stop\n%s", p.log)
 	}
 	if code := p.cmd.ProcessState.ExitCode(); code != exitOK {
@@ -156,10 +157,10 @@ func (p *process) ready() {
 	})
 }
 
-// eventually asks until the answer is yes, at most for a minute.
+// eventually asks until the answer is yes, and fails the test when that hangs.
 func (p *process) eventually(what string, ask func() bool) {
 	p.t.Helper()
-	deadline := time.After(time.Minute)
+	deadline := time.After(hangs)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !ask() {

@@ -20,7 +20,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/esante-alsace/cigogne/storage/dicom/dicomtest"
 )
@@ -50,7 +49,7 @@ type event struct {
 // says so: then it is killed.
 func transfer(t *testing.T, web string, enough func(e event) bool, args ...string) (code int, events []event, said string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), hangs)
 	defer cancel()
 	cmd := command(ctx, append(args, "--json", "--gateway", web)...)
 	var errs bytes.Buffer
