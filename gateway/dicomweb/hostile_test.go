@@ -100,7 +100,7 @@ func TestHostileNames(t *testing.T) {
 // TestStalledUpload: fault 11. A sender that stops is answered and let go; one
 // that is slow is not.
 func TestStalledUpload(t *testing.T) {
-	s := newServer(t, func(o *dicomweb.Options) { o.Limits.ReadStall = 200 * time.Millisecond })
+	s := newServer(t, func(o *dicomweb.Options) { o.Limits.ReadStall = time.Second })
 	file := small(1, 1).Instances[0].Part10()
 	_, body := stowBody(file)
 	whole, _ := io.ReadAll(body)
@@ -122,8 +122,8 @@ func TestStalledUpload(t *testing.T) {
 	io.WriteString(slow, head)
 	pause := time.NewTicker(100 * time.Millisecond) // the subject is time
 	defer pause.Stop()
-	for rest := whole; len(rest) > 0; {
-		n := min(len(rest), 8<<10)
+	for rest := whole; len(rest) > 0; { // for longer than it may stall
+		n := min(len(rest), len(whole)/15)
 		slow.Write(rest[:n])
 		rest = rest[n:]
 		<-pause.C

@@ -76,7 +76,7 @@ func TestIdleStream(t *testing.T) {
 			return nil
 		}
 		return endless(after)[:1]
-	}}, Limits{Stall: 50 * time.Millisecond})
+	}}, Limits{Stall: 500 * time.Millisecond})
 	watch, err := pb.NewEventsClient(s.dial(t)).Watch(t.Context(), &pb.EventsWatchRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +84,7 @@ func TestIdleStream(t *testing.T) {
 	if _, err := watch.Recv(); err != nil {
 		t.Fatal(err)
 	}
-	idle := time.NewTimer(300 * time.Millisecond)
+	idle := time.NewTimer(time.Second)
 	<-idle.C
 	ready.Store(true)
 	close(happened)

@@ -81,7 +81,7 @@ func TestPost(t *testing.T) {
 			how(w)
 		}))
 		token := func() (string, error) { return "secret", nil }
-		return server, newPoster(SenderOptions{Endpoint: server.URL, Token: token, Timeout: time.Second, Parallel: 1})
+		return server, newPoster(SenderOptions{Endpoint: server.URL, Token: token, Timeout: time.Minute, Parallel: 1})
 	}
 	for _, c := range []struct {
 		name string
@@ -145,7 +145,7 @@ func TestPostShowsACertificate(t *testing.T) {
 		"no certificate": {&tls.Config{RootCAs: trusted}, false},
 		"not trusted":    {nil, false},
 	} {
-		p := newPoster(SenderOptions{Endpoint: server.URL, TLS: c.tls, Timeout: time.Second, Parallel: 1})
+		p := newPoster(SenderOptions{Endpoint: server.URL, TLS: c.tls, Timeout: time.Minute, Parallel: 1})
 		if got, why, _ := p.post(t.Context(), index.Publish, []byte("{}")); (got == index.Delivered) != c.want {
 			t.Errorf("%s: %d, %q", name, got, why)
 		}
