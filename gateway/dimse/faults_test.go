@@ -16,10 +16,10 @@ import (
 	"github.com/esante-alsace/cigogne/gateway/dimse/pdu"
 )
 
-// quick makes the timers short.
+// quick makes the timers short, but for who has something to send.
 func quick(c *dimse.Config) {
-	c.ARTIM = 300 * time.Millisecond
-	c.Idle = 5 * time.Second
+	c.ARTIM = time.Second
+	c.Idle = time.Minute
 }
 
 // expectService makes sure that another client is served.
@@ -49,40 +49,42 @@ func TestHostileWire(t *testing.T) {
 			t.Errorf("%d instances were received", len(m.incoming))
 		}
 	})
+	var all sync.WaitGroup // each waits for ARTIM
 	for _, name := range names {
-		name = filepath.Base(name)
-		t.Run(strings.TrimSuffix(name, ".hex"), func(t *testing.T) {
-			t.Parallel()
-			b, says := wireFixture(t, filepath.Join("hostile", name))
-			var r *raw
-			switch says["state"] {
-			case "new":
-				r = connect(t, addr)
-			case "open":
-				r = associate(t, addr)
-			default:
-				t.Fatalf("state %q", says["state"])
-			}
-			r.send(b)
-			switch says["answer"] {
-			case "close":
-				if got := r.receive(); got != nil {
-					t.Errorf("got % x", got)
-				}
-			case "abort 0/0":
-				r.expectAbort(pdu.AbortServiceUser, 0)
-			case "abort 2/1":
-				r.expectAbort(pdu.AbortServiceProvider, pdu.ReasonUnrecognizedPDU)
-			case "abort 2/2":
-				r.expectAbort(pdu.AbortServiceProvider, pdu.ReasonUnexpectedPDU)
-			case "abort 2/6":
-				r.expectAbort(pdu.AbortServiceProvider, pdu.ReasonInvalidParameter)
-			default:
-				t.Fatalf("answer %q", says["answer"])
-			}
-			expectService(t, addr)
-		})
+		all.Go(func() { t.Run(filepath.Base(name), func(t *testing.T) { hostileWire(t, addr, filepath.Base(name)) }) })
 	}
+	all.Wait()
+}
+
+func hostileWire(t *testing.T, addr, name string) {
+	b, says := wireFixture(t, filepath.Join("hostile", name))
+	var r *raw
+	switch says["state"] {
+	case "new":
+		r = connect(t, addr)
+	case "open":
+		r = associate(t, addr)
+	default:
+		t.Fatalf("state %q", says["state"])
+	}
+	r.send(b)
+	switch says["answer"] {
+	case "close":
+		if got := r.receive(); got != nil {
+			t.Errorf("got % x", got)
+		}
+	case "abort 0/0":
+		r.expectAbort(pdu.AbortServiceUser, 0)
+	case "abort 2/1":
+		r.expectAbort(pdu.AbortServiceProvider, pdu.ReasonUnrecognizedPDU)
+	case "abort 2/2":
+		r.expectAbort(pdu.AbortServiceProvider, pdu.ReasonUnexpectedPDU)
+	case "abort 2/6":
+		r.expectAbort(pdu.AbortServiceProvider, pdu.ReasonInvalidParameter)
+	default:
+		t.Fatalf("answer %q", says["answer"])
+	}
+	expectService(t, addr)
 }
 
 func TestManyPDVsInOnePDU(t *testing.T) {
@@ -187,7 +189,7 @@ func TestSenderFailsInsideDataSet(t *testing.T) {
 				result <- err
 				return nil, err
 			}
-			addr, _ := serve(t, m, func(c *dimse.Config) { c.Idle = 500 * time.Millisecond })
+			addr, _ := serve(t, m, func(c *dimse.Config) { c.Idle = time.Second })
 			r := associate(t, addr)
 			r.send(data(3, true, true, storeCommand(ctImageStorage, "1.2.3")))
 			r.send(data(3, false, false, pattern(100_000)))
@@ -258,7 +260,7 @@ func TestServeDrains(t *testing.T) {
 	})
 	t.Run("aborts who stays", func(t *testing.T) {
 		m := newMemory()
-		addr, stop := serve(t, m, func(c *dimse.Config) { c.Grace, c.ARTIM = 50*time.Millisecond, 300*time.Millisecond })
+		addr, stop := serve(t, m, func(c *dimse.Config) { c.Grace, c.ARTIM = 50*time.Millisecond, time.Second })
 		r := associate(t, addr)
 		go stop()
 		r.expectAbort(pdu.AbortServiceProvider, pdu.ReasonNotSpecified)

@@ -141,13 +141,18 @@ func (m *memory) instance(uid string) ([]byte, bool) {
 // address and a function that stops it and waits.
 func serve(t testing.TB, m *memory, change func(*dimse.Config)) (addr string, stop func()) {
 	t.Helper()
-	cfg := dimse.Config{AETitle: "CIGOGNE", Receiver: m, Metrics: m, Grace: 5 * time.Second}
-	if change != nil {
-		change(&cfg)
-	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
+	}
+	return ln.Addr().String(), serveOn(t, ln, m, change)
+}
+
+func serveOn(t testing.TB, ln net.Listener, m *memory, change func(*dimse.Config)) (stop func()) {
+	t.Helper()
+	cfg := dimse.Config{AETitle: "CIGOGNE", Receiver: m, Metrics: m, Grace: 5 * time.Second}
+	if change != nil {
+		change(&cfg)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -164,7 +169,7 @@ func serve(t testing.TB, m *memory, change func(*dimse.Config)) (addr string, st
 		}
 	})
 	t.Cleanup(stop)
-	return ln.Addr().String(), stop
+	return stop
 }
 
 const ctImageStorage = "1.2.840.10008.5.1.4.1.1.2"

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/esante-alsace/cigogne/gateway"
@@ -18,7 +19,7 @@ func TestOurOwnTimeIsNotThePeers(t *testing.T) {
 	const idle, busy = 200 * time.Millisecond, 500 * time.Millisecond
 	m := newMemory()
 	m.wait = func(context.Context, string) (gateway.Standing, error) {
-		<-time.After(busy)
+		time.Sleep(busy) // by the clock of the bubble
 		return gateway.Stored, nil
 	}
 	m.receive = func(_ context.Context, in gateway.Incoming) ([]byte, error) {
@@ -26,17 +27,18 @@ func TestOurOwnTimeIsNotThePeers(t *testing.T) {
 		if _, err := io.ReadFull(in.Body, begin[:]); err != nil {
 			return nil, err
 		}
-		<-time.After(busy)
+		time.Sleep(busy)
 		rest, err := io.ReadAll(in.Body)
 		return append(begin[:], rest...), err
 	}
-	addr, _ := serve(t, m, func(c *dimse.Config) { c.Idle = idle })
-	a := dial(t, addr, nil)
-	for _, uid := range []string{"1.2.1", "1.2.2", "1.2.3"} {
-		if s, err := a.Store(t.Context(), ct(uid, pattern(1<<20))); err != nil || s != dimse.StatusSuccess {
-			t.Fatalf("%s: %v, %v", uid, s, err)
+	synctest.Test(t, func(t *testing.T) {
+		a := serveOver(t, m, func(c *dimse.Config) { c.Idle = idle }).dial(t, 0)
+		for _, uid := range []string{"1.2.1", "1.2.2", "1.2.3"} {
+			if s, err := a.Store(t.Context(), ct(uid, pattern(1<<20))); err != nil || s != dimse.StatusSuccess {
+				t.Fatalf("%s: %v, %v", uid, s, err)
+			}
 		}
-	}
+	})
 }
 
 // proposal proposes CT Image Storage as context 1.
@@ -122,7 +124,7 @@ func TestSilentConnections(t *testing.T) {
 
 func TestIdleAssociationIsAborted(t *testing.T) {
 	m := newMemory()
-	addr, _ := serve(t, m, func(c *dimse.Config) { c.Idle, c.ARTIM = 200*time.Millisecond, 200*time.Millisecond })
+	addr, _ := serve(t, m, func(c *dimse.Config) { c.Idle, c.ARTIM = 200*time.Millisecond, time.Second })
 	associate(t, addr).expectAbort(pdu.AbortServiceUser, 0)
 	if n := m.counted(dimse.OutcomeIdle); n != 1 {
 		t.Errorf("%d associations were counted as idle", n)
@@ -133,13 +135,14 @@ func TestIdleAssociationIsAborted(t *testing.T) {
 // than it may itself be silent.
 func TestSlowStorageIsNotIdleness(t *testing.T) {
 	m := newMemory()
-	release := make(chan struct{})
-	m.wait = func(context.Context, string) (gateway.Standing, error) { <-release; return gateway.Stored, nil }
-	addr, _ := serve(t, m, func(c *dimse.Config) { c.Idle = 100 * time.Millisecond })
-	a := dial(t, addr, func(c *dimse.SCUConfig) { c.AsyncWindow = 2 })
-	timer := time.AfterFunc(time.Second, func() { close(release) })
-	defer timer.Stop()
-	if status, err := a.Store(t.Context(), ct("1.2.3", pattern(10))); err != nil || status != 0 {
-		t.Errorf("Store: %s, %v", status, err)
+	m.wait = func(context.Context, string) (gateway.Standing, error) {
+		time.Sleep(20 * time.Second) // by the clock of the bubble
+		return gateway.Stored, nil
 	}
+	synctest.Test(t, func(t *testing.T) {
+		a := serveOver(t, m, func(c *dimse.Config) { c.Idle = time.Second }).dial(t, 2)
+		if status, err := a.Store(t.Context(), ct("1.2.3", pattern(10))); err != nil || status != 0 {
+			t.Errorf("Store: %s, %v", status, err)
+		}
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/esante-alsace/cigogne/gateway/dimse"
@@ -54,6 +55,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 }
 
 func TestRequestsThatAreRejected(t *testing.T) {
+	var all sync.WaitGroup // each waits for ARTIM
 	for _, c := range []struct {
 		change func(*pdu.AssociateRQ)
 		want   pdu.AssociateRJ
@@ -63,32 +65,35 @@ func TestRequestsThatAreRejected(t *testing.T) {
 		{func(rq *pdu.AssociateRQ) { rq.ApplicationContextName = "" }, pdu.RejectApplicationContext()},
 		{func(rq *pdu.AssociateRQ) { rq.CalledAETitle = "cigogne" }, pdu.RejectCalledAETitle()},
 	} {
-		t.Run(fmt.Sprint(c.want), func(t *testing.T) {
-			m := newMemory()
-			addr, _ := serve(t, m, quick)
-			b, _ := wireFixture(t, "associate-rq.hex")
-			rq, err := pdu.DecodeAssociateRQ(b[pdu.HeaderLength:])
-			if err != nil {
-				t.Fatal(err)
-			}
-			c.change(rq)
-			if b, err = rq.Append(nil); err != nil {
-				t.Fatal(err)
-			}
-			r := connect(t, addr)
-			r.send(b)
-			if got := r.receive(); !bytes.Equal(got, c.want.Append(nil)) {
-				t.Errorf("got % x", got)
-			}
-			// Sta13: data is ignored, and ARTIM closes the connection.
-			echo, _ := wireFixture(t, "echo-rq.hex")
-			r.send(echo)
-			if got := r.receive(); got != nil {
-				t.Errorf("then % x", got)
-			}
-			if n := m.counted(c.want.String()); n != 1 {
-				t.Errorf("counted %d times", n)
-			}
-		})
+		all.Go(func() { t.Run(fmt.Sprint(c.want), func(t *testing.T) { rejected(t, c.change, c.want) }) })
+	}
+	all.Wait()
+}
+
+func rejected(t *testing.T, change func(*pdu.AssociateRQ), want pdu.AssociateRJ) {
+	m := newMemory()
+	addr, _ := serve(t, m, quick)
+	b, _ := wireFixture(t, "associate-rq.hex")
+	rq, err := pdu.DecodeAssociateRQ(b[pdu.HeaderLength:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(rq)
+	if b, err = rq.Append(nil); err != nil {
+		t.Fatal(err)
+	}
+	r := connect(t, addr)
+	r.send(b)
+	if got := r.receive(); !bytes.Equal(got, want.Append(nil)) {
+		t.Errorf("got % x", got)
+	}
+	// Sta13: data is ignored, and ARTIM closes the connection.
+	echo, _ := wireFixture(t, "echo-rq.hex")
+	r.send(echo)
+	if got := r.receive(); got != nil {
+		t.Errorf("then % x", got)
+	}
+	if n := m.counted(want.String()); n != 1 {
+		t.Errorf("counted %d times", n)
 	}
 }
