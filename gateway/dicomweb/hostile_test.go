@@ -101,7 +101,7 @@ func TestHostileNames(t *testing.T) {
 // that is slow is not.
 func TestStalledUpload(t *testing.T) {
 	s := newServer(t, func(o *dicomweb.Options) { o.Limits.ReadStall = time.Second })
-	file := small(1, 1).Instances[0].Part10()
+	file := dicomtest.NewStudy(dicomtest.Options{Seed: 1, Instances: 1}).Instances[0].Part10()
 	_, body := stowBody(file)
 	whole, _ := io.ReadAll(body)
 	head := fmt.Sprintf("POST /dicom-web/studies HTTP/1.1\r\nHost: h\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", stowType, len(whole))
@@ -123,7 +123,7 @@ func TestStalledUpload(t *testing.T) {
 	pause := time.NewTicker(100 * time.Millisecond) // the subject is time
 	defer pause.Stop()
 	for rest := whole; len(rest) > 0; { // for longer than it may stall
-		n := min(len(rest), len(whole)/15)
+		n := min(len(rest), 32<<10)
 		slow.Write(rest[:n])
 		rest = rest[n:]
 		<-pause.C
