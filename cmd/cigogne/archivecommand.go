@@ -14,8 +14,6 @@ import (
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive"
-	"github.com/esante-alsace/cigogne/storage/archive/paced"
-	"github.com/esante-alsace/cigogne/storage/archive/set"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/pack"
 )
@@ -61,7 +59,7 @@ func (l *archiveListCommand) Run(ctx context.Context, c console) error {
 			return err
 		}
 	}
-	a, err := l.openArchives(ctx)
+	a, err := l.openArchives(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -69,7 +67,7 @@ func (l *archiveListCommand) Run(ctx context.Context, c console) error {
 	work := l.start(c)
 	defer work.End()
 	work.Step("list", progress.Amount{})
-	for _, one := range a.each {
+	for _, one := range a.Each {
 		if err := l.list(ctx, c, work, known, one); err != nil {
 			return err
 		}
@@ -130,13 +128,13 @@ func (r *archiveReading) run(ctx context.Context, c console, repair bool) error 
 		return err
 	}
 	defer x.Close()
-	a, err := r.openArchives(ctx)
+	a, err := r.openArchives(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer a.Close()
 	o := gateway.VerifierOptions{Index: x, Instances: true}
-	o.Archives, o.Repair, err = pace(a.each, int64(r.Rate), nil)
+	o.Archives, o.Repair, err = a.Paced(int64(r.Rate), nil)
 	switch {
 	case err != nil:
 		return err
@@ -146,20 +144,6 @@ func (r *archiveReading) run(ctx context.Context, c console, repair bool) error 
 		o.Repair = nil
 	}
 	return r.verify(ctx, c, o)
-}
-
-// pace has archives read at a rate, and makes a set of them when they are
-// several, which tells repaired of what it repaired; nil is nobody.
-func pace(each []archive.Archive, rate int64, repaired func(key string)) (slow []archive.Archive, all gateway.Copier, err error) {
-	limit := paced.NewLimit(rate)
-	for _, one := range each {
-		slow = append(slow, paced.Archive{Archive: one, Limit: limit})
-	}
-	if len(slow) < 2 {
-		return slow, nil, nil
-	}
-	all, err = set.New(slow, set.Options{Repaired: repaired})
-	return slow, all, err
 }
 
 func (r *archiveReading) verify(ctx context.Context, c console, o gateway.VerifierOptions) error {

@@ -54,7 +54,7 @@ func (n *node) wireCommitment() {
 		Indexed: n.indexer.AwaitOwn,
 		Count:   n.metrics.Committed, Logger: n.log,
 	}
-	for _, a := range n.archives.each {
+	for _, a := range n.archives.Each {
 		o.Archives = append(o.Archives, a.String())
 	}
 	if o.Copies == 0 {

@@ -9,7 +9,6 @@ import (
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/access"
 	"github.com/esante-alsace/cigogne/gateway/custody"
-	"github.com/esante-alsace/cigogne/storage/archive/cache"
 )
 
 // deletion says what may be deleted, and how.
@@ -46,16 +45,12 @@ const (
 
 func (n *node) wireCustody() {
 	grace := n.config.DeleteGrace
-	var forget func(...string)
-	if c, ok := n.archives.read.(*cache.Cache); ok {
-		forget = c.Drop
-	}
 	checkClock := func(context.Context) error { return nil }
 	if n.cluster != nil {
 		checkClock = n.cluster.CheckClock
 	}
 	n.sweeper = gateway.NewSweeper(gateway.SweeperOptions{
-		Index: n.index, Proposer: n.proposer, Archives: n.archives.each, Forget: forget,
+		Index: n.index, Proposer: n.proposer, Archives: n.archives.Each, Forget: n.archives.Forget,
 		Every: min(max(grace/8, sweepLeast), sweepMost), Confirm: confirm, CheckClock: checkClock, Logger: n.log,
 	})
 	n.custodian = gateway.NewCustodian(gateway.CustodianOptions{

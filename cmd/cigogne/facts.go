@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/esante-alsace/cigogne/cmd/cigogne/metrics"
-	"github.com/esante-alsace/cigogne/storage/archive/cache"
 	"github.com/esante-alsace/cigogne/storage/journal"
 )
 
@@ -16,7 +15,7 @@ func (n *node) wireMetrics() {
 	n.metrics.Stores(metrics.Stores{
 		Index: n.index, Journal: n.journal, JournalMost: int64(n.config.JournalMax),
 		IndexFailing: n.indexer.Failing, ArchiveFailing: n.archiver.Failing,
-		Archives: func() map[string]error { return n.archives.health(n.archiver.Failing()) },
+		Archives: func() map[string]error { return n.archives.Health(n.archiver.Failing()) },
 		Sweeper:  n.sweeper,
 	})
 	n.metrics.Facts(metrics.Facts{
@@ -95,8 +94,7 @@ func (n *node) budgets() []metrics.Budget {
 	if n.cluster != nil {
 		all = append(all, counted("peer connections", n.cluster.port.Connections), counted("proposals of other nodes", n.cluster.Proposals))
 	}
-	if blocks, ok := n.archives.read.(*cache.Cache); ok {
-		s := blocks.Stats()
+	if s, ok := n.archives.Cached(); ok {
 		all = append(all,
 			metrics.Budget{Name: "cache on disk", Bytes: true, Used: s.Bytes, Limit: int64(c.CacheMax)},
 			metrics.Budget{Name: "fetches into the cache", Used: int64(s.Fetching), Limit: int64(s.FetchingMost)})
@@ -108,8 +106,7 @@ func (n *node) budgets() []metrics.Budget {
 func (n *node) caches() []metrics.Cache {
 	directories := n.reader.Directories()
 	all := []metrics.Cache{{Name: "directories", Hits: directories.Hits, Misses: directories.Misses}}
-	if blocks, ok := n.archives.read.(*cache.Cache); ok {
-		s := blocks.Stats()
+	if s, ok := n.archives.Cached(); ok {
 		all = append(all, metrics.Cache{Name: "blocks", Hits: s.Hits, Misses: s.Misses})
 	}
 	return all

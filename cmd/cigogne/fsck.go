@@ -35,13 +35,13 @@ func (f *fsckCommand) Run(ctx context.Context, c console) error {
 		return err
 	}
 	defer x.Close()
-	a, err := f.openArchives(ctx)
+	a, err := f.openArchives(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer a.Close()
 	done, err := gateway.Check(ctx, gateway.CheckOptions{
-		Index: x, Archives: a.each, Journal: j,
+		Index: x, Archives: a.Each, Journal: j,
 		Problem: func(what string) { fmt.Fprintln(c.out, what) },
 	})
 	if err != nil {

@@ -20,6 +20,7 @@ func allowed() map[string][]string {
 		"cmd/cigogne/progress":        {},
 		"cmd/cigogne/demo":            {},
 		"cmd/cigogne/disk":            {},
+		"cmd/cigogne/archives":        {"gateway", "storage/archive", "storage/archive/..."},
 		"cmd/cigogne/certs":           {"consensus/peer"},
 		"cmd/cigogne/completion":      {},
 		"cmd/cigogne/metrics":         {"cmd/cigogne/disk", "consensus", "consensus/copies", "gateway", "gateway/commitment", "gateway/dimse", "gateway/dmp/publication", "gateway/throttle", "storage/index", "storage/journal"},

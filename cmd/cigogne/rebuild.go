@@ -11,6 +11,7 @@ import (
 
 	"github.com/dustin/go-humanize/english"
 
+	"github.com/esante-alsace/cigogne/cmd/cigogne/archives"
 	"github.com/esante-alsace/cigogne/cmd/cigogne/progress"
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/storage/index"
@@ -30,7 +31,7 @@ func (r *rebuildCommand) Run(ctx context.Context, c console) error {
 	if err := r.mounted(); err != nil {
 		return r.nothing(err)
 	}
-	a, err := r.openArchives(ctx)
+	a, err := r.openArchives(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -64,7 +65,7 @@ func (r *rebuildCommand) Run(ctx context.Context, c console) error {
 
 // sources refuses to rebuild an index from nothing: a mistyped directory
 // would become an empty node.
-func (r *rebuildCommand) sources(ctx context.Context, a *archives) error {
+func (r *rebuildCommand) sources(ctx context.Context, a *archives.Archives) error {
 	if _, err := os.Stat(r.journalDir()); err == nil {
 		return nil
 	}
@@ -84,7 +85,7 @@ func (r *rebuildCommand) nothing(err error) error {
 	return fmt.Errorf("%w: --data-dir %s holds no node's data, and no archive a pack", errUsage, r.DataDir)
 }
 
-func (r *rebuildCommand) rebuild(ctx context.Context, c console, a *archives, j *journal.Journal, log *slog.Logger) (gateway.Rebuilt, error) {
+func (r *rebuildCommand) rebuild(ctx context.Context, c console, a *archives.Archives, j *journal.Journal, log *slog.Logger) (gateway.Rebuilt, error) {
 	beside := stores{DataDir: filepath.Join(r.spoolDir(), "rebuild")}
 	if err := os.MkdirAll(filepath.Dir(beside.indexPath()), 0o700); err != nil {
 		return gateway.Rebuilt{}, err
@@ -102,7 +103,7 @@ func (r *rebuildCommand) rebuild(ctx context.Context, c console, a *archives, j 
 	work.Step("enter packs", progress.Amount{Items: copies})
 	told := gateway.Rebuilt{}
 	done, err := gateway.Rebuild(ctx, gateway.RebuildOptions{
-		Index: x, Archives: a.each, Journal: j,
+		Index: x, Archives: a.Each, Journal: j,
 		Progress: func(r gateway.Rebuilt) {
 			if r.Journaled > 0 && told.Journaled == 0 {
 				work.Step("enter the journal", progress.Amount{})
@@ -126,9 +127,9 @@ func (r *rebuildCommand) rebuild(ctx context.Context, c console, a *archives, j 
 
 // countPacks counts the packs of all archives, so that what remains can be
 // told.
-func countPacks(ctx context.Context, a *archives, work *progress.Work) (n int64, err error) {
+func countPacks(ctx context.Context, a *archives.Archives, work *progress.Work) (n int64, err error) {
 	work.Step("count packs", progress.Amount{})
-	for _, one := range a.each {
+	for _, one := range a.Each {
 		for _, prefix := range []string{pack.StudiesPrefix, pack.ConflictsPrefix} {
 			for _, err := range one.List(ctx, prefix) {
 				if err != nil {

@@ -100,9 +100,9 @@ func (r *report) Status(ctx context.Context) (*pb.NodeStatus, error) {
 func (r *report) Archives(ctx context.Context) []*pb.Archive {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	all := make([]*pb.Archive, len(r.archives.each))
+	all := make([]*pb.Archive, len(r.archives.Each))
 	var asked sync.WaitGroup
-	for i, one := range r.archives.each {
+	for i, one := range r.archives.Each {
 		asked.Go(func() {
 			all[i] = &pb.Archive{Name: one.String(), Reachable: true}
 			if err := one.Check(ctx); err != nil {

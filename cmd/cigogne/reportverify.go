@@ -25,7 +25,7 @@ func (r *report) Verify(ctx context.Context, v rpc.Verify, tell func([]gateway.F
 		return fmt.Errorf("%w: the node verifies or repairs already", storage.ErrUnavailable)
 	}
 	defer r.verifying.Unlock()
-	slow, all, err := pace(r.archives.each, v.Rate, nil)
+	slow, all, err := r.archives.Paced(v.Rate, nil)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,9 @@ func (n *node) runBehind(ctx context.Context) *errgroup.Group {
 	back.Go(func() error { return n.indexer.Run(ctx) })
 	back.Go(func() error { return n.identities.Run(ctx) })
 	back.Go(func() error { return n.archiver.Run(ctx) })
-	back.Go(func() error { return n.onDuty(ctx, n.sweepUploads) })
+	back.Go(func() error {
+		return n.onDuty(ctx, func(ctx context.Context) error { return n.archives.SweepUploads(ctx, n.log) })
+	})
 	back.Go(func() error { return n.onDuty(ctx, n.sweeper.Run) })
 	back.Go(func() error { return n.publish(ctx) })
 	back.Go(func() error { return n.onDuty(ctx, n.committer.Run) })
@@ -55,7 +57,7 @@ func (n *node) runBehind(ctx context.Context) *errgroup.Group {
 	}
 	back.Go(func() error { return n.sent.Run(ctx) })
 	if several, ok := n.archives.Archive.(gateway.Copier); ok {
-		r := gateway.NewRepairer(n.index, n.proposer, several, n.archives.each, n.log)
+		r := gateway.NewRepairer(n.index, n.proposer, several, n.archives.Each, n.log)
 		back.Go(func() error { return n.onDuty(ctx, r.Run) })
 	}
 	if n.scrubber != nil {

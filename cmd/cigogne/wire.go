@@ -6,9 +6,11 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
+	"github.com/esante-alsace/cigogne/cmd/cigogne/archives"
 	"github.com/esante-alsace/cigogne/cmd/cigogne/disk"
 	"github.com/esante-alsace/cigogne/cmd/cigogne/listener"
 	"github.com/esante-alsace/cigogne/cmd/cigogne/metrics"
@@ -21,7 +23,6 @@ import (
 	"github.com/esante-alsace/cigogne/gateway/rpc"
 	"github.com/esante-alsace/cigogne/gateway/throttle"
 	"github.com/esante-alsace/cigogne/storage"
-	"github.com/esante-alsace/cigogne/storage/archive/s3"
 	"github.com/esante-alsace/cigogne/storage/index"
 	"github.com/esante-alsace/cigogne/storage/journal"
 )
@@ -44,7 +45,7 @@ type node struct {
 
 	index    *index.Index
 	journal  *journal.Journal
-	archives *archives
+	archives *archives.Archives
 	sites    *gateway.Sites
 	people
 	publication *publication.Publisher
@@ -169,10 +170,10 @@ func (n *node) openStores(ctx context.Context) error {
 	if err := s.prepare(); err != nil {
 		return err
 	}
-	if n.archives, err = s.openArchives(ctx, func(o *s3.Options) { o.Observe = n.metrics.S3Answered }); err != nil {
+	if n.archives, err = s.openArchives(ctx, n.metrics.S3Answered); err != nil {
 		return err
 	}
-	if err := s.openCache(n.archives, n.config.CacheMax); err != nil {
+	if err := n.archives.CacheIn(filepath.Join(s.DataDir, "cache"), int64(n.config.CacheMax)); err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
 	if err := n.openIndex(ctx); err != nil {
@@ -279,8 +280,8 @@ func (n *node) wireUseCases() {
 		Arrivals: n.arrivals, Clock: n.metrics, Logger: n.log,
 	})
 	n.reader = gateway.NewRetriever(gateway.RetrieverOptions{
-		Index: n.index, Indexer: n.indexer, Journal: n.journal, Journals: journals, Archive: n.archives.read, Far: n.archives.far,
-		Damaged: func(key string) { n.archives.suspect(key, "", nil) },
+		Index: n.index, Indexer: n.indexer, Journal: n.journal, Journals: journals, Archive: n.archives.Read, Far: n.archives.Far,
+		Damaged: n.archives.Suspect,
 	})
 	n.finder = gateway.NewSearcher(n.index, n.indexer, n.reader, c.realm())
 	n.sent = gateway.NewRetrievals(n.proposer, n.log)
@@ -313,13 +314,13 @@ func (n *node) wireScrubber() error {
 	if c.ScrubRate == 0 {
 		return nil
 	}
-	slow, all, err := pace(n.archives.each, int64(c.ScrubRate), n.archives.forget)
+	slow, all, err := n.archives.Paced(int64(c.ScrubRate), func(key string) { n.archives.Forget(key) })
 	if err != nil {
 		return err
 	}
 	n.scrubber = gateway.NewScrubber(gateway.ScrubberOptions{
 		Index: n.index, Proposer: n.proposer, Archives: slow, Repair: all, Every: c.ScrubEvery,
-		State: c.scrubPath(), Suspects: n.archives.suspects, Logger: n.log,
+		State: c.scrubPath(), Suspects: n.archives.Suspects(), Logger: n.log,
 	})
 	return nil
 }

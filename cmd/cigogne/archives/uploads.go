@@ -1,8 +1,9 @@
-package main
+package archives
 
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 )
 
@@ -19,9 +20,9 @@ type uploads interface {
 	Sweep(ctx context.Context, before time.Time) (int, error)
 }
 
-// sweepUploads gives back what uploads that never ended have left in the
+// SweepUploads gives back what uploads that never ended have left in the
 // archives, until ctx ends. It begins when the node has settled in.
-func (n *node) sweepUploads(ctx context.Context) error {
+func (a *Archives) SweepUploads(ctx context.Context, log *slog.Logger) error {
 	for wait := uploadsFirst; ; wait = uploadsLook {
 		timer := time.NewTimer(wait)
 		select {
@@ -30,19 +31,19 @@ func (n *node) sweepUploads(ctx context.Context) error {
 			return ctx.Err()
 		case <-timer.C:
 		}
-		for _, a := range n.archives.each {
-			if up, ok := a.(uploads); ok {
-				n.sweepOne(ctx, a.String(), up)
+		for _, one := range a.Each {
+			if up, ok := one.(uploads); ok {
+				sweep(ctx, one.String(), up, log)
 			}
 		}
 	}
 }
 
-func (n *node) sweepOne(ctx context.Context, name string, a uploads) {
+func sweep(ctx context.Context, name string, a uploads, log *slog.Logger) {
 	switch swept, err := a.Sweep(ctx, time.Now().Add(-uploadAge)); {
 	case err != nil && !errors.Is(err, context.Canceled):
-		n.log.Warn("uploads that never ended cannot be looked for now", "archive", name, "error", err)
+		log.Warn("uploads that never ended cannot be looked for now", "archive", name, "error", err)
 	case swept > 0:
-		n.log.Info("gave back what uploads that never ended had left", "archive", name, "uploads", swept)
+		log.Info("gave back what uploads that never ended had left", "archive", name, "uploads", swept)
 	}
 }
