@@ -231,15 +231,15 @@ func TestAClusterInThreeCommands(t *testing.T) {
 				}
 			}
 			n, h := instances(t, r.nodes[id])
-			if n != i+1 || h.Get(consistencyHeader) != "strong" || h.Get(indexHeader) == "" {
+			if n != i+1 || h.Get("Cigogne-Consistency") != "strong" || h.Get("Cigogne-Index") == "" {
 				t.Fatalf("%s finds %d instances of %d (%v)", id, n, i+1, h)
 			}
 		}
 	}
-	if n, h := instances(t, r.nodes["n2"], consistencyHeader, "bounded"); n < 0 || !strings.HasPrefix(h.Get(consistencyHeader), "bounded; age=") {
+	if n, h := instances(t, r.nodes["n2"], "Cigogne-Consistency", "bounded"); n < 0 || !strings.HasPrefix(h.Get("Cigogne-Consistency"), "bounded; age=") {
 		t.Errorf("%d, %v", n, h)
 	}
-	for _, bad := range [][]string{{consistencyHeader, "eventual"}, {minIndexHeader, "x"}} {
+	for _, bad := range [][]string{{"Cigogne-Consistency", "eventual"}, {"Cigogne-Min-Index", "x"}} {
 		if n, _ := instances(t, r.nodes["n2"], bad...); n != -http.StatusBadRequest {
 			t.Errorf("%v: %d", bad, n)
 		}
@@ -282,7 +282,7 @@ func TestAClusterInThreeCommands(t *testing.T) {
 			if stowFile(t, r.nodes[id], files[7]) != http.StatusOK {
 				return false
 			}
-			n, _ := instances(t, r.nodes[id], consistencyHeader, "strong")
+			n, _ := instances(t, r.nodes[id], "Cigogne-Consistency", "strong")
 			return n == 7
 		})
 	}

@@ -199,7 +199,7 @@ func (h *history) read(ctx context.Context, node *process, study, uid string) {
 		}
 	}
 	h.mu.Unlock()
-	got, err := fetch(ctx, node.web, key, consistencyHeader, string(consensus.Strong))
+	got, err := fetch(ctx, node.web, key, "Cigogne-Consistency", string(consensus.Strong))
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
 		h.t.Errorf("instance %s was acknowledged, and is not there", uid)
@@ -276,14 +276,14 @@ func listStudy(ctx context.Context, node *process, study string, least uint64) (
 	if err != nil {
 		return l, err
 	}
-	rq.Header.Set(minIndexHeader, strconv.FormatUint(least, 10))
+	rq.Header.Set("Cigogne-Min-Index", strconv.FormatUint(least, 10))
 	answer, err := http.DefaultClient.Do(rq)
 	if err != nil {
 		return l, err
 	}
 	defer answer.Body.Close()
-	l.strong = answer.Header.Get(consistencyHeader) == "strong"
-	if l.at, err = strconv.ParseUint(answer.Header.Get(indexHeader), 10, 64); err != nil {
+	l.strong = answer.Header.Get("Cigogne-Consistency") == "strong"
+	if l.at, err = strconv.ParseUint(answer.Header.Get("Cigogne-Index"), 10, 64); err != nil {
 		return l, fmt.Errorf("%s: %w", answer.Status, err)
 	}
 	switch answer.StatusCode {

@@ -70,7 +70,7 @@ func allowed() map[string][]string {
 		"storage/index":               {"storage", "storage/dicom"},
 		"storage/index/indextest":     {"storage", "storage/dicom", "storage/index"},
 		"consensus/peer":              {"storage", "storage/trace"},
-		"consensus":                   {"storage", "storage/index", "consensus/peer"},
+		"consensus":                   {"storage", "storage/index", "storage/trace", "consensus/peer"},
 		"consensus/clustertest":       {"storage", "storage/...", "consensus/..."},
 		"consensus/copies":            {"storage", "storage/index", "storage/journal", "consensus/peer"},
 		"benchmarks":                  {"..."},

@@ -183,7 +183,7 @@ func (n *node) openStores(ctx context.Context) error {
 	n.indexer.Tell(n.metrics, n.trails)
 	n.indexer.Reread(n.index, rereadEvery)
 	if n.cluster != nil {
-		n.indexer.ReadThrough(n.fresh, n.strong)
+		n.indexer.ReadThrough(n.cluster.Fresh, n.cluster.Strong)
 		n.indexer.Confirm(n.index.Applied)
 	}
 	return n.attachIndexer(ctx)
