@@ -118,6 +118,15 @@ func (c *cluster) peer(id string) (peer.Node, error) {
 	return peer.Node{}, fmt.Errorf("%w: node %s is no member", storage.ErrUnavailable, id)
 }
 
+// clientOf calls a member of the cluster.
+func (n *node) clientOf(id string) (*http.Client, error) {
+	to, err := n.cluster.peer(id)
+	if err != nil {
+		return nil, err
+	}
+	return n.cluster.dialer.Client(to), nil
+}
+
 // openCopies opens the copies that lie here. A journal that is retired by what
 // the index knows is one of them from now on, and the node has a new one.
 func (n *node) openCopies(ctx context.Context) error {
@@ -141,13 +150,7 @@ func (n *node) openCopies(ctx context.Context) error {
 	}
 	c.reader = copies.NewReader(copies.ReaderOptions{
 		Own: n.journal, Holder: c.holder, Nodes: n.likelyNodes,
-		Client: func(node string) (*http.Client, error) {
-			to, err := n.cluster.peer(node)
-			if err != nil {
-				return nil, err
-			}
-			return n.cluster.dialer.Client(to), nil
-		},
+		Client: n.clientOf,
 	})
 	return nil
 }

@@ -48,7 +48,7 @@ func allowed() map[string][]string {
 		"gateway/rpc":                 {"gateway", "gateway/access", "gateway/throttle", "gateway/rpc/cigogne/v1", "storage", "storage/dicom", "storage/index", "storage/trace"},
 		"gateway/rpc/cigogne/v1":      {},
 		"gateway/custody":             {"gateway", "gateway/access", "gateway/answer", "storage", "storage/index"},
-		"gateway/ops":                 {"gateway/access"},
+		"gateway/ops":                 {"gateway/access", "storage"},
 		"gateway/web":                 {"gateway", "storage", "storage/index", "storage/dicom"},
 		"gateway/dmp/manifest":        {"storage", "storage/dicom"},
 		"storage":                     {},

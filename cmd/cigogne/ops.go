@@ -3,12 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"sync/atomic"
 	"time"
 
@@ -19,7 +15,6 @@ import (
 	"github.com/esante-alsace/cigogne/gateway"
 	"github.com/esante-alsace/cigogne/gateway/ops"
 	"github.com/esante-alsace/cigogne/gateway/rpc"
-	"github.com/esante-alsace/cigogne/storage"
 	"github.com/esante-alsace/cigogne/storage/archive/set"
 	"github.com/esante-alsace/cigogne/storage/index"
 )
@@ -37,7 +32,7 @@ func (n *node) wireOversight() error {
 	n.given = &given{next: n.sent}
 	var peers ops.Peers
 	if n.cluster != nil {
-		peers = opsPeers{n}
+		peers = ops.Remote{Others: n.otherNodes, Client: n.clientOf}
 	}
 	n.desk = ops.NewDesk(opsSelf{n}, peers)
 	page, err := ops.Handler(n.desk, n.log)
@@ -61,63 +56,6 @@ type given struct {
 func (g *given) Sent(s gateway.Sending) {
 	g.bytes.Add(s.Bytes)
 	g.next.Sent(s)
-}
-
-// opsPeers are the other nodes as the page asks them.
-type opsPeers struct{ *node }
-
-// Names implements ops.Peers.
-func (p opsPeers) Names() []string { return p.otherNodes() }
-
-// Reach implements ops.Peers. A node of a version that does not know the page
-// is reached, too.
-func (p opsPeers) Reach(ctx context.Context, node string) error {
-	r, err := p.ask(ctx, http.MethodHead, node)
-	if err != nil {
-		return err
-	}
-	return r.Body.Close()
-}
-
-// reportMost bounds a report in bytes.
-const reportMost = 4 << 20
-
-// Report implements ops.Peers.
-func (p opsPeers) Report(ctx context.Context, node string) (report ops.Report, err error) {
-	r, err := p.ask(ctx, http.MethodGet, node)
-	if err != nil {
-		return report, err
-	}
-	defer r.Body.Close()
-	if r.StatusCode != http.StatusOK {
-		return report, fmt.Errorf("%w: node %s: %s", storage.ErrUnavailable, node, r.Status)
-	}
-	if err := json.NewDecoder(io.LimitReader(r.Body, reportMost)).Decode(&report); err != nil {
-		return report, fmt.Errorf("%w: node %s: %w", storage.ErrUnavailable, node, err)
-	}
-	return report, nil
-}
-
-func (p opsPeers) ask(ctx context.Context, method, node string) (*http.Response, error) {
-	to, err := p.cluster.peer(node)
-	if err != nil {
-		return nil, err
-	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+node+ops.ReportPath, nil)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", storage.ErrInvalid, err)
-	}
-	client := p.cluster.dialer.Client(to)
-	r, err := client.Do(req)
-	if err != nil {
-		client.CloseIdleConnections() // others that are kept may have died with it
-		var call *url.Error
-		if errors.As(err, &call) {
-			err = call.Err // who was asked what is known
-		}
-		return nil, err
-	}
-	return r, nil
 }
 
 // opsSelf is this node as the page asks it.
