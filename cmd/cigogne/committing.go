@@ -45,7 +45,7 @@ func (n *node) wireCommitment() {
 	c := n.config
 	o := commitment.Options{
 		Index: n.index, Proposer: n.proposer, Retrieve: n.reader, Sites: n.sites,
-		Reporter: reporter{c}, Copies: c.ArchiveCopies,
+		Reporter: dimse.Reporter{ARTIM: c.ARTIM}, Copies: c.ArchiveCopies,
 		Wait: c.CommitmentWait, Unknown: c.CommitmentSettle, Tell: c.CommitmentReport,
 		Complete: func(ctx context.Context, study, by string) error {
 			_, err := n.publication.CompleteBy(ctx, study, publication.Commitment, by)
@@ -70,31 +70,4 @@ func (n *node) commitments() dimse.Committer {
 		return nil
 	}
 	return n.committer
-}
-
-// reporter tells peers by DIMSE.
-type reporter struct{ config *serveCommand }
-
-// reportTimeout is how long a peer may take to answer one report.
-const reportTimeout = time.Minute
-
-// Report implements commitment.Reporter.
-func (r reporter) Report(ctx context.Context, to commitment.Peer, report commitment.Report) error {
-	a, err := dimse.Dial(ctx, to.Address, dimse.SCUConfig{
-		CallingAETitle: to.CalledAETitle, CalledAETitle: to.AETitle, Contexts: dimse.CommitmentContexts(),
-		ARTIM: r.config.ARTIM, ResponseTimeout: reportTimeout,
-	})
-	if err != nil {
-		return err
-	}
-	defer a.Abort()
-	status, err := a.Report(ctx, report)
-	if err != nil {
-		return err
-	}
-	_ = a.Release(ctx) // it has answered
-	if status.Failed() {
-		return fmt.Errorf("the report was answered with status %s", status)
-	}
-	return nil
 }
