@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -35,15 +36,32 @@ type ReaderOptions struct {
 	Nodes func(ctx context.Context, journal string) []string
 	// Client makes calls to a node.
 	Client func(node string) (*http.Client, error)
+	// AtOnce bounds what is read from one node at a time; others wait. 0 means
+	// 256.
+	AtOnce int
 }
+
+// readsAtOnce is a quarter of the connections that a node's peer port has room
+// for: each reading takes one for as long as its reader takes, and those who
+// read slowly are not to have them all. Proposals and questions about the index
+// need some, too.
+const readsAtOnce = 256
 
 // Reader reads instances by where they lie, in whatever journal of the
 // cluster: in this node's, in a copy that it holds, or from another node.
-type Reader struct{ o ReaderOptions }
+type Reader struct {
+	o ReaderOptions
+
+	mu    sync.Mutex
+	under map[string]chan struct{} // by node, holds a token for what is being read from it
+}
 
 // NewReader returns a Reader. Other nodes are asked when something is read that
 // does not lie here.
-func NewReader(o ReaderOptions) *Reader { return &Reader{o} }
+func NewReader(o ReaderOptions) *Reader {
+	o.AtOnce = cmp.Or(o.AtOnce, readsAtOnce)
+	return &Reader{o: o, under: map[string]chan struct{}{}}
+}
 
 // here is the journal or the copy of it on this node, or nil.
 func (r *Reader) here(id index.JournalID) Store {
@@ -149,6 +167,23 @@ func (r *Reader) ask(ctx context.Context, at index.Position, what string, failed
 	return why
 }
 
+// enter waits until something may be read from a node, or ctx ends.
+func (r *Reader) enter(ctx context.Context, node string) (leave func(), err error) {
+	r.mu.Lock()
+	under := r.under[node]
+	if under == nil {
+		under = make(chan struct{}, r.o.AtOnce)
+		r.under[node] = under
+	}
+	r.mu.Unlock()
+	select {
+	case under <- struct{}{}:
+		return sync.OnceFunc(func() { <-under }), nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("so much is read from node %s at once: %w", node, context.Cause(ctx))
+	}
+}
+
 // askTimeout bounds the wait for the beginning of an answer.
 const askTimeout = 5 * time.Second
 
@@ -159,10 +194,17 @@ func (r *Reader) get(ctx context.Context, node string, at index.Position, what s
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	late := time.AfterFunc(askTimeout, func() { cancel(fmt.Errorf("%w: node %s does not answer", storage.ErrUnavailable, node)) })
+	leave, err := r.enter(ctx, node)
+	if err != nil {
+		late.Stop()
+		cancel(nil)
+		return nil, err
+	}
+	end := func() { cancel(nil); leave() }
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet,
 		fmt.Sprintf("http://%s%s%s/%d/%d/%s", node, Path, at.Journal, at.Segment, at.Offset, what), nil)
 	if err != nil {
-		cancel(nil)
+		end()
 		return nil, err
 	}
 	resp, err := c.Do(req)
@@ -171,10 +213,10 @@ func (r *Reader) get(ctx context.Context, node string, at index.Position, what s
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		cancel(nil)
+		end()
 		return nil, fmt.Errorf("%w: node %s: %w", storage.ErrUnavailable, node, err)
 	}
-	resp.Body = &ending{resp.Body, cancel}
+	resp.Body = &ending{resp.Body, end}
 	switch resp.StatusCode {
 	case http.StatusOK:
 		return resp, nil
@@ -192,11 +234,11 @@ func (r *Reader) get(ctx context.Context, node string, at index.Position, what s
 // ending ends its call when it is closed.
 type ending struct {
 	io.ReadCloser
-	cancel context.CancelCauseFunc
+	end func()
 }
 
 func (e *ending) Close() error {
-	defer e.cancel(nil)
+	defer e.end()
 	return e.ReadCloser.Close()
 }
 

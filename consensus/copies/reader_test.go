@@ -131,6 +131,40 @@ func TestReadAnywhere(t *testing.T) {
 	}
 }
 
+// TestReadsAreBounded: what is read from one node at a time is bounded, until
+// it is closed, read or not.
+func TestReadsAreBounded(t *testing.T) {
+	l := newLibrary(t)
+	n := l.all["n1"]
+	at, err := n.put(random(400_000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pos := index.Position{Journal: index.JournalID(n.journal.ID()), Segment: at.Segment, Offset: at.Offset}
+	o := l.options["n3"]
+	o.AtOnce, o.Nodes = 2, func(context.Context, string) []string { return []string{"n1"} }
+	l.readers["n3"] = copies.NewReader(o)
+	whole := storage.Range{Length: 400_006}
+	var open []io.Closer
+	for range 2 {
+		body, err := l.readers["n3"].Read(t.Context(), pos, whole)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer body.Close()
+		open = append(open, body)
+	}
+	soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if body, err := l.readers["n3"].Read(soon, pos, whole); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a third is read beside two: %v, %v", body, err)
+	}
+	open[0].Close()
+	if got, err := l.read("n3", pos, whole); err != nil || int64(len(got)) != whole.Length {
+		t.Errorf("when one was closed: %d bytes, %v", len(got), err)
+	}
+}
+
 // spoiled changes an answer's bytes, or ends it after some.
 type spoiled struct {
 	http.ResponseWriter

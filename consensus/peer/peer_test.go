@@ -263,6 +263,41 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 }
 
+// Calls leave a quarter of the connections to raft and to copies.
+func TestCallsLeaveRoom(t *testing.T) {
+	dir := t.TempDir()
+	n1 := listen(t, peer.PortOptions{Credentials: credentials(t, dir, node("n1")), MaxConns: 4})
+	d := peer.NewDialer(credentials(t, dir, node("n2")), nil)
+	answered := 0
+	for range 4 {
+		c, err := d.Dial(t.Context(), n1, peer.ProtoHTTP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: n1\r\n\r\n"); err != nil {
+			continue
+		}
+		if _, err := c.Read(make([]byte, 1)); err == nil {
+			answered++
+		}
+	}
+	if answered != 3 {
+		t.Errorf("%d connections of calls were let in", answered)
+	}
+	c, err := d.Dial(t.Context(), n1, peer.ProtoRaft)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := spoken(c); err != nil {
+		t.Errorf("raft is not let in beside calls: %v", err)
+	}
+}
+
 func FuzzValidName(f *testing.F) {
 	for _, s := range []string{"n1", "", ".", "a/b", "N1", "n1.example", "-"} {
 		f.Add(s)

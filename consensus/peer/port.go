@@ -34,7 +34,8 @@ type PortOptions struct {
 	Addr        string
 	Listener    net.Listener
 	Credentials *Credentials
-	// MaxConns bounds the connections; more are closed at once. 0 means 1024.
+	// MaxConns bounds the connections; more are closed at once. A quarter of
+	// them are not for calls. 0 means 1024.
 	MaxConns int
 	// Refuses, when set, tells why a node is not let in whose certificate was
 	// made then, or earlier; nil lets it in. It is asked at each connection, and
@@ -51,8 +52,9 @@ type Port struct {
 	http     http.Handler
 	calls    *connListener
 
-	slots, handshakes chan struct{}
-	work              sync.WaitGroup
+	// slots holds a token for each connection, callSlots for those of calls.
+	slots, callSlots, handshakes chan struct{}
+	work                         sync.WaitGroup
 }
 
 // Listen opens the port. Handle and HandleHTTP say what is spoken on it, and
@@ -69,7 +71,8 @@ func Listen(ctx context.Context, o PortOptions) (*Port, error) {
 	}
 	p := &Port{
 		o: o, listener: o.Listener, handlers: map[string]Handler{},
-		slots: make(chan struct{}, o.MaxConns), handshakes: make(chan struct{}, handshakesMost),
+		slots: make(chan struct{}, o.MaxConns), callSlots: make(chan struct{}, max(1, o.MaxConns*3/4)),
+		handshakes: make(chan struct{}, handshakesMost),
 	}
 	if p.listener == nil {
 		lc := net.ListenConfig{KeepAliveConfig: keepAlive()}
@@ -156,13 +159,12 @@ func (p *Port) take(ctx context.Context, c *tls.Conn) {
 			return
 		}
 		defer conn.Close()
-		select {
-		case p.slots <- struct{}{}:
-			defer func() { <-p.slots }()
-		default:
+		leave, ok := p.enter(conn)
+		if !ok {
 			p.o.Logger.Warn("peer port has no room for a connection", "peer", conn.Peer.String())
 			return
 		}
+		defer leave()
 		stop := context.AfterFunc(ctx, func() { conn.NetConn().Close() })
 		defer stop()
 		done, watched := make(chan struct{}), make(chan struct{})
@@ -174,6 +176,32 @@ func (p *Port) take(ctx context.Context, c *tls.Conn) {
 		close(done)
 		<-watched
 	})
+}
+
+// enter takes a place for a connection, if there is one. Calls, of which there
+// may be many, leave a quarter to raft and to copies: without, nothing could be
+// decided or acknowledged.
+func (p *Port) enter(c *Conn) (leave func(), ok bool) {
+	var taken []chan struct{}
+	leave = func() {
+		for _, slots := range taken {
+			<-slots
+		}
+	}
+	wanted := []chan struct{}{p.slots}
+	if c.ConnectionState().NegotiatedProtocol == ProtoHTTP {
+		wanted = append(wanted, p.callSlots)
+	}
+	for _, slots := range wanted {
+		select {
+		case slots <- struct{}{}:
+			taken = append(taken, slots)
+		default:
+			leave()
+			return nil, false
+		}
+	}
+	return leave, true
 }
 
 // watch closes a connection when its other end is not let in any more, until
