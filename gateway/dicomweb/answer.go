@@ -69,6 +69,16 @@ func (a *answer) begin(status int) {
 	}
 }
 
+// beginWith is begin, and writes the first bytes, if there are any.
+func (a *answer) beginWith(status int, first []byte) error {
+	a.begin(status)
+	if len(first) == 0 {
+		return nil
+	}
+	_, err := a.Write(first)
+	return err
+}
+
 // Write implements http.ResponseWriter.
 func (a *answer) Write(p []byte) (int, error) {
 	a.begin(http.StatusOK)

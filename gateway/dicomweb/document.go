@@ -99,32 +99,42 @@ func (s *service) send(w *answer, r *http.Request, d document) error {
 	return s.copySegments(r.Context(), w, status, d.segments, want)
 }
 
-// copySegments writes the bytes of want. The header goes out when the first
-// segment was opened, so that one that cannot be is answered with an error.
+// heldMost bounds the bytes made here that wait for the first that are stored.
+const heldMost = 4 << 10
+
+// copySegments writes the bytes of want. The header goes out, and with it what
+// is made here before, when the first stored segment was opened, so that one that
+// cannot be is answered with an error.
 func (s *service) copySegments(ctx context.Context, w *answer, status int, segments iter.Seq[segment], want storage.Range) error {
 	var at int64
+	var held []byte
 	for seg := range segments {
 		length := seg.length()
 		begin, end := max(want.Offset-at, 0), min(want.End()-at, length)
 		at += length
-		if begin < end {
-			if err := copySegment(ctx, w, status, seg, storage.Range{Offset: begin, Length: end - begin}); err != nil {
+		switch {
+		case begin >= end:
+		case seg.open == nil && w.status == 0 && int64(len(held))+end-begin <= heldMost:
+			held = append(held, seg.literal[begin:end]...)
+		default:
+			if err := copySegment(ctx, w, status, held, seg, storage.Range{Offset: begin, Length: end - begin}); err != nil {
 				return err
 			}
+			held = nil
 		}
 		if at >= want.End() {
 			break
 		}
 	}
-	if w.status == 0 {
-		w.WriteHeader(status) // an empty document
-	}
-	return nil
+	return w.beginWith(status, held)
 }
 
-func copySegment(ctx context.Context, w *answer, status int, seg segment, r storage.Range) error {
+// copySegment writes what was held back, and a range of a segment.
+func copySegment(ctx context.Context, w *answer, status int, held []byte, seg segment, r storage.Range) error {
 	if seg.open == nil {
-		w.begin(status)
+		if err := w.beginWith(status, held); err != nil {
+			return err
+		}
 		_, err := w.Write(seg.literal[r.Offset:r.End()])
 		return err
 	}
@@ -133,7 +143,9 @@ func copySegment(ctx context.Context, w *answer, status int, seg segment, r stor
 		return err
 	}
 	defer body.Close()
-	w.begin(status)
+	if err := w.beginWith(status, held); err != nil {
+		return err
+	}
 	n, err := copyAll(w, body)
 	if err == nil && n != r.Length {
 		err = fmt.Errorf("%w: %d bytes where %d are stored", storage.ErrCorrupt, n, r.Length)

@@ -160,9 +160,13 @@ func TestRetrieveBreaksOff(t *testing.T) {
 	}
 	// Before the first byte it is an answer instead.
 	s.instances[0].file = filepath.Join(t.TempDir(), "missing.dcm")
-	res := s.get(t, path(study.Instances[0], "instance"), "Accept", "application/dicom")
-	res.wantStatus(t, 500)
-	if strings.Contains(string(res.body), "missing.dcm") {
-		t.Fatalf("the answer tells of this machine: %s", res.body)
+	for _, c := range []struct{ level, accept string }{
+		{"instance", "application/dicom"}, {"instance", "multipart/related"}, {"study", "multipart/related"}, {"study", "application/zip"},
+	} {
+		res := s.get(t, path(study.Instances[0], c.level), "Accept", c.accept)
+		res.wantStatus(t, 500)
+		if strings.Contains(string(res.body), "missing.dcm") {
+			t.Fatalf("the answer tells of this machine: %s", res.body)
+		}
 	}
 }
