@@ -53,6 +53,31 @@ func exitCode(ctx context.Context, err error) int {
 // it: results go to out, all else to err.
 type console struct{ out, err io.Writer }
 
+// heard runs a command whose results must arrive: what is done and cannot be
+// told is an error.
+func (c console) heard(do func(c console) error) error {
+	results := &remembering{Writer: c.out}
+	if err := do(console{results, c.err}); err != nil {
+		return err
+	}
+	return results.err
+}
+
+// remembering is a writer that remembers its first error.
+type remembering struct {
+	io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (r *remembering) Write(p []byte) (int, error) {
+	n, err := r.Writer.Write(p)
+	if r.err == nil {
+		r.err = err
+	}
+	return n, err
+}
+
 // longWork is embedded by commands that take long.
 type longWork struct {
 	JSON bool `name:"json" help:"Write one JSON object per event to standard output, and nothing else there."`

@@ -40,6 +40,10 @@ func (p *pullCommand) Validate() error {
 
 // Run pulls study after study.
 func (p *pullCommand) Run(ctx context.Context, c console) error {
+	return c.heard(func(c console) error { return p.pullAll(ctx, c) })
+}
+
+func (p *pullCommand) pullAll(ctx context.Context, c console) error {
 	gateway, err := p.open(p.Connections, p.Stall)
 	if err != nil {
 		return err

@@ -62,6 +62,10 @@ func (p *pushCommand) Validate() error { return p.check() }
 
 // Run pushes.
 func (p *pushCommand) Run(ctx context.Context, c console) error {
+	return c.heard(func(c console) error { return p.push(ctx, c) })
+}
+
+func (p *pushCommand) push(ctx context.Context, c console) error {
 	gateway, err := p.open(p.Connections, p.Stall)
 	if err != nil {
 		return err

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -83,3 +85,22 @@ func onTerminal(t *testing.T, args ...string) string {
 	}
 	return told.String()
 }
+
+// TestResultsThatDoNotArrive: a program that reads them from a file on a full
+// disk is not told that all is well.
+func TestResultsThatDoNotArrive(t *testing.T) {
+	t.Parallel()
+	dir, study := files(t, dicomtest.Options{Seed: 8400, Modality: "CR", Instances: 1})
+	node := serve(t, t.TempDir(), "--settle", "1h", "--log-level", "error")
+	for _, args := range [][]string{{"push", dir}, {"push", "--json", dir}, {"pull", "--study", study.StudyInstanceUID, "-o", t.TempDir()}} {
+		var errs bytes.Buffer
+		code := run(t.Context(), append(args, "--gateway", node.web), nil, fullDisk{}, &errs)
+		if code != exitFailure || !strings.Contains(errs.String(), syscall.ENOSPC.Error()) {
+			t.Errorf("%s: exit code %d\n%s", args, code, &errs)
+		}
+	}
+}
+
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }

@@ -102,3 +102,23 @@ func TestANameThatIsTaken(t *testing.T) {
 		t.Errorf("%+v, %v, want %+v\n%s", out, err, want, said)
 	}
 }
+
+// TestAPlaceThatIsNone: all of the study is told as not fetched.
+func TestAPlaceThatIsNone(t *testing.T) {
+	f := newFake(t, 1000, 2000, 3000)
+	for name, place := range places(t) {
+		o, _ := place(f)
+		blocking := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(blocking, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if o.ZIP != "" {
+			o.ZIP = filepath.Join(blocking, "study.zip")
+		} else {
+			o.Folder = blocking
+		}
+		if out, said, err := pull(t.Context(), f, o); err == nil || out != (puller.Outcome{Left: 3}) {
+			t.Errorf("%s: %+v, %v\n%s", name, out, err, said)
+		}
+	}
+}

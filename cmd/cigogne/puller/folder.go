@@ -3,6 +3,7 @@ package puller
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -20,6 +21,8 @@ type folderPlace struct {
 	study  string
 	plan   *plan
 	ledger *ledger
+	sync   func(folder string) error // makes its names durable
+	above  []string                  // the folder that root lies in, and those it was made with
 
 	mu      sync.Mutex
 	folders map[string]bool // made
@@ -53,7 +56,7 @@ func (d *folderPlace) begin(ctx context.Context, p *plan) ([]bool, []storage.Ran
 	}
 	d.plan, d.folders, d.ending = p, map[string]bool{}, new(errgroup.Group)
 	d.ending.SetLimit(mostEnding)
-	if err := os.MkdirAll(d.root, 0o700); err != nil {
+	if err := d.makeRoot(); err != nil {
 		return nil, nil, err
 	}
 	l, says, err := openLedger(d.ledgerAt(), p)
@@ -91,6 +94,18 @@ func (d *folderPlace) begin(ctx context.Context, p *plan) ([]bool, []storage.Ran
 		}
 	}
 	return whole, append(have, d.parts(there, whole)...), nil
+}
+
+// makeRoot makes the folder, and those above it that are not there.
+func (d *folderPlace) makeRoot() error {
+	there := d.above != nil // the study has changed meanwhile
+	for path := d.root; !there; path = filepath.Dir(path) {
+		above := filepath.Dir(path)
+		d.above = append(d.above, above)
+		_, err := os.Stat(above)
+		there = err == nil || above == path
+	}
+	return os.MkdirAll(d.root, 0o700)
 }
 
 // verify looks which instances are whole in files with this suffix, of those
@@ -197,7 +212,12 @@ func (d *folderPlace) finish(context.Context) error {
 		folders[filepath.Dir(d.path(i))] = true
 	}
 	for folder := range folders {
-		if err := syncFolder(folder); err != nil {
+		if err := d.sync(folder); err != nil {
+			return err
+		}
+	}
+	for _, folder := range d.above { // which may be another's, and hidden
+		if err := d.sync(folder); err != nil && !errors.Is(err, fs.ErrPermission) {
 			return err
 		}
 	}

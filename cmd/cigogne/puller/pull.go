@@ -67,7 +67,7 @@ func Run(ctx context.Context, o Options) (Outcome, error) {
 	if !storage.ValidUID(o.StudyInstanceUID) {
 		return Outcome{}, fmt.Errorf("%w: %q is not a UID", storage.ErrInvalid, o.StudyInstanceUID)
 	}
-	var at place = &folderPlace{root: o.Folder, study: o.StudyInstanceUID}
+	var at place = &folderPlace{root: o.Folder, study: o.StudyInstanceUID, sync: syncFolder}
 	if o.ZIP != "" {
 		at = &zipPlace{path: o.ZIP}
 	}
@@ -188,6 +188,7 @@ func (p *pull) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.plan, p.there = pl, make([]bool, len(pl.Instances)) // what is not looked at is not there
 	whole, there, err := p.place.begin(ctx, pl)
 	if err != nil {
 		return err
