@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -166,10 +167,8 @@ func (o offer) quality(accepted []mediaType) float64 {
 // more.
 func (s *service) negotiate(r *http.Request, offers []offer, hint string) (int, error) {
 	lines := r.Header.Values("Accept")
-	if strings.Contains(r.URL.RawQuery, "accept=") {
-		if asked := r.URL.Query()["accept"]; len(asked) > 0 {
-			lines = asked
-		}
+	if asked := acceptInQuery(r.URL.RawQuery); len(asked) > 0 {
+		lines = asked
 	}
 	accepted, err := parseAccept(lines, s.Limits.MaxAccept)
 	if err != nil {
@@ -188,6 +187,23 @@ func (s *service) negotiate(r *http.Request, offers []offer, hint string) (int, 
 		return 0, notAcceptable(offers, hint)
 	}
 	return best, nil
+}
+
+// acceptInQuery are the values of the query parameter accept. Clients write its
+// media types as they are, and mean plus signs and semicolons, which as a form
+// would be spaces and are refused; what a form makes of a space stands where no
+// plus sign can.
+func acceptInQuery(raw string) (values []string) {
+	if !strings.Contains(raw, "accept=") {
+		return nil
+	}
+	for field := range strings.SplitSeq(raw, "&") {
+		name, value, _ := strings.Cut(field, "=")
+		if value, err := url.PathUnescape(value); name == "accept" && err == nil {
+			values = append(values, strings.NewReplacer(";+", "; ", ",+", ", ").Replace(value))
+		}
+	}
+	return values
 }
 
 func notAcceptable(offers []offer, hint string) error {

@@ -78,6 +78,26 @@ func TestNegotiate(t *testing.T) {
 	}
 }
 
+// TestAcceptInQuery: semicolons and plus signs are meant as they stand, and
+// spaces come in either form.
+func TestAcceptInQuery(t *testing.T) {
+	for query, want := range map[string]string{
+		"accept=application/dicom+json":                                     "application/dicom+json",
+		"accept=application/dicom%2Bjson":                                   "application/dicom+json",
+		"_=1&accept=application/dicom;transfer-syntax=*&x=y":                "application/dicom;transfer-syntax=*",
+		"accept=application%2Fdicom%3B+transfer-syntax%3D*":                 "application/dicom; transfer-syntax=*",
+		"accept=multipart/related;%20type=%22a/b%22,+image/jpeg&accept=a/b": `multipart/related; type="a/b", image/jpeg|a/b`,
+		"accept":          "",
+		"noaccept=a/b":    "",
+		"accept=%zz":      "",
+		"accept=a/b%3Bq;": "a/b;q;",
+	} {
+		if got := strings.Join(acceptInQuery(query), "|"); got != want {
+			t.Errorf("%s is %q, not %q", query, got, want)
+		}
+	}
+}
+
 func FuzzAccept(f *testing.F) {
 	f.Add(`multipart/related; type="application/dicom"; transfer-syntax=*; boundary=**;q=0.5, */*`)
 	f.Add(`a/b; c="\"d,e\\", *;q=1e400`)

@@ -160,7 +160,7 @@ func TestSearchUnsupportedMatching(t *testing.T) {
 func TestSearchHabits(t *testing.T) {
 	s := newServer(t)
 	for _, query := range []string{
-		"_=1763957000", "charset=utf-8", "accept=application/dicom%2Bjson", "fuzzymatching=True", "fuzzymatching=FALSE", "includefield=",
+		"_=1763957000", "charset=utf-8", "accept=application/dicom%2Bjson", "accept=application/dicom+json", "fuzzymatching=True", "fuzzymatching=FALSE", "includefield=",
 		"limit=101&offset=0&fuzzymatching=false&includefield=00081030%2C00080060%2C00080090%2C00100030", "ModalitiesInStudy=CT%5CMR",
 		"ModalitiesInStudy=CT,MR", "StudyDate=20200101-", "PatientName=*&00081030=*x*", "includefield=all&includefield=00091002",
 	} {
