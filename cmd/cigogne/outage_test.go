@@ -113,6 +113,11 @@ func TestJournalLimit(t *testing.T) {
 // acknowledged in the archives: with its very bytes, and once.
 func expectOnce(t *testing.T, node *process, dir string, l *ledger, flags ...string) {
 	t.Helper()
+	body, err := get(t.Context(), node.web+"/dicom-web/studies?limit=1", "application/dicom+json") // which waits for the index
+	if err != nil {
+		t.Fatal(err)
+	}
+	body.Close()
 	node.eventually("archived", func() bool {
 		return metric(t, node, `cigogne_index_held{kind="live"}`) == "0" && metric(t, node, `cigogne_index_held{kind="planned"}`) == "0"
 	})
