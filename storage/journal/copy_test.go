@@ -28,7 +28,7 @@ func TestCopyLosesPower(t *testing.T) {
 
 func TestCopyLosesPowerAtRandom(t *testing.T) {
 	base := rand.Uint64()
-	for i := range uint64(120) {
+	for i := range fewer(120) {
 		seed := base + i
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 3))

@@ -249,9 +249,18 @@ func TestPowerLossAtEveryOperation(t *testing.T) {
 	}
 }
 
+// fewer is how many random lives are tried of so many: with -short, which looks
+// for races, a quarter of them.
+func fewer(n uint64) uint64 {
+	if testing.Short() {
+		return n / 4
+	}
+	return n
+}
+
 func TestPowerLossWhileManyAppend(t *testing.T) {
 	base := rand.Uint64()
-	for i := range uint64(300) {
+	for i := range fewer(300) {
 		seed := base + i
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 3))

@@ -229,7 +229,7 @@ func TestEarlyLeavesOthersTheDisk(t *testing.T) {
 func TestPowerLossWhileWritingEarly(t *testing.T) {
 	base := rand.Uint64()
 	early := 0
-	for i := range uint64(40) {
+	for i := range fewer(40) {
 		seed := base + i
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 3))
