@@ -185,6 +185,29 @@ func TestAnotherServer(t *testing.T) {
 	}
 }
 
+// TestTooLarge is an instance for good, and a request that broke off perhaps
+// not.
+func TestTooLarge(t *testing.T) {
+	warning := ""
+	c := speak(t, time.Minute, func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		if warning != "" {
+			w.Header().Set("Warning", warning)
+		}
+		w.WriteHeader(http.StatusRequestEntityTooLarge)
+		fmt.Fprint(w, `{"00081198":{"vr":"SQ","Value":[{"00081197":{"vr":"US","Value":[42752]},"00090010":{"vr":"LO","Value":["CIGOGNE"]},
+			"00091001":{"vr":"UL","Value":[0]},"00091003":{"vr":"LT","Value":["instance too large"]}}]}}`)
+	})
+	got, err := c.Store(t.Context(), "b", io.NopCloser(strings.NewReader("x")))
+	if want := (client.Receipt{Refused: "instance too large"}); err != nil || got[0] != want {
+		t.Errorf("%+v, %v, want %+v", got, err, want)
+	}
+	warning = `299 cigogne "the request body is longer than this node takes"`
+	if got, err := c.Store(t.Context(), "b", io.NopCloser(strings.NewReader("x"))); !errors.Is(err, storage.ErrTooLarge) || len(got) > 0 {
+		t.Errorf("broken off: %+v, %v", got, err)
+	}
+}
+
 // TestAGatewayOfAnotherBuild: one whose digests are another algorithm's is told
 // by that, and nothing that it has or takes is called damaged.
 func TestAGatewayOfAnotherBuild(t *testing.T) {

@@ -70,6 +70,10 @@ func (c *Client) Store(ctx context.Context, boundary string, body io.ReadCloser)
 func refusedAll(receipts Receipts, res *http.Response) (Receipts, error) {
 	why := res.Header.Get("Warning")
 	for i, one := range receipts {
+		if res.StatusCode == http.StatusRequestEntityTooLarge && why == "" {
+			one.Again = false // no instance becomes shorter
+			receipts[i] = one
+		}
 		if one.Refused != "" && (why != "" || one.Again) {
 			delete(receipts, i)
 		}
