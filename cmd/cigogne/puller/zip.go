@@ -2,6 +2,7 @@ package puller
 
 import (
 	"archive/zip"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -180,24 +181,27 @@ func nameOf(in dicomweb.DigestOf) string {
 // headed tells whether the record before an instance (APPNOTE.TXT 6.3, §4.3.7)
 // is of it.
 func (z *zipPlace) headed(i int) bool {
-	const fixed, sizes = 30, 20 // bytes before the name, and of long sizes behind it
+	const fixed, longSizes = 30, 20 // bytes before the name and behind it
 	in, gap := z.plan.Instances[i], z.plan.gap(i)
-	name, le := nameOf(in), binary.LittleEndian
-	want := fixed + len(name)
+	name, extra := nameOf(in), 0
 	if in.Size >= math.MaxUint32 {
-		want += sizes
+		extra = longSizes
 	}
-	b := make([]byte, want)
-	if _, err := z.file.ReadAt(b, gap.Offset); gap.Length != int64(want) || err != nil {
+	b := make([]byte, fixed+len(name)+extra)
+	if _, err := z.file.ReadAt(b, gap.Offset); gap.Length != int64(len(b)) || err != nil {
 		return false
 	}
-	size := uint32(min(in.Size, math.MaxUint32))
-	if size == math.MaxUint32 && (le.Uint64(b[want-16:]) != uint64(in.Size) || le.Uint64(b[want-8:]) != uint64(in.Size)) {
-		return false
+	le, size := binary.LittleEndian, uint32(min(in.Size, math.MaxUint32))
+	want := append([]byte("PK\x03\x04"), b[4:8]...)              // version and flags
+	want = append(le.AppendUint16(want, zip.Store), b[10:14]...) // time and date
+	want = le.AppendUint32(le.AppendUint32(le.AppendUint32(want, in.CRC32), size), size)
+	want = le.AppendUint16(le.AppendUint16(want, uint16(len(name))), uint16(extra))
+	want = append(want, name...)
+	if extra > 0 {
+		want = le.AppendUint16(le.AppendUint16(want, 1), longSizes-4)
+		want = le.AppendUint64(le.AppendUint64(want, uint64(in.Size)), uint64(in.Size))
 	}
-	return string(b[:4]) == "PK\x03\x04" && le.Uint16(b[8:]) == zip.Store && le.Uint32(b[14:]) == in.CRC32 &&
-		le.Uint32(b[18:]) == size && le.Uint32(b[22:]) == size &&
-		int(le.Uint16(b[26:])) == len(name) && int(le.Uint16(b[28:])) == want-fixed-len(name) && string(b[fixed:fixed+len(name)]) == name
+	return bytes.Equal(b, want)
 }
 
 // directory compares the ZIP file's directory with the plan.
