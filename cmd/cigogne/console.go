@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/alecthomas/kong"
 	"golang.org/x/term"
 
 	"github.com/esante-alsace/cigogne/cmd/cigogne/progress"
@@ -76,6 +77,19 @@ func (r *remembering) Write(p []byte) (int, error) {
 		r.err = err
 	}
 	return n, err
+}
+
+// filePath is a path that a person names. An empty one, as of a variable that
+// is not set, would be taken for the folder that the person is in.
+type filePath string
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (p *filePath) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		return errors.New("an empty path")
+	}
+	*p = filePath(kong.ExpandPath(string(text)))
+	return nil
 }
 
 // longWork is embedded by commands that take long.

@@ -21,6 +21,10 @@ func TestUsage(t *testing.T) {
 	}{
 		{name: "unknown flag", args: []string{"serve", "--nonsense"}, want: "--nonsense"},
 		{name: "unknown command", args: []string{"dance"}, want: "dance"},
+		{name: "a folder of no name", args: []string{"push", ""}, want: "an empty path"},
+		{name: "a target of no name", args: []string{"pull", "--study", "1.2", "-o", ""}, want: "an empty path"},
+		{name: "no study", args: []string{"pull", "--study", "", "-o", "x"}, want: "--study"},
+		{name: "a study that is none", args: []string{"pull", "--study", "../x", "-o", "x"}, want: "--study"},
 		{name: "no command", want: "expected"},
 		{name: "bad duration", args: []string{"serve", "--settle", "soon"}, want: "settle"},
 		{name: "negative settle", args: []string{"serve", "--settle=-1s"}, want: "--settle -1s"},

@@ -13,6 +13,7 @@ import (
 	"github.com/esante-alsace/cigogne/cmd/cigogne/client"
 	"github.com/esante-alsace/cigogne/cmd/cigogne/progress"
 	"github.com/esante-alsace/cigogne/cmd/cigogne/puller"
+	"github.com/esante-alsace/cigogne/storage"
 )
 
 type pullCommand struct {
@@ -20,7 +21,7 @@ type pullCommand struct {
 	transfers
 	longWork
 	Study  []string `required:"" placeholder:"UID" help:"StudyInstanceUID of what is fetched; repeatable."`
-	Output string   `short:"o" required:"" placeholder:"DIR|FILE.zip" type:"path" help:"Folder, or for one study a file whose name ends with .zip."`
+	Output filePath `short:"o" required:"" placeholder:"DIR|FILE.zip" help:"Folder, or for one study a file whose name ends with .zip."`
 }
 
 // Help tells what flags cannot.
@@ -28,10 +29,18 @@ func (*pullCommand) Help() string {
 	return `Fetches studies in parallel ranges and verifies each instance by its digest. In a folder an instance is StudyInstanceUID/SeriesInstanceUID/SOPInstanceUID.dcm. What has its final name is whole and on the disk. It can be ended at any moment; called again with the same arguments it goes on.`
 }
 
-func (p *pullCommand) zip() bool { return strings.EqualFold(filepath.Ext(p.Output), ".zip") }
+func (p *pullCommand) zip() bool { return strings.EqualFold(filepath.Ext(string(p.Output)), ".zip") }
 
 // Validate implements kong's validation hook.
 func (p *pullCommand) Validate() error {
+	if len(p.Study) == 0 {
+		return fmt.Errorf("%w: --study: none is named", errUsage)
+	}
+	for _, study := range p.Study {
+		if !storage.ValidUID(study) {
+			return fmt.Errorf("%w: --study: %q is not a UID", errUsage, study)
+		}
+	}
 	if p.zip() && len(p.Study) != 1 {
 		return fmt.Errorf("%w: a ZIP file holds one study: name a folder for several", errUsage)
 	}
@@ -63,12 +72,12 @@ func (p *pullCommand) pull(ctx context.Context, c console, gateway *client.Clien
 		Patience: &client.Patience{Limit: p.Patience},
 	}
 	if p.zip() {
-		o.ZIP = p.Output
+		o.ZIP = string(p.Output)
 		if _, err := os.Lstat(o.ZIP); err == nil {
 			return fmt.Errorf("%w: %s is there already", errUsage, o.ZIP)
 		}
 	} else {
-		o.Folder = p.Output
+		o.Folder = string(p.Output)
 	}
 	work := p.start(c)
 	o.Work = work

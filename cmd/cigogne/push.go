@@ -48,8 +48,8 @@ type pushCommand struct {
 	remote
 	transfers
 	longWork
-	RequestSize size     `default:"64MiB" help:"How much is sent before the gateway is asked to answer (${default})."`
-	Path        []string `arg:"" type:"path" help:"DICOM files, folders that hold some however deep, DICOMDIR files."`
+	RequestSize size       `default:"64MiB" help:"How much is sent before the gateway is asked to answer (${default})."`
+	Path        []filePath `arg:"" help:"DICOM files, folders that hold some however deep, DICOMDIR files."`
 }
 
 // Help tells what flags cannot.
@@ -71,9 +71,13 @@ func (p *pushCommand) push(ctx context.Context, c console) error {
 		return err
 	}
 	defer gateway.Close()
+	paths := make([]string, len(p.Path))
+	for i, path := range p.Path {
+		paths[i] = string(path)
+	}
 	work := p.start(c)
 	out, err := pusher.Run(ctx, pusher.Options{
-		Gateway: gateway, Paths: p.Path, Connections: p.Connections, RequestBytes: int64(p.RequestSize),
+		Gateway: gateway, Paths: paths, Connections: p.Connections, RequestBytes: int64(p.RequestSize),
 		Patience: p.Patience, Work: work,
 	})
 	work.Tell(progress.Event{Name: "result", Fields: []slog.Attr{
