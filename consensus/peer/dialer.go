@@ -21,6 +21,10 @@ const (
 	idleTime  = 30 * time.Second
 	// knownNodes bounds the nodes for which connections are kept.
 	knownNodes = 64
+	// dialsAtOnce is how many connections for calls are opened to a node at a
+	// time. Its port has room for handshakesMost who are not known yet, and
+	// closes whoever comes beside them, be it raft.
+	dialsAtOnce = 16
 )
 
 // DialFunc opens the connection below TLS.
@@ -118,7 +122,18 @@ func (d *Dialer) Client(n Node) *http.Client {
 			break
 		}
 	}
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return d.Dial(ctx, n, ProtoHTTP) }
+	dialing := make(chan struct{}, dialsAtOnce)
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, handshakeTimeout) // to wait is part of it
+		defer cancel()
+		select {
+		case dialing <- struct{}{}:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: node %s: %w", storage.ErrUnavailable, n.name(), ctx.Err())
+		}
+		defer func() { <-dialing }()
+		return d.Dial(ctx, n, ProtoHTTP)
+	}
 	c := &http.Client{
 		Transport: following{&http.Transport{
 			DialContext: dial, MaxIdleConnsPerHost: idleConns, IdleConnTimeout: idleTime, DisableCompression: true,

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -296,6 +297,33 @@ func TestCallsLeaveRoom(t *testing.T) {
 	if _, err := spoken(c); err != nil {
 		t.Errorf("raft is not let in beside calls: %v", err)
 	}
+}
+
+// Calls that come all at once are all answered, though a port has room for few
+// who are not known yet.
+func TestCallsAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	n1 := listen(t, peer.PortOptions{Credentials: credentials(t, dir, node("n1"))})
+	d := peer.NewDialer(credentials(t, dir, node("n2")), nil)
+	t.Cleanup(d.Close)
+	client := d.Client(n1)
+	var all sync.WaitGroup
+	for range 256 {
+		all.Go(func() {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://n1/", nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp, err := client.Do(r)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp.Body.Close()
+		})
+	}
+	all.Wait()
 }
 
 func FuzzValidName(f *testing.F) {
