@@ -297,7 +297,7 @@ func TestCollectorAway(t *testing.T) {
 		posted(t, node, fileOf(patient4711(9032).Instances[0]), farTrace)
 		began := time.Now()
 		node.stop()
-		if took := time.Since(began); took > 2*tracing.CloseTime {
+		if took := time.Since(began); took > 8*tracing.CloseTime { // who is not bounded tries for a minute
 			t.Errorf("%s: stopped after %v", away, took)
 		}
 	}

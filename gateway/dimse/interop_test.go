@@ -146,7 +146,7 @@ func storeSCP(t *testing.T, args ...string) (addr, dir string, kill func()) {
 			a.Abort()
 			return addr, dir, kill
 		}
-		if time.Since(began) > 30*time.Second {
+		if time.Since(began) > 4*time.Minute {
 			t.Fatal(err)
 		}
 	}

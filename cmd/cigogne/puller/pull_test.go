@@ -31,7 +31,7 @@ func pullTelling(ctx context.Context, f *fake, o puller.Options, said io.Writer)
 	if o.Connections == 0 {
 		o.Connections = 3
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
 	defer cancel()
 	out, err := puller.Run(ctx, o)
 	o.Work.End()

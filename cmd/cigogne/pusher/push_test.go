@@ -139,7 +139,7 @@ func run(t *testing.T, f *fake, o pusher.Options) (pusher.Outcome, string, error
 	if o.RequestBytes == 0 {
 		o.RequestBytes = 64 << 10
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	out, err := pusher.Run(ctx, o)
 	o.Work.End()
@@ -252,7 +252,7 @@ func TestAFileThatBreaksRequests(t *testing.T) {
 	f.sent, f.held = map[storage.Digest]int{}, map[storage.Digest]bool{}
 	work := progress.Start(progress.Options{Out: io.Discard})
 	defer work.End()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	out, err := pusher.Run(ctx, pusher.Options{
 		Gateway: breaks, Work: work, Paths: []string{dir}, Connections: 2, RequestBytes: 1 << 20, Patience: time.Minute,
