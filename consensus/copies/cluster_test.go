@@ -56,13 +56,14 @@ type node struct {
 }
 
 func timing() copies.Timing {
-	return copies.Timing{Beat: 10 * time.Millisecond, Silence: time.Second, Stall: 2 * time.Second, Grace: 2 * time.Second}
+	return copies.Timing{Beat: 50 * time.Millisecond, Silence: time.Second, Stall: 2 * time.Second, Grace: 2 * time.Second}
 }
 
 // never is a time after which a node that is merely slow would have come: for
-// what does not show how one is given up.
+// what does not show how one is given up. Within 40 beats, ten seconds, what is
+// sent at once comes over any line.
 func never() copies.Timing {
-	return copies.Timing{Beat: 10 * time.Millisecond, Silence: time.Minute, Stall: time.Minute, Grace: time.Minute}
+	return copies.Timing{Beat: 250 * time.Millisecond, Silence: time.Minute, Stall: time.Minute, Grace: time.Minute}
 }
 
 func newNodes(t *testing.T, count int) *nodes { return newNodesWith(t, count, timing()) }
