@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -26,7 +27,7 @@ type pullCommand struct {
 
 // Help tells what flags cannot.
 func (*pullCommand) Help() string {
-	return `Fetches studies in parallel ranges and verifies each instance by its digest. In a folder an instance is StudyInstanceUID/SeriesInstanceUID/SOPInstanceUID.dcm. What has its final name is whole and on the disk. It can be ended at any moment; called again with the same arguments it goes on.`
+	return `Fetches studies in parallel ranges and verifies each instance by its digest. In a folder an instance is StudyInstanceUID/SeriesInstanceUID/SOPInstanceUID.dcm. What has its final name is whole and on the disk. It can be ended at any moment; called again with the same arguments it goes on. An instance that the gateway cannot read is named and does not stop the others; the exit code is then 3, and a ZIP file stays unfinished.`
 }
 
 func (p *pullCommand) zip() bool { return strings.EqualFold(filepath.Ext(string(p.Output)), ".zip") }
@@ -58,10 +59,17 @@ func (p *pullCommand) pullAll(ctx context.Context, c console) error {
 		return err
 	}
 	defer gateway.Close()
+	leftOut := 0
 	for _, study := range p.Study {
-		if err := p.pull(ctx, c, gateway, study); err != nil {
+		switch err := p.pull(ctx, c, gateway, study); {
+		case errors.Is(err, puller.ErrLeftOut):
+			leftOut++
+		case err != nil:
 			return fmt.Errorf("pull of study %s from %s: %w", study, gateway, err)
 		}
+	}
+	if leftOut > 0 {
+		return fmt.Errorf("%w: instances of %s were left out, pulled from %s", errPartly, english.Plural(leftOut, "study", "studies"), gateway)
 	}
 	return nil
 }

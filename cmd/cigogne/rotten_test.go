@@ -49,6 +49,35 @@ func TestRottenPack(t *testing.T) {
 	}
 }
 
+// TestPullWithoutWhatIsRotten: one instance that rotted keeps none of the others
+// of its study from being pulled, and is named.
+func TestPullWithoutWhatIsRotten(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	node := serve(t, t.TempDir(), "--archive", "dir://"+folder, "--settle", "20ms", "--scrub-rate", "0", "--log-level", "error")
+	study := dicomtest.NewStudy(dicomtest.Options{Seed: 9602, Modality: "CT", Instances: 12})
+	if !pushSTOW(t.Context(), node, newLedger(), study.Instances) {
+		t.Fatal("push failed")
+	}
+	node.archived()
+	rotten := study.Instances[5]
+	whole := rotten.Part10()
+	rot(t, folder, whole[len(whole)/2:len(whole)/2+64])
+	to := t.TempDir()
+	code, events, said := transfer(t, node.web, nil, "pull", "--study", study.StudyInstanceUID, "--study", study.StudyInstanceUID, "-o", to)
+	leftOut := 0
+	for _, e := range events {
+		if e.Event == "leftout" && e.Instance == rotten.SOPInstanceUID {
+			leftOut++
+		}
+	}
+	if r := result(t, events); code != exitPartly || r.Pulled != 11 || r.Left != 1 || leftOut != 2 {
+		t.Fatalf("exit code %d, %+v\n%s", code, r, said)
+	}
+	study.Instances = append(study.Instances[:5:5], study.Instances[6:]...)
+	same(t, to, study)
+}
+
 // rot changes a bit of what is given in the packs of a folder.
 func rot(t *testing.T, folder string, what []byte) {
 	t.Helper()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/esante-alsace/cigogne/cmd/cigogne/puller"
@@ -79,5 +80,45 @@ func TestHostileDigests(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, out, err)
 		}
 		only(t, dir, 0)
+	}
+}
+
+// TestRottenInstances: what the gateway cannot read is left out and told, and
+// keeps nothing else from being pulled. Once it is mended a pull goes on.
+func TestRottenInstances(t *testing.T) {
+	for name, place := range places(t) {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t, sizes()...)
+			f.rotten = []int{0, 4, 5} // in the first ranges, in several, after another
+			o, compare := place(f)
+			out, said, err := pull(t.Context(), f, o)
+			want := puller.Outcome{Pulled: int64(len(sizes()) - 3), Left: 3}
+			if !errors.Is(err, puller.ErrLeftOut) || out != want || strings.Count(said, `"event":"leftout"`) != 3 {
+				t.Fatalf("%+v, %v, want %+v\n%s", out, err, want, said)
+			}
+			if o.ZIP != "" {
+				if _, err := os.Stat(o.ZIP); err == nil {
+					t.Error("a ZIP file without them has the name")
+				}
+			}
+			f.rotten = nil
+			out, said, err = pull(t.Context(), f, o)
+			if want := (puller.Outcome{Pulled: 3, Present: int64(len(sizes()) - 3)}); err != nil || out != want {
+				t.Fatalf("mended: %+v, %v, want %+v\n%s", out, err, want, said)
+			}
+			compare(t)
+		})
+	}
+}
+
+// TestDamagedEachTime: an instance that never comes as it should keeps nothing
+// else from being pulled.
+func TestDamagedEachTime(t *testing.T) {
+	f := newFake(t, sizes()...)
+	f.digests.Instances[6].Digest[0]++
+	o, _ := places(t)["folder"](f)
+	out, said, err := pull(t.Context(), f, o)
+	if want := (puller.Outcome{Pulled: int64(len(sizes()) - 1), Left: 1}); !errors.Is(err, puller.ErrLeftOut) || out != want {
+		t.Fatalf("%+v, %v, want %+v\n%s", out, err, want, said)
 	}
 }

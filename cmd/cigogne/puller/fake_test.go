@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"net/http"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -32,7 +33,9 @@ type fake struct {
 	// spoil, when set, may change the n-th range that is given. mu is held.
 	spoil func(n int64, p *client.Part)
 	parts atomic.Int64
-	mu    sync.Mutex
+	// rotten are instances that the gateway cannot read.
+	rotten []int
+	mu     sync.Mutex
 	// gone: the gateway has no such study any more.
 	gone bool
 }
@@ -88,6 +91,19 @@ func (f *fake) Zip(ctx context.Context, _, etag string, want storage.Range) (*cl
 	want.Length = min(want.Length, d.Size-want.Offset)
 	p := &client.Part{Range: want, ETag: d.ETag, Size: d.Size}
 	p.ReadCloser = io.NopCloser(&counting{bytes.NewReader(f.zip[want.Offset:want.End()]), f})
+	for _, i := range f.rotten {
+		in := d.Instances[i]
+		var begin int64 // of its record
+		if i > 0 {
+			begin = d.Instances[i-1].Offset + d.Instances[i-1].Size
+		}
+		switch {
+		case want.Offset >= begin && want.Offset < in.Offset+in.Size:
+			return nil, &client.Refusal{Status: http.StatusInternalServerError, Text: "it is rotten"}
+		case want.Offset < begin && want.End() > in.Offset:
+			cut(p, in.Offset-want.Offset)
+		}
+	}
 	if f.spoil != nil {
 		f.spoil(f.parts.Add(1), p)
 	}

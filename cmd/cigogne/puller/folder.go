@@ -201,7 +201,7 @@ func (d *folderPlace) complete(i int, kept func()) error {
 	return nil
 }
 
-func (d *folderPlace) finish(context.Context) error {
+func (d *folderPlace) finish(context.Context, bool) error {
 	if err := d.ending.Wait(); err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func TestNewFoldersAreMadeDurable(t *testing.T) {
 	if err := d.complete(0, func() {}); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.finish(t.Context()); err != nil {
+	if err := d.finish(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
 	for path := filepath.Dir(d.path(0)); path != filepath.Dir(there); path = filepath.Dir(path) {

@@ -30,8 +30,9 @@ type place interface {
 	// complete ends with an instance that is whole. It calls kept, then or
 	// later, when a pull that goes on after this one was killed finds it.
 	complete(i int, kept func()) error
-	// finish ends when all is there: it is then durable, under its name.
-	finish(ctx context.Context) error
+	// finish ends when all is there that can be: what has its name is then
+	// durable. A place that can have none without all of it keeps what it has.
+	finish(ctx context.Context, all bool) error
 	// close gives back what is open, finished or not.
 	close() error
 }

@@ -62,7 +62,8 @@ const (
 )
 
 // Run pulls a study. The error tells why it ended before all was there; it
-// goes on there when it is called again.
+// goes on there when it is called again. It is ErrLeftOut when all was fetched
+// that can be.
 func Run(ctx context.Context, o Options) (Outcome, error) {
 	if !storage.ValidUID(o.StudyInstanceUID) {
 		return Outcome{}, fmt.Errorf("%w: %q is not a UID", storage.ErrInvalid, o.StudyInstanceUID)
@@ -74,7 +75,7 @@ func Run(ctx context.Context, o Options) (Outcome, error) {
 	var out Outcome
 	got := &fetched{all: map[member]bool{}}
 	for plans := 1; ; plans++ {
-		p := &pull{Options: o, place: at, fetched: got, planned: make(chan struct{}), spans: newSpans(1 << 62)}
+		p := &pull{Options: o, place: at, fetched: got, planned: make(chan struct{}), spans: newSpans(1 << 62), leftOut: map[int]bool{}}
 		err := p.run(ctx)
 		if cerr := at.close(); err == nil {
 			err = cerr
@@ -122,6 +123,8 @@ type pull struct {
 	left []int64 // bytes of each instance that are not there
 	bad  []int   // how often each came damaged
 
+	leftOut map[int]bool // instances without which the pull goes on
+
 	there []bool // which instances were, before
 }
 
@@ -166,7 +169,10 @@ func (p *pull) run(ctx context.Context) error {
 		return err
 	}
 	p.Work.Step("sync", progress.Amount{})
-	return p.place.finish(ctx)
+	if err := p.place.finish(ctx, len(p.leftOut) == 0); err != nil || len(p.leftOut) == 0 {
+		return err
+	}
+	return ErrLeftOut
 }
 
 // look asks what there is, and looks what of it is there.
@@ -269,7 +275,7 @@ func (p *pull) fetch(ctx context.Context) error {
 			p.Patience.Succeeded()
 			failures = 0
 		}
-		if err == nil {
+		if err == nil || p.unreadable(ctx, r.Offset+got, err) {
 			continue
 		}
 		failures++

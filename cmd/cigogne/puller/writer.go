@@ -145,7 +145,8 @@ func (w *writer) damaged(i int) error {
 		Fields: []slog.Attr{slog.String("instance", in.SOPInstanceUID)},
 	})
 	if times >= mostBad {
-		return fmt.Errorf("%w: instance %s came damaged %d times", storage.ErrCorrupt, in.SOPInstanceUID, times)
+		w.leaveOut(i, fmt.Sprintf("it came damaged %d times", times))
+		return nil
 	}
 	w.spans.again(w.plan.file(i))
 	return nil

@@ -231,7 +231,10 @@ func (z *zipPlace) directory() error {
 
 // finish compares what is not of instances with the plan, for no digest is of
 // it. What is not as it should be is fetched by the next pull.
-func (z *zipPlace) finish(context.Context) error {
+func (z *zipPlace) finish(_ context.Context, all bool) error {
+	if !all {
+		return nil
+	}
 	err := z.directory()
 	for i := range z.plan.Instances {
 		if err == nil && !z.headed(i) {
