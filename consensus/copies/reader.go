@@ -9,6 +9,7 @@ import (
 	"hash/crc32"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"sync"
 	"syscall"
@@ -214,6 +215,10 @@ func (r *Reader) get(ctx context.Context, node string, at index.Position, what s
 	}
 	if err != nil {
 		end()
+		var call *url.Error
+		if errors.As(err, &call) {
+			err = call.Err // who reads needs not know where it lies
+		}
 		return nil, fmt.Errorf("%w: node %s: %w", storage.ErrUnavailable, node, err)
 	}
 	resp.Body = &ending{resp.Body, end}

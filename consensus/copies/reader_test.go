@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -210,6 +211,18 @@ func TestReadGoesOn(t *testing.T) {
 	if _, err = l.read("n3", pos, storage.Range{Length: 1000}); !errors.Is(err, storage.ErrCorrupt) {
 		t.Errorf("a flipped bit: %v", err)
 	}
+	o := l.options["n3"]
+	o.Client = func(string) (*http.Client, error) { return &http.Client{Transport: unreachable{}}, nil }
+	// Who reads an image is told, and needs not know where it lies.
+	if _, err := copies.NewReader(o).Read(t.Context(), pos, storage.Range{Length: 1000}); !errors.Is(err, storage.ErrUnavailable) || strings.Contains(err.Error(), copies.Path) {
+		t.Errorf("nobody is reached: %v", err)
+	}
+}
+
+type unreachable struct{}
+
+func (unreachable) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, syscall.EHOSTUNREACH
 }
 
 // TestReadAround: what rotted in a node's own journal comes from the copy.
