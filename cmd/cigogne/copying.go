@@ -223,12 +223,20 @@ func (n *node) claim(ctx context.Context) error {
 	}
 }
 
-// ask asks the cluster up to where it knows this node's journal, and gives up
-// one that does not reach that with errRetired: its disk was put back to what it
-// was before, and what it took next would lie where others' instances do.
+// ask asks the cluster up to where it knows this node's journal. It is errRetired
+// for one that was retired while the node was away, and gives up one that does
+// not reach so far with errRetired, too: its disk was put back to what it was
+// before, and what it took next would lie where others' instances do.
 func (n *node) ask(ctx context.Context) error {
 	if _, err := n.cluster.Read(ctx, consensus.Strong, 0); err != nil {
 		return err
+	}
+	retired, err := copies.Retired(ctx, n.index, n.journal.ID())
+	if err != nil {
+		return err
+	}
+	if retired {
+		return errRetired
 	}
 	older, err := n.journalOlder(ctx)
 	if err != nil || !older {
