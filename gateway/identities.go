@@ -7,10 +7,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/esante-alsace/cigogne/storage"
@@ -98,8 +101,7 @@ func (k *IdentityKeeper) Keep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		sum := sha256.Sum256(object)
-		key := fmt.Sprintf("%s%016d-%s%s", identitiesPrefix, changes[0].Sequence, hex.EncodeToString(sum[:6]), identitiesSuffix)
+		key := fmt.Sprintf("%s%016d%s", identitiesPrefix, changes[0].Sequence, identitiesEnd(object))
 		if _, err := k.archive.Put(ctx, key, inMemory(object)); err != nil {
 			return err
 		}
@@ -111,6 +113,12 @@ func (k *IdentityKeeper) Keep(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// identitiesEnd is how the key of an object ends: with the sum of its bytes.
+func identitiesEnd(object []byte) string {
+	sum := sha256.Sum256(object)
+	return "-" + hex.EncodeToString(sum[:6]) + identitiesSuffix
 }
 
 // inMemory is an archive.Source of bytes.
@@ -176,49 +184,76 @@ func decodeIdentities(r io.Reader) ([]index.IdentityChange, error) {
 // identities enters what was decided about identities, in the order in which
 // it was, from whichever archive has it.
 func (b *rebuild) identities(ctx context.Context) error {
-	at := map[string]archive.Archive{}
-	sizes := map[string]int64{}
-	var keys []string
+	at := map[string][]archive.Archive{}
 	for _, a := range b.Archives {
 		for st, err := range a.List(ctx, identitiesPrefix) {
 			if err != nil {
 				return err
 			}
-			if _, ok := at[st.Key]; !ok {
-				keys = append(keys, st.Key)
-			}
-			at[st.Key], sizes[st.Key] = a, st.Size
+			at[st.Key] = append(at[st.Key], a)
 		}
 	}
-	slices.Sort(keys) // by Sequence
-	for _, key := range keys {
-		if err := b.identitiesOf(ctx, at[key], key, sizes[key]); err != nil {
-			if cerr := at[key].Check(ctx); cerr != nil {
-				return fmt.Errorf("%s: %w", key, cerr)
-			}
-			b.problem("%s: %v", key, err)
+	for _, key := range slices.Sorted(maps.Keys(at)) { // by Sequence
+		if err := b.identitiesAt(ctx, at[key], key); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (b *rebuild) identitiesOf(ctx context.Context, a archive.Archive, key string, size int64) error {
-	if size > identitiesBytes {
-		return fmt.Errorf("%w: an object of %d bytes", storage.ErrCorrupt, size)
+// identitiesAt enters one object from the first archive that gives it as it was
+// put, and tells of the others before it.
+func (b *rebuild) identitiesAt(ctx context.Context, archives []archive.Archive, key string) error {
+	var unread []error
+	for _, a := range archives {
+		changes, err := readIdentities(ctx, a, key)
+		if err == nil {
+			for _, err := range unread {
+				b.problem("%s: %v; another archive has it", key, err)
+			}
+			return b.decided(ctx, changes)
+		}
+		if cerr := a.Check(ctx); cerr != nil {
+			return fmt.Errorf("%s: %w", key, errors.Join(err, cerr))
+		}
+		unread = append(unread, err)
 	}
-	body, err := a.Get(ctx, key, storage.Range{Length: size})
+	b.problem("%s: %v", key, errors.Join(unread...))
+	return nil
+}
+
+// readIdentities reads an object back. Bytes that are not those of which its
+// key has the sum are storage.ErrCorrupt: one bit may make another patient of
+// one, and an end that is cut off be no less an object.
+func readIdentities(ctx context.Context, a archive.Archive, key string) ([]index.IdentityChange, error) {
+	st, err := a.Stat(ctx, key)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if st.Size > identitiesBytes {
+		return nil, fmt.Errorf("%w: an object of %d bytes", storage.ErrCorrupt, st.Size)
+	}
+	body, err := a.Get(ctx, key, storage.Range{Length: st.Size})
+	if err != nil {
+		return nil, err
 	}
 	defer body.Close()
-	changes, err := decodeIdentities(body)
+	object, err := io.ReadAll(body)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	changes, err := decodeIdentities(bytes.NewReader(object))
+	if err == nil && !strings.HasSuffix(key, identitiesEnd(object)) {
+		err = fmt.Errorf("%w: its bytes are not those that were put", storage.ErrCorrupt)
+	}
+	return changes, err
+}
+
+func (b *rebuild) decided(ctx context.Context, changes []index.IdentityChange) error {
 	i := &index.Identities{Changes: changes}
 	for _, c := range changes {
 		i.Kept = append(i.Kept, c.Name)
 	}
-	_, err = b.Index.Apply(ctx, index.Batch{Identities: i})
+	_, err := b.Index.Apply(ctx, index.Batch{Identities: i})
 	return err
 }

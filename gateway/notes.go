@@ -303,7 +303,8 @@ func (s noteSource) Open(_ context.Context, r storage.Range) (io.ReadCloser, err
 	return io.NopCloser(bytes.NewReader(s[r.Offset:r.End()])), nil
 }
 
-// readNote reads one whole.
+// readNote reads one whole. Bytes that are not those of which its key has the
+// sum are storage.ErrCorrupt: one bit may make it the note of another study.
 func readNote(ctx context.Context, a archive.Archive, st archive.Stat) ([]byte, error) {
 	if st.Size > noteBytes {
 		return nil, fmt.Errorf("%w: a note of %d bytes", storage.ErrCorrupt, st.Size)
@@ -314,5 +315,11 @@ func readNote(ctx context.Context, a archive.Archive, st archive.Stat) ([]byte, 
 	}
 	defer body.Close()
 	b, err := io.ReadAll(body)
-	return b, errors.Join(err, ctx.Err())
+	if err := errors.Join(err, ctx.Err()); err != nil {
+		return nil, err
+	}
+	if name, revision, ok := parseNoteKey(st.Key); ok && (&note{name, revision, b}).key() != st.Key {
+		return nil, fmt.Errorf("%w: its bytes are not those that were put", storage.ErrCorrupt)
+	}
+	return b, nil
 }
