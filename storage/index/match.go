@@ -2,6 +2,7 @@ package index
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/esante-alsace/cigogne/storage"
@@ -30,11 +31,12 @@ type Matcher struct {
 	known      map[dicom.Tag]attribute
 }
 
-// condition is a Condition made ready.
+// condition is a Condition made ready: on values, or on one item of a sequence
+// all those that there are inside it.
 type condition struct {
-	path []dicom.Tag
-	// want is what values must be; nil matches everything.
-	want matcher
+	tag    dicom.Tag
+	want   matcher
+	inside []condition
 }
 
 // matcher decides about one value.
@@ -94,9 +96,24 @@ func (m *Matcher) add(c Condition) error {
 		return fmt.Errorf("%s: %w", c.Path[len(c.Path)-1], err)
 	}
 	if want != nil {
-		m.conditions = append(m.conditions, condition{c.Path, want})
+		m.conditions = nested(m.conditions, c.Path, want)
 	}
 	return nil
+}
+
+// nested adds a condition to those that are there: keys inside a sequence are
+// those of one item of it (PS3.4 §C.2.2.2.6).
+func nested(all []condition, path []dicom.Tag, want matcher) []condition {
+	if len(path) == 1 {
+		return append(all, condition{tag: path[0], want: want})
+	}
+	for i := range all {
+		if all[i].tag == path[0] && all[i].inside != nil {
+			all[i].inside = nested(all[i].inside, path[1:], want)
+			return all
+		}
+	}
+	return append(all, condition{tag: path[0], inside: nested(nil, path[1:], want)})
 }
 
 // want chooses the kind of matching by VR and value (PS3.4 §C.2.2.2); nil is
@@ -148,8 +165,7 @@ func (m *Matcher) Matches(ds dicom.DataSet) bool {
 		return false
 	}
 	for i := range m.conditions {
-		c := &m.conditions[i]
-		if !holds(ds, c.path, c.want) {
+		if !m.conditions[i].holds(ds) {
 			return false
 		}
 	}
@@ -164,7 +180,7 @@ func (m *Matcher) matchesLevel(ds dicom.DataSet, level Level) bool {
 	}
 	for i := range m.conditions {
 		c := &m.conditions[i]
-		if m.known[c.path[0]].level <= level && !holds(ds, c.path, c.want) {
+		if m.known[c.tag].level <= level && !c.holds(ds) {
 			return false
 		}
 	}
@@ -175,35 +191,39 @@ func (m *Matcher) matchesLevel(ds dicom.DataSet, level Level) bool {
 // not, every instance of a series from Images is an answer.
 func (m *Matcher) Selective() bool {
 	for i := range m.conditions {
-		if m.known[m.conditions[i].path[0]].level == Image {
+		if m.known[m.conditions[i].tag].level == Image {
 			return true
 		}
 	}
 	return false
 }
 
-// holds tells whether any value under the path is wanted: of an attribute
-// with several values, and of a sequence with several items, one is enough.
-func holds(ds dicom.DataSet, path []dicom.Tag, want matcher) bool {
-	e := find(ds, path[0])
-	if e == nil {
+// holds tells whether any value is wanted: of an attribute with several, and of
+// a sequence with several items, one is enough.
+func (c *condition) holds(ds dicom.DataSet) bool {
+	e := find(ds, c.tag)
+	switch {
+	case e == nil:
 		return false
-	}
-	if len(path) > 1 {
-		for _, item := range e.Items {
-			if holds(item, path[1:], want) {
-				return true
-			}
-		}
-		return false
-	}
-	if namesPatient(path[0]) && len(e.Values) > 0 {
-		return want.match(whole(ds, path[0]))
+	case c.inside != nil:
+		return slices.ContainsFunc(e.Items, c.holdsIn)
+	case namesPatient(c.tag) && len(e.Values) > 0:
+		return c.want.match(whole(ds, c.tag))
 	}
 	for _, v := range e.Values {
-		if want.match(strings.Trim(v, " \x00")) {
+		if c.want.match(strings.Trim(v, " \x00")) {
 			return true
 		}
 	}
 	return false
+}
+
+// holdsIn tells whether all that is inside holds in one item.
+func (c *condition) holdsIn(item dicom.DataSet) bool {
+	for i := range c.inside {
+		if !c.inside[i].holds(item) {
+			return false
+		}
+	}
+	return true
 }

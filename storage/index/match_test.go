@@ -116,6 +116,27 @@ func TestMatchingOfSeveralValuesAndItems(t *testing.T) {
 	}
 }
 
+// TestKeysOfOneItem: keys inside a sequence are those of one item (PS3.4
+// §C.2.2.2.6). Taken each for itself, a PatientID of one issuer and another of a
+// second would be found as the first of the second.
+func TestKeysOfOneItem(t *testing.T) {
+	other := func(id, issuer string) dicom.DataSet {
+		return dicom.DataSet{element(tagPatientID, "LO", id), element(tagIssuerOfPatientID, "LO", issuer)}
+	}
+	ds := dicom.DataSet{{Tag: tagOtherPatientIDs, VR: "SQ", Items: []dicom.DataSet{other("4711", "A"), other("9", "B")}}}
+	for _, c := range []struct {
+		id, issuer string
+		want       bool
+	}{{"4711", "A", true}, {"9", "B", true}, {"4711", "B", false}, {"9", "A", false}, {"9", "", true}} {
+		m, err := Compile(Query{Level: Study, Match: []Condition{
+			{[]dicom.Tag{tagOtherPatientIDs, tagPatientID}, c.id}, {[]dicom.Tag{tagOtherPatientIDs, tagIssuerOfPatientID}, c.issuer},
+		}})
+		if err != nil || m.Matches(ds) != c.want {
+			t.Errorf("%s of %s: want %v, %v", c.id, c.issuer, c.want, err)
+		}
+	}
+}
+
 func TestNonsenseIsInvalid(t *testing.T) {
 	many := make([]Condition, maxConditions+1)
 	for name, q := range map[string]Query{

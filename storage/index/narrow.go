@@ -66,8 +66,8 @@ func (m *Matcher) narrowing() *narrow {
 	for i := range m.conditions {
 		c := &m.conditions[i]
 		switch {
-		case len(c.path) > 1:
-		case c.path[0] == tagModalitiesInStudy || c.path[0] == tagModality:
+		case c.inside != nil:
+		case c.tag == tagModalitiesInStudy || c.tag == tagModality:
 			n.narrowModalities(c)
 		default:
 			n.condition(c)
@@ -78,7 +78,7 @@ func (m *Matcher) narrowing() *narrow {
 
 // condition narrows by one condition, if there is a column for it.
 func (n *narrow) condition(c *condition) {
-	switch c.path[0] {
+	switch c.tag {
 	case tagStudyInstanceUID:
 		if u, ok := c.want.(uids); ok {
 			n.and("s.uid IN (SELECT value FROM json_each(?))", jsonList(u.list()))
@@ -221,7 +221,7 @@ func (n *narrow) narrowModalities(c *condition) {
 	if values == nil {
 		return
 	}
-	if c.path[0] == tagModality {
+	if c.tag == tagModality {
 		n.and("e.modality IN (SELECT value FROM json_each(?))", jsonList(values))
 	}
 	if n.modalities == nil { // one of the two is enough to narrow by

@@ -173,7 +173,7 @@ func (x *Index) Images(ctx context.Context, q Query) iter.Seq2[ImageSeries, erro
 // sops are the SOPInstanceUIDs that are asked for, or nil for all.
 func (m *Matcher) sops() uids {
 	for i := range m.conditions {
-		if u, ok := m.conditions[i].want.(uids); ok && len(m.conditions[i].path) == 1 && m.conditions[i].path[0] == tagSOPInstanceUID {
+		if u, ok := m.conditions[i].want.(uids); ok && m.conditions[i].tag == tagSOPInstanceUID {
 			return u
 		}
 	}
