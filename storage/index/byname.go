@@ -64,18 +64,29 @@ func (n *narrow) group(want matcher) {
 		if w != "" { // an empty group has no key
 			n.ask(lookup{key: string(w)})
 		}
-	case *wildcard:
-		family, rest, whole := strings.Cut(w.prefix(), "^")
-		switch {
-		case rest != "" && utf8.ValidString(w.prefix()):
-			n.ask(lookup{from: w.prefix(), below: w.prefix() + beyond})
-		case whole:
-			n.ask(lookup{key: familyKey(family)})
-		case family != "":
-			n.ask(lookup{parts: []string{"\n" + familyKey(family)}})
-		default:
-			n.inside(w)
+	case openGroup:
+		if w.bare != text("") { // an empty group has no key
+			n.wild(w.wildcard)
 		}
+	case *wildcard:
+		n.wild(w)
+	}
+}
+
+// wild asks for what begins as w does, or for the words in it. A '^' at the end
+// of what it begins with may be missing.
+func (n *narrow) wild(w *wildcard) {
+	family, rest, whole := strings.Cut(w.prefix(), "^")
+	rest = strings.TrimRight(rest, "^")
+	switch {
+	case rest != "" && utf8.ValidString(w.prefix()):
+		n.ask(lookup{from: family + "^" + rest, below: w.prefix() + beyond})
+	case whole:
+		n.ask(lookup{key: familyKey(family)})
+	case family != "":
+		n.ask(lookup{parts: []string{"\n" + familyKey(family)}})
+	default:
+		n.inside(w)
 	}
 }
 

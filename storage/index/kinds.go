@@ -171,7 +171,27 @@ func wantName(value string, fuzzy bool) matcher {
 			n.groups = append(n.groups, nil)
 			continue
 		}
-		n.groups = append(n.groups, wantText(g))
+		n.groups = append(n.groups, wantGroup(g))
 	}
 	return n
+}
+
+// openGroup is a wildcard whose end matches no components as well.
+type openGroup struct {
+	*wildcard
+	bare matcher // without that end
+}
+
+func (o openGroup) match(v string) bool { return o.wildcard.match(v) || o.bare.match(v) }
+
+// wantGroup is what a component group must be: 'OB^*' is also 'OB', which may
+// be written 'OB^^^^' (PS3.5 §6.2.1.1).
+func wantGroup(g string) matcher {
+	for strings.HasSuffix(g, "**") || strings.HasSuffix(g, "*^*") {
+		g = strings.TrimSuffix(strings.TrimSuffix(g, "*"), "^") // the last part adds nothing
+	}
+	if before, open := strings.CutSuffix(g, "^*"); open {
+		return openGroup{newWildcard(g), wantText(strings.TrimRight(before, "^"))}
+	}
+	return wantText(g)
 }

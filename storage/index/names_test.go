@@ -80,6 +80,7 @@ func oddNames() [][2]string { // of the patient, of who refers
 		{strings.Join(many, `\`), "A\x00B^C\x00D"}, {"A\x00B^C\x00D", ""},
 		{"Long^" + strings.Join(words, " "), "Weiss^Louise"}, {"MARTIN^MART", "Weiss^Louise=ワイス"}, {"^Given", ""}, {`One^A\Other^B`, `Noël^S\Weiss^L`},
 		{"Ben Ali-Klein^O'Hara", strings.Join(doctors, `\`)}, {"=花子", strings.Repeat("x", 600)}, {"", "^Only"}, {"=r", "="}, {"^", "r"},
+		{"OB^^^^", "OB"}, {"OB^Ann", "OB^^"}, {"OBERLE", "OB^Ann^^"},
 	}
 }
 
@@ -111,6 +112,7 @@ func TestOddNames(t *testing.T) {
 		for _, asked := range []string{
 			"N28^G28", "N28^G*", "*a\x00b*",
 			"*w39x*", "*w3*", "w39x", "*MART", "*mart*", "MART*", "*given", "*giv*", "B", "Other^B", "*other*", "*hara*", "*li-kl*", "klein", "*klein^*",
+			"ob^*", "ob^*^*", "*b^*", "ob^^*", "ob^ann^*", "ob^a*^*", "*^*", "^*", "ob^^ann*", "o?^*",
 			"doctor5", "*doctor5*", "Doctor*", "*weiss*", "Weiss^L*", "weiss^louise", "*ワ*", "*xxx*", "*only*", "=花*", "*=*", "r", "*r*", "lou", "*zzz*", "^", "=", "?", "*" + strings.Repeat("w1*", 40),
 		} {
 			for _, tag := range []dicom.Tag{0x00100010, 0x00080090} {
