@@ -261,7 +261,7 @@ func (s *sharedRecord) take(b *transaction, study string) (int, string) {
 		case e.Request.Method == http.MethodPatch:
 			_, id, _ := strings.Cut(e.Request.URL, "identifier=")
 			if s.docs[id] == nil {
-				return http.StatusNotFound, "{}"
+				return http.StatusNotFound, `{"resourceType":"OperationOutcome"}`
 			}
 			s.docs[id].status = "entered-in-error"
 		case e.Resource.ResourceType == "DocumentReference":

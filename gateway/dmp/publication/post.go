@@ -88,7 +88,7 @@ func judge(act index.DeliveryAct, status int, said []byte, broken error) (index.
 		return index.MaybeDelivered, "the answer broke off: " + broken.Error()
 	case status >= 200 && status < 300:
 		return judgeEntries(act, said)
-	case act == index.Withdraw && nothingThere(status):
+	case act == index.Withdraw && nothingThere(status) && ofTheRecord(said):
 		return index.Delivered, ""
 	case status == http.StatusRequestTimeout || status >= 500:
 		return index.MaybeDelivered, why
@@ -104,6 +104,16 @@ func judge(act index.DeliveryAct, status int, said []byte, broken error) (index.
 // nothingThere tells whether a status says that there is nothing to withdraw.
 func nothingThere(status int) bool {
 	return status == http.StatusNotFound || status == http.StatusGone || status == http.StatusPreconditionFailed
+}
+
+// ofTheRecord tells whether an answer that is none of success is that of a FHIR
+// server. A proxy, or an endpoint that is written wrongly, answers 404 as well,
+// and what is to be withdrawn stays where it is.
+func ofTheRecord(said []byte) bool {
+	var outcome struct {
+		ResourceType string `json:"resourceType"`
+	}
+	return json.Unmarshal(said, &outcome) == nil && outcome.ResourceType == "OperationOutcome"
 }
 
 // judgeEntries reads a transaction-response: every entry must have been taken.

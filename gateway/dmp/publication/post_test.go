@@ -49,7 +49,11 @@ func TestJudge(t *testing.T) {
 		{"an error", index.Publish, 500, "", nil, index.MaybeDelivered},
 		{"a gateway's time is over", index.Publish, 504, "", nil, index.MaybeDelivered},
 		{"withdrawn", index.Withdraw, 200, response("200 OK"), nil, index.Delivered},
-		{"nothing to withdraw", index.Withdraw, 404, "", nil, index.Delivered},
+		{"nothing to withdraw", index.Withdraw, 404, `{"resourceType":"OperationOutcome"}`, nil, index.Delivered},
+		{"nothing to withdraw any more", index.Withdraw, 410, `{"resourceType":"OperationOutcome"}`, nil, index.Delivered},
+		{"a proxy that does not find the record", index.Withdraw, 404, "<html>404 page not found</html>", nil, index.NotDelivered},
+		{"a proxy whose record is gone", index.Withdraw, 410, "", nil, index.NotDelivered},
+		{"a proxy with a condition", index.Withdraw, 412, `{"error":"no client certificate"}`, nil, index.DeliveryRefused},
 		{"nothing to withdraw, by entry", index.Withdraw, 200, response("404 Not Found"), nil, index.Delivered},
 		{"not to be withdrawn", index.Withdraw, 400, "", nil, index.DeliveryRefused},
 	} {
