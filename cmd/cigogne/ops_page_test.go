@@ -116,7 +116,7 @@ func (p *tab) within(what, js string) time.Duration {
 		case err != nil:
 			p.t.Fatalf("not within %s: %s: %v", hangs, what, err)
 		default:
-			p.t.Fatalf("not within %s: %s\n%s", hangs, what, p.text("document.getElementById('main').innerText"))
+			p.t.Fatalf("not within %s: %s\n%s", hangs, what, p.text("document.body.innerText"))
 		}
 	}
 }
