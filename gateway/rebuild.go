@@ -150,6 +150,16 @@ func (b *rebuild) enter(ctx context.Context, a archive.Archive, st archive.Stat,
 	return nil
 }
 
+// atItsPlace is storage.ErrCorrupt for a pack under a key that is not its own,
+// where somebody copied it: what is deleted is removed from its place, and no
+// note of a deletion names another.
+func atItsPlace(d *pack.Directory, key string) error {
+	if place := pack.Key(d.StudyInstanceUID, d.SeriesInstanceUID, packIDOf(key), d.Conflict); place != key {
+		return fmt.Errorf("%w: it is a pack whose place is %s", storage.ErrCorrupt, place)
+	}
+	return nil
+}
+
 func copyAt(a archive.Archive, st archive.Stat) index.PackArchive {
 	return index.PackArchive{
 		PackID: packIDOf(st.Key), Archive: a.String(), Key: st.Key, Size: st.Size, At: st.Modified.UnixNano(),
@@ -203,6 +213,9 @@ func (b *rebuild) ahead(ctx context.Context, a archive.Archive, prefix string) (
 func (b *rebuild) read(ctx context.Context, a archive.Archive, st archive.Stat) (*index.AdoptedPack, error) {
 	blob := &packBlob{archive: a, key: st.Key, size: st.Size}
 	directory, err := pack.ReadDirectory(ctx, blob)
+	if err == nil {
+		err = atItsPlace(directory, st.Key)
+	}
 	if err != nil {
 		return nil, err
 	}

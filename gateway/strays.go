@@ -93,8 +93,12 @@ func (v *Verifier) Strays(ctx context.Context) error {
 			switch state {
 			case KnownStray:
 				f.What = "it is not in the index; 'cigogne archive rebuild-index' would enter it"
-				if _, err := pack.ReadDirectory(ctx, &packBlob{archive: a, key: st.Key, size: st.Size}); errors.Is(err, storage.ErrEarlierDigest) {
-					f.What = err.Error()
+				d, err := pack.ReadDirectory(ctx, &packBlob{archive: a, key: st.Key, size: st.Size})
+				if err == nil {
+					err = atItsPlace(d, st.Key)
+				}
+				if errors.Is(err, storage.ErrEarlierDigest) || errors.Is(err, storage.ErrCorrupt) {
+					f.What = "it is not in the index, and cannot be entered: " + err.Error()
 				}
 				v.tell(f)
 			case KnownRemoved:
