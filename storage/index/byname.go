@@ -52,9 +52,20 @@ func (n *narrow) name(want matcher) {
 		}
 	case words:
 		for _, word := range w {
-			// A word that begins a group is found by its family name.
-			n.ask(lookup{parts: []string{"\n" + word, "\n" + familyKey(word)}})
+			n.word(word)
 		}
+	}
+}
+
+// word asks for one word of a name.
+func (n *narrow) word(w *wildcard) {
+	if w.openLeft {
+		n.inside(w)
+		return
+	}
+	if with := w.prefix(); with != "" {
+		// A word that begins a group is found by its family name.
+		n.ask(lookup{parts: []string{"\n" + with, "\n" + familyKey(with)}})
 	}
 }
 

@@ -108,11 +108,13 @@ func nameGroups(folded string) []string { return strings.Split(folded, "=") }
 // nameWords are the words of a folded name or component group: what stands
 // between '^', '=', spaces, hyphens, apostrophes, commas and full stops.
 func nameWords(folded string) []string {
-	return strings.FieldsFunc(folded, func(r rune) bool {
-		switch r {
-		case '^', '=', ' ', '-', '\'', ',', '.', '*', '?', '・', '･':
-			return true
-		}
-		return false
-	})
+	return strings.FieldsFunc(folded, func(r rune) bool { return r == '*' || r == '?' || betweenWords(r) })
+}
+
+func betweenWords(r rune) bool {
+	switch r {
+	case '^', '=', ' ', '-', '\'', ',', '.', '・', '･':
+		return true
+	}
+	return false
 }

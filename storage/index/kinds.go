@@ -143,24 +143,40 @@ func (n name) match(v string) bool {
 	return true
 }
 
-// words is fuzzy semantic matching: each word begins some word of the name.
-type words []string
+// words is fuzzy semantic matching: each begins some word of the name, or lies
+// in one where there is a '*' before it.
+type words []*wildcard
 
 func (w words) match(v string) bool {
 	has := nameWords(fold(v))
 	for _, want := range w {
-		if !slices.ContainsFunc(has, func(h string) bool { return strings.HasPrefix(h, want) }) {
+		if !slices.ContainsFunc(has, want.match) {
 			return false
 		}
 	}
 	return true
 }
 
+// wantWords parts a key at its stars, too: what they find in a name as a whole
+// is found in its words.
+func wantWords(folded string) (w words) {
+	for word := range strings.FieldsFuncSeq(folded, betweenWords) {
+		before := ""
+		for part := range strings.SplitSeq(word, "*") {
+			if part != "" {
+				w = append(w, newWildcard(before+part+"*"))
+			}
+			before = "*"
+		}
+	}
+	return w
+}
+
 func wantName(value string, fuzzy bool) matcher {
 	folded := fold(value)
 	if fuzzy {
-		if w := nameWords(folded); len(w) > 0 {
-			return words(w)
+		if w := wantWords(folded); len(w) > 0 {
+			return w
 		}
 		return nil
 	}

@@ -98,6 +98,13 @@ func TestFuzzyMatching(t *testing.T) {
 		{"jean dupont", "Müller^Jean", false},
 		{"太", "Yamada^Tarou=山田^太郎", true},
 		{"*", "Anybody", true},
+		{"*uller*", "Müller^Jean", true}, // whatever is found without fuzzymatching is found with it
+		{"*uller jea*", "Müller^Jean", true},
+		{"mul?er", "Müller^Jean", true},
+		{"m*an", "Müller^Jean", true},
+		{"*ler^j*", "Müller^Jean", true},
+		{"m?ler", "Müller^Jean", false},
+		{"*eam*", "Müller^Jean", false},
 	} {
 		m, err := Compile(Query{Level: Study, Fuzzy: true, Match: []Condition{{Path: []dicom.Tag{tagPatientName}, Value: c.key}}})
 		if err != nil {

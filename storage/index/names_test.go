@@ -112,7 +112,7 @@ func TestOddNames(t *testing.T) {
 		for _, asked := range []string{
 			"N28^G28", "N28^G*", "*a\x00b*",
 			"*w39x*", "*w3*", "w39x", "*MART", "*mart*", "MART*", "*given", "*giv*", "B", "Other^B", "*other*", "*hara*", "*li-kl*", "klein", "*klein^*",
-			"ob^*", "ob^*^*", "*b^*", "ob^^*", "ob^ann^*", "ob^a*^*", "*^*", "^*", "ob^^ann*", "o?^*",
+			"ob^*", "ob^*^*", "*b^*", "ob^^*", "ob^ann^*", "ob^a*^*", "*^*", "^*", "ob^^ann*", "o?^*", "*b a*", "?b", "w?x", "o*n", "*?9x", "k*i?",
 			"doctor5", "*doctor5*", "Doctor*", "*weiss*", "Weiss^L*", "weiss^louise", "*ワ*", "*xxx*", "*only*", "=花*", "*=*", "r", "*r*", "lou", "*zzz*", "^", "=", "?", "*" + strings.Repeat("w1*", 40),
 		} {
 			for _, tag := range []dicom.Tag{0x00100010, 0x00080090} {
