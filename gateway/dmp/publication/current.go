@@ -72,8 +72,7 @@ func (p *Publisher) ByManifest(known func(token string) bool, next http.Handler)
 // refusal is the status of a request that may not pass, and why; 0 for one
 // that may.
 func (p *Publisher) refusal(r *http.Request, known func(string) bool) (int, string) {
-	token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if known != nil && (!bearer || !known(strings.TrimSpace(token))) {
+	if token := bearer(r.Header); known != nil && (token == "" || !known(token)) {
 		return http.StatusUnauthorized, "a bearer token that is known here must be shown"
 	}
 	study, ok := retrieved(r.URL.Path)
@@ -100,6 +99,19 @@ func (p *Publisher) refusal(r *http.Request, known func(string) bool) (int, stri
 		p.o.Logger.Error("retrieval by manifest", "error", err)
 		return http.StatusServiceUnavailable, "cannot be told now"
 	}
+}
+
+// bearer is the token of the one Authorization header (RFC 6750 §2.1), or "".
+func bearer(h http.Header) string {
+	shown := h.Values("Authorization")
+	if len(shown) != 1 {
+		return ""
+	}
+	scheme, token, _ := strings.Cut(shown[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
 }
 
 // retrieved is the study of a path that retrieves instances or frames:

@@ -156,6 +156,27 @@ func TestPostShowsACertificate(t *testing.T) {
 	}
 }
 
+// TestBearer: whose token is shown passes, however the scheme is written
+// (RFC 9110 §11.1); of two tokens nobody knows which one was meant.
+func TestBearer(t *testing.T) {
+	for _, c := range []struct {
+		shown  []string
+		passes bool
+	}{
+		{[]string{"Bearer known"}, true}, {[]string{"bearer known"}, true}, {[]string{"BEARER  known "}, true},
+		{nil, false}, {[]string{""}, false}, {[]string{"Bearer"}, false}, {[]string{"Bearer "}, false}, {[]string{"Bearer other"}, false},
+		{[]string{"known"}, false}, {[]string{"Basic known"}, false}, {[]string{"Bearerknown"}, false}, {[]string{"Bearer known, Bearer other"}, false},
+		{[]string{"Bearer known", "Bearer other"}, false}, {[]string{"Bearer other", "Bearer known"}, false},
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/studies/1.2", nil)
+		r.Header["Authorization"] = c.shown
+		status, _ := (&Publisher{}).refusal(r, func(token string) bool { return token == "known" })
+		if want := map[bool]int{true: http.StatusMethodNotAllowed, false: http.StatusUnauthorized}[c.passes]; status != want {
+			t.Errorf("%q: %d, want %d", c.shown, status, want)
+		}
+	}
+}
+
 // TestRetrieved: which paths retrieve, and of which study.
 func TestRetrieved(t *testing.T) {
 	for path, study := range map[string]string{
