@@ -109,7 +109,7 @@ func (s Site) check() error {
 		}
 	}
 	for _, title := range s.CallingAETitles {
-		if _, err := path.Match(title, ""); err != nil || strings.ContainsAny(title, `[]\/`) {
+		if _, err := path.Match(title, ""); err != nil || strings.ContainsAny(title, `[]\`) {
 			return fmt.Errorf("%w: the AE title %q of the site %q", storage.ErrInvalid, title, s.Name)
 		}
 	}
@@ -206,13 +206,17 @@ func (s *Sites) titled(title string) int {
 			if pattern == title {
 				return i
 			}
-			if ok, err := path.Match(pattern, title); err == nil && ok && len(pattern) > length {
+			if ok, err := path.Match(noPath(pattern), noPath(title)); err == nil && ok && len(pattern) > length {
 				best, length = i, len(pattern)
 			}
 		}
 	}
 	return best
 }
+
+// noPath has no '/', which is a character like others in an AE title, and for
+// which no '*' stands in a path.
+func noPath(title string) string { return strings.ReplaceAll(title, "/", "\x00") }
 
 // at is the site of an address: that with the narrowest network.
 func (s *Sites) at(host string) int {

@@ -17,13 +17,13 @@ func TestSites(t *testing.T) {
 		return s
 	}
 	sites, err := gateway.NewSites([]gateway.Site{
-		site("A", []string{"PACS_*", "CT1"}, "192.0.2.0/24"), site("B", []string{"PACS_B*", "?T1"}, "192.0.2.128/25", "2001:db8::/32"),
+		site("A", []string{"PACS_*", "CT1", "US/1"}, "192.0.2.0/24"), site("B", []string{"PACS_B*", "?T1"}, "192.0.2.128/25", "2001:db8::/32"),
 	}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ ae, addr, want string }{
-		{"PACS_1", "", "A"}, {"PACS_B7", "", "B"}, {"CT1", "", "A"}, {"MT1", "", "B"}, {" CT1 ", "", "A"}, {"CT12", "", ""},
+		{"PACS_1", "", "A"}, {"PACS_1/2", "", "A"}, {"US/1", "", "A"}, {"/T1", "", "B"}, {"US1", "", ""}, {"PACS_B7", "", "B"}, {"CT1", "", "A"}, {"MT1", "", "B"}, {" CT1 ", "", "A"}, {"CT12", "", ""},
 		{"", "192.0.2.7:104", "A"}, {"", "192.0.2.200:104", "B"}, {"", "[2001:db8::1]:104", "B"}, {"", "[::ffff:192.0.2.7]:104", "A"},
 		{"MT1", "192.0.2.7:104", "B"}, {"", "198.51.100.1:1", ""}, {"", "", ""}, {"", "nonsense", ""},
 	} {
