@@ -82,12 +82,13 @@ func (s *service) refuse(w *answer, r *http.Request, err error) {
 		body = []byte("{}")
 	}
 	header := w.Header()
-	for _, representation := range []string{"ETag", "Content-Disposition", "Accept-Ranges", "Cache-Control"} {
+	for _, representation := range []string{"ETag", "Content-Disposition", "Accept-Ranges"} {
 		header.Del(representation)
 	}
 	if status != http.StatusRequestedRangeNotSatisfiable {
 		header.Del("Content-Range")
 	}
+	header.Set("Cache-Control", "no-store") // a 404 may be kept otherwise, and the study comes later
 	header.Set("Content-Type", "application/json")
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	if status == http.StatusServiceUnavailable {

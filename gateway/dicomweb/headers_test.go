@@ -52,3 +52,17 @@ func TestTransferSyntaxOfASender(t *testing.T) {
 		t.Fatalf("part header %v", headers)
 	}
 }
+
+// TestErrorsAreNotKept: an answer that tells what is not there, or whose it is,
+// is kept by nobody on the way (RFC 9111 §4.2.2 lets 404 and 410 be): the study
+// may come.
+func TestErrorsAreNotKept(t *testing.T) {
+	s := newServer(t)
+	in := small(1, 1).Instances[0]
+	for _, what := range []string{path(in, "instance"), path(in, "study") + "/metadata", path(in, "study") + "/rendered", "/nothing", "/studies?limit=many"} {
+		res := s.get(t, what)
+		if res.StatusCode < http.StatusBadRequest || res.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: %s, %v", what, res.Status, res.Header)
+		}
+	}
+}
