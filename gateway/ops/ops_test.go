@@ -128,7 +128,7 @@ func TestPageTells(t *testing.T) {
 		"nodes":        {`data-node="n3" data-answers="false"`, "ne répond pas", "dirige", "en vidange", "100\u00a0Go sur 100\u00a0Go", "plein dans"},
 		"flow":         {"Reçu", "Restitué", "5,0\u00a0Mo/s", "moyenne par minute"},
 		"work":         {"12\u202f345", "Mise en paquets", "5,0\u00a0Go", "quelques-uns", "refused", "des examens", "Publication (DMP)", "9 not taken"},
-		"archives":     {"s3://bucket", "dir:///backup", "3 échecs"},
+		"archives":     {"s3://bucket", "dir:///backup", "échecs\u00a0: 3"},
 		"senders":      {"Clinique &lt;A&gt;", "FINESS 670000025", "PACS_A", "jetons\u00a0: 2", "il y a", "jamais"},
 		"overdue":      {"1.2.3", "pas en paquet", "il y a 3\u00a0jours"},
 		"conflicts":    {"1.2.3.4", "autre contenu", "autre patient", "Les 2 plus récentes sur 21", "annulables\u00a0: 4\u202f; gels\u00a0: 17"},
@@ -168,6 +168,7 @@ func TestWords(t *testing.T) {
 		t.Fatal(err)
 	}
 	typewritten := regexp.MustCompile(`'| [:;?!»]|« `)
+	counted := regexp.MustCompile(`\{n\} \pL`)
 	values := func(text string) []string {
 		found := regexp.MustCompile(`\{\w+\}`).FindAllString(text, -1)
 		slices.Sort(found)
@@ -178,6 +179,9 @@ func TestWords(t *testing.T) {
 			en, ok := all["en"].texts[key]
 			if !ok || text == "" || !slices.Equal(values(en), values(text)) {
 				t.Errorf("%s: %s is %q, and in English %q", l, key, text, en)
+			}
+			if counted.MatchString(text) && key != "headline.more" && key != "conflicts.more" && !strings.HasPrefix(key, "format.") {
+				t.Errorf("%s: %s is %q, which is wrong of one", l, key, text)
 			}
 			if found := typewritten.FindString(text); found != "" && !strings.HasPrefix(key, "format.") {
 				t.Errorf("%s: %s has %q: write ’, and spaces that do not break", l, key, found)
@@ -208,6 +212,25 @@ func TestWords(t *testing.T) {
 	for key := range named {
 		if !all["en"].Has(key) {
 			t.Errorf("there are no words for %q", key)
+		}
+	}
+}
+
+// TestNumbersOfFindings: a finding says how many as its language has it, and
+// how long something waits is a sentence's part.
+func TestNumbersOfFindings(t *testing.T) {
+	all, err := loadWords()
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 11, 26, 0, 0, 0, 0, time.UTC)
+	for l, want := range map[string][2]string{"en": {"12,345", "3\u00a0days"}, "fr": {"12\u202f345", "3\u00a0jours"}, "de": {"12.345", "seit 3\u00a0Tagen"}} {
+		v := &view{W: all[l], Picture: Picture{At: now}}
+		if text := v.What(Finding{What: "finding.conflicts", Args: map[string]string{"n": "12345"}}); !strings.Contains(text, want[0]) {
+			t.Errorf("%s: %q", l, text)
+		}
+		if text := v.W.T("work.for", "span", v.Waits(now.Add(-72*time.Hour))); text != want[1] {
+			t.Errorf("%s: it waits %q", l, text)
 		}
 	}
 }

@@ -75,10 +75,13 @@ func (w *words) T(key string, values ...any) string {
 	return text
 }
 
-// fill is T with named values.
+// fill is T with named values, of which n is a count.
 func (w *words) fill(key string, values map[string]string) string {
 	text := w.T(key)
 	for name, v := range values {
+		if n, err := strconv.ParseInt(v, 10, 64); err == nil && name == "n" {
+			v = w.Number(n)
+		}
 		text = strings.ReplaceAll(text, "{"+name+"}", v)
 	}
 	return text
