@@ -95,7 +95,7 @@ func (n *node) name() string {
 // openNode opens the stores and the listeners; serve sets it to work.
 func openNode(ctx context.Context, c *serveCommand, log *slog.Logger) (*node, error) {
 	n := &node{
-		config: c, log: log, metrics: metrics.New(), keeper: c.gatekeeper(),
+		config: c, log: log, metrics: metrics.New(), keeper: access.Audited{Gatekeeper: c.gatekeeper(), Log: log},
 		uploads: throttle.NewSlots(c.MaxUploads, c.MaxUploadsPerHost),
 	}
 	n.gates = n.newGates()

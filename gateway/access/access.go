@@ -5,7 +5,9 @@ package access
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"unicode"
@@ -78,6 +80,29 @@ func (e Except) Permit(ctx context.Context, who Caller, op Operation, resource s
 		return fmt.Errorf("%w: %s", storage.ErrForbidden, why)
 	}
 	return e.Gatekeeper.Permit(ctx, who, op, resource)
+}
+
+// Audited is a Gatekeeper that writes down what another one refuses: who tries
+// is of as much interest as who does.
+type Audited struct {
+	Gatekeeper
+	Log *slog.Logger
+}
+
+// Permit implements Gatekeeper. The resource is not written down where it may
+// name a patient.
+func (a Audited) Permit(ctx context.Context, who Caller, op Operation, resource string) error {
+	err := a.Gatekeeper.Permit(ctx, who, op, resource)
+	if !errors.Is(err, storage.ErrForbidden) {
+		return err
+	}
+	if op == Identify || op == Oversee {
+		resource = ""
+	}
+	a.Log.LogAttrs(ctx, slog.LevelInfo, "audit", slog.String("what", "refused"), slog.String("operation", string(op)),
+		slog.String("resource", resource), slog.String("by", who.RemoteAddr), slog.String("aet", who.CallingAETitle),
+		slog.String("transport", who.Transport), slog.Any("why", err))
+	return err
 }
 
 // whoBytes bounds a name that a caller gives itself.

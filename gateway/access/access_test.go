@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -52,6 +53,29 @@ func TestGuard(t *testing.T) {
 				t.Fatalf("status %d, reached %t; want %d, %t", w.Code, reached, c.want, c.reached)
 			}
 		})
+	}
+}
+
+// TestAudited: what is refused is written down with who asked for it, and
+// without a patient; what is permitted is none of its business.
+func TestAudited(t *testing.T) {
+	var log strings.Builder
+	refused := map[access.Operation]string{access.Delete: "not here", access.Identify: "not you"}
+	k := access.Audited{Gatekeeper: access.Except{Gatekeeper: access.Open{}, Refused: refused}, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	who := access.Caller{Transport: "http", RemoteAddr: "192.0.2.7:104"}
+	if err := k.Permit(t.Context(), who, access.Search, "/dicom-web/studies"); err != nil || log.Len() != 0 {
+		t.Errorf("%v: %s", err, &log)
+	}
+	if err := k.Permit(t.Context(), who, access.Delete, "studies/1.2"); !errors.Is(err, storage.ErrForbidden) {
+		t.Error(err)
+	}
+	for _, want := range []string{"msg=audit", "what=refused", "operation=delete", "resource=studies/1.2", "192.0.2.7:104", "not here"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("no %s in %s", want, &log)
+		}
+	}
+	if err := k.Permit(t.Context(), who, access.Identify, "/identities/local/HUS/4711"); err == nil || strings.Contains(log.String(), "4711") {
+		t.Errorf("%v: %s", err, &log)
 	}
 }
 
