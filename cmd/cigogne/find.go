@@ -35,8 +35,10 @@ func (f *findCommand) Validate() error {
 		if !ok {
 			return fmt.Errorf("%w: %q: write KEYWORD=VALUE, such as PatientID=4711", errUsage, m)
 		}
-		if _, err := dicom.ParseTag(key); err != nil {
-			return fmt.Errorf("%w: %s: no attribute has the keyword %s", errUsage, m, key)
+		for part := range strings.SplitSeq(key, ".") { // the sequences that it lies in
+			if _, err := dicom.ParseTag(part); err != nil {
+				return fmt.Errorf("%w: %s: no attribute has the keyword %s", errUsage, m, part)
+			}
 		}
 	}
 	for _, c := range f.Columns {

@@ -52,6 +52,9 @@ func TestFind(t *testing.T) {
 	if err != nil || len(rows) != 3 || !slices.Equal(rows[0], []string{"SOPInstanceUID", "00100010"}) || rows[1][1] != "Müller^Odile" {
 		t.Errorf("as CSV: %q, %v", rows, err)
 	}
+	if inside := find("OtherPatientIDsSequence.PatientID=4711"); strings.Count(inside, "\n") != 1 {
+		t.Errorf("by what lies in a sequence:\n%s", inside)
+	}
 	for line := range strings.Lines(find("--json", "--level", "series", "--limit", "2")) {
 		var ds map[string]struct{ Value []any }
 		if err := json.Unmarshal([]byte(line), &ds); err != nil || len(ds["0020000E"].Value) != 1 {
