@@ -145,7 +145,11 @@ func (o *operation) question(most int) (question, error) {
 	for _, e := range q.keys {
 		q.Include = append(q.Include, e.Tag)
 	}
-	return q, nil
+	compiled, err := index.Compile(q.Query)
+	if err == nil && len(compiled.Ignored()) > 0 {
+		q.status = StatusPendingWarning
+	}
+	return q, err
 }
 
 // match adds the conditions of one key.

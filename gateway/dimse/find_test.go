@@ -238,6 +238,11 @@ func TestFindKeys(t *testing.T) {
 	if _, ok := answer.Matches[0].Get(0x00180024); ok {
 		t.Error("a key that is not known is returned")
 	}
+	// So it is with a value where a sequence belongs, which nothing can be held against.
+	answer = ask(t, addr, dimsetest.Question{Identifier: at("STUDY").Text(0x00101002, "LO", "4711").Bytes()})
+	if <-f.asked; answer.Pending[0] != dimse.StatusPendingWarning {
+		t.Errorf("a value of a sequence: %s", answer.Pending)
+	}
 }
 
 // TestFindCancel: a C-CANCEL-RQ, and the end of the association, end a query
