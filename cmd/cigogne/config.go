@@ -49,6 +49,7 @@ type listeners struct {
 	DIMSE    string   `name:"dimse" default:"127.0.0.1:11112" placeholder:"ADDR" help:"Where DIMSE listens (${default})."`
 	HTTP     string   `name:"http" default:"127.0.0.1:8080" placeholder:"ADDR" help:"Where HTTP listens (${default})."`
 	Open     bool     `help:"Listen beyond loopback without TLS and for unknown callers: it is meant."`
+	Names    []string `name:"http-name" placeholder:"NAME" help:"Name by which HTTP is reached, such as a proxy's, beside addresses and names without a dot; repeatable. Without any, a node beyond loopback answers to all."`
 	CORS     []string `name:"cors-origin" placeholder:"ORIGIN" help:"Web origin whose pages may read answers; '*' for any; repeatable."`
 }
 

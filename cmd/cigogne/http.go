@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"net"
 	"net/http"
+	"net/url"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/esante-alsace/cigogne/cmd/cigogne/httpserver"
@@ -66,7 +69,22 @@ func (n *node) handler(dicomweb http.Handler) http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
-	return httpserver.Paced(httpserver.Identified(httpserver.Textual(n.follow(all))), n.config.Stall)
+	return httpserver.Paced(httpserver.Identified(n.knownByName(httpserver.Textual(n.follow(all)))), n.config.Stall)
+}
+
+// knownByName refuses what is for another name than ours. On loopback that is
+// what keeps the pages of others out; beyond it our names are known only when
+// we are told.
+func (n *node) knownByName(next http.Handler) http.Handler {
+	c := n.config
+	if host, _, err := net.SplitHostPort(c.HTTP); len(c.Names) == 0 && (err != nil || !loopback(host)) {
+		return next
+	}
+	names := slices.Clone(c.Names)
+	if u, err := url.Parse(c.ManifestURL); err == nil && u.Host != "" {
+		names = append(names, u.Hostname())
+	}
+	return httpserver.Named(next, names)
 }
 
 // timed bounds the time of requests that are small, and of which the answer is.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -37,7 +38,7 @@ func TestPageListsOneQuestion(t *testing.T) {
 	p.within("a page of the question", rows+` === 50 && !document.getElementById("more").hidden`)
 	p.is(`document.querySelector("[name=PatientName]").value = "ZOE", document.getElementById("more").click(), true`)
 	p.within("the rest of it", rows+` > 50`)
-	if n := p.text(`String(` + rows + `)`); n != fmt.Sprint(many) || p.is(`document.getElementById("studies").innerText.includes("ZOE")`) {
+	if n := p.text(`String(` + rows + `)`); n != strconv.Itoa(many) || p.is(`document.getElementById("studies").innerText.includes("ZOE")`) {
 		t.Errorf("the list of ABEL goes on with another: %s rows, the last of which is %s", n, p.text(`document.querySelector("#studies tr:last-child").innerText`))
 	}
 
