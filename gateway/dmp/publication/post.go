@@ -74,10 +74,22 @@ func (p poster) post(ctx context.Context, act index.DeliveryAct, body []byte) (_
 	defer answer.Body.Close()
 	said, err := io.ReadAll(io.LimitReader(answer.Body, answerMost))
 	result, why := judge(act, answer.StatusCode, said, err)
+	if sent, got := entriesOf(body), entriesOf(said); result == index.Delivered && answer.StatusCode < 300 && got < sent {
+		result, why = index.MaybeDelivered, fmt.Sprintf("%d of %d entries were answered", got, sent)
+	}
 	if seconds, err := strconv.Atoi(answer.Header.Get("Retry-After")); err == nil && seconds > 0 {
 		wait = min(time.Duration(seconds)*time.Second, retryAfterMost)
 	}
 	return result, why, wait
+}
+
+// entriesOf counts the entries of a Bundle.
+func entriesOf(bundle []byte) int {
+	var b struct {
+		Entry []struct{} `json:"entry"`
+	}
+	_ = json.Unmarshal(bundle, &b) // whether it is one was looked at
+	return len(b.Entry)
 }
 
 // judge tells what an answer means.

@@ -125,6 +125,24 @@ func TestPost(t *testing.T) {
 	}
 }
 
+// TestPostCountsAnswers: an answer to some of a transaction is none to all of
+// it (FHIR R4 §3.1.0.11.2: an entry for each).
+func TestPostCountsAnswers(t *testing.T) {
+	const taken = `{"response":{"status":"201"}}`
+	for said, want := range map[string]index.DeliveryResult{
+		taken: index.MaybeDelivered, taken + "," + taken: index.Delivered, taken + `,{"response":{"status":"422"}}`: index.DeliveryRefused,
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			io.WriteString(w, `{"resourceType":"Bundle","entry":[`+said+`]}`)
+		}))
+		p := newPoster(SenderOptions{Endpoint: server.URL, Timeout: time.Minute, Parallel: 1})
+		if got, why, _ := p.post(t.Context(), index.Publish, []byte(`{"entry":[{},{}]}`)); got != want {
+			t.Errorf("%s: %d, want %d: %q", said, got, want, why)
+		}
+		server.Close()
+	}
+}
+
 // TestPostShowsACertificate: the other side is held to its authority, and told
 // who we are.
 func TestPostShowsACertificate(t *testing.T) {
