@@ -22,10 +22,13 @@ type RebuildOptions struct {
 	Index    *index.Index
 	Archives []archive.Archive
 	Journal  *journal.Journal
+	// Before, when set, is the index that is replaced: nothing of it is entered,
+	// but what it has and is found nowhere is told to Problem.
+	Before *index.Index
 	// Progress, when set, is told of every pack and every batch.
 	Progress func(Rebuilt)
-	// Problem is told, in plain words, what could not be read. The rebuild
-	// goes on without it.
+	// Problem is told, in plain words, what could not be read or is missing. The
+	// rebuild goes on without it.
 	Problem func(string)
 }
 
@@ -42,7 +45,7 @@ type Rebuilt struct {
 // Rebuild makes the index anew from the archives' objects and the journal
 // alone. What was deleted does not come back.
 func Rebuild(ctx context.Context, o RebuildOptions) (Rebuilt, error) {
-	b := &rebuild{RebuildOptions: o, seen: map[string]bool{}}
+	b := &rebuild{RebuildOptions: o, seen: map[string]bool{}, left: map[string]bool{}}
 	if err := b.notes(ctx); err != nil {
 		return b.done, err
 	}
@@ -66,6 +69,9 @@ func Rebuild(ctx context.Context, o RebuildOptions) (Rebuilt, error) {
 	if err := b.journal(ctx); err != nil {
 		return b.done, err
 	}
+	if err := b.missed(ctx); err != nil {
+		return b.done, err
+	}
 	return b.done, o.Index.Sync(ctx)
 }
 
@@ -77,6 +83,7 @@ type rebuild struct {
 	// unlike seen it does not change while an archive is read.
 	earlier map[string]bool
 	told    restored
+	left    map[string]bool // keys of packs that were left out, and told of
 }
 
 func (b *rebuild) problem(format string, args ...any) {

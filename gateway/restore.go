@@ -273,6 +273,7 @@ func (b *rebuild) leaveOut(ctx context.Context, a archive.Archive, key string, e
 	if cerr := a.Check(ctx); cerr != nil || !errors.Is(err, storage.ErrCorrupt) {
 		return fmt.Errorf("%s: %w", key, errors.Join(err, cerr))
 	}
+	b.left[key] = true
 	b.problem("%s: %v", key, err)
 	return nil
 }

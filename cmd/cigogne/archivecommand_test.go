@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -268,6 +269,37 @@ func TestRebuildFromArchivesAlone(t *testing.T) {
 	n.holds(6)
 	n.stop()
 	if code, said := told(t, n.dir, "fsck", n.flags...); code != exitOK {
+		t.Errorf("exit code %d, %s", code, said)
+	}
+}
+
+// TestRebuildWithoutArchive: an archive that is not mounted is an empty folder.
+// A rebuild tells of the packs that the index before had and nobody has now;
+// when the archive is back, all is.
+func TestRebuildWithoutArchive(t *testing.T) {
+	t.Parallel()
+	dir, folder := t.TempDir(), filepath.Join(t.TempDir(), "mount")
+	flags := []string{"--archive", "dir://" + folder}
+	node := serve(t, dir, append(flags, "--settle", "50ms", "--log-level", "error")...)
+	if !pushSTOW(t.Context(), node, newLedger(), dicomtest.NewStudy(dicomtest.Options{Seed: 7, Modality: "CR", Instances: 3}).Instances) {
+		t.Fatal("push failed")
+	}
+	node.archived()
+	node.stop()
+	if err := os.Rename(folder, folder+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(folder, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	code, said := told(t, dir, "archive rebuild-index", flags...)
+	if code != exitPartly || !strings.Contains(said, "no archive has it, and the index before did, with 3 instances in it") {
+		t.Errorf("exit code %d, %s", code, said)
+	}
+	if err := errors.Join(os.RemoveAll(folder), os.Rename(folder+".away", folder)); err != nil {
+		t.Fatal(err)
+	}
+	if code, said := told(t, dir, "archive rebuild-index", flags...); code != exitOK || !strings.Contains(said, "from 1 pack with 3 instances") {
 		t.Errorf("exit code %d, %s", code, said)
 	}
 }

@@ -58,7 +58,7 @@ func (r *rebuildCommand) Run(ctx context.Context, c console) error {
 		r.say(c, "left out what %s took, or keep it for an undo\n", english.Plural(done.Deletions, "deletion", ""))
 	}
 	if done.Problems > 0 {
-		return fmt.Errorf("%w: %s left out that could not be read", errPartly, english.Plural(done.Problems, "thing was", "things were"))
+		return fmt.Errorf("%w: %s left out that could not be read or is missing", errPartly, english.Plural(done.Problems, "thing was", "things were"))
 	}
 	return nil
 }
@@ -94,6 +94,12 @@ func (r *rebuildCommand) rebuild(ctx context.Context, c console, a *archives.Arc
 	if err != nil {
 		return gateway.Rebuilt{}, err
 	}
+	before, err := r.openIndexBeside(ctx)
+	if err != nil {
+		before = nil // damaged or lost: the reason for the rebuild
+	} else {
+		defer before.Close()
+	}
 	work := r.start(c)
 	copies, err := countPacks(ctx, a, work)
 	if err != nil {
@@ -103,7 +109,7 @@ func (r *rebuildCommand) rebuild(ctx context.Context, c console, a *archives.Arc
 	work.Step("enter packs", progress.Amount{Items: copies})
 	told := gateway.Rebuilt{}
 	done, err := gateway.Rebuild(ctx, gateway.RebuildOptions{
-		Index: x, Archives: a.Each, Journal: j,
+		Index: x, Archives: a.Each, Journal: j, Before: before,
 		Progress: func(r gateway.Rebuilt) {
 			if r.Journaled > 0 && told.Journaled == 0 {
 				work.Step("enter the journal", progress.Amount{})
