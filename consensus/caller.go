@@ -235,7 +235,12 @@ func (n *Node) toLeader(ctx context.Context, method, name string, in, out any) e
 		case <-ctx.Done():
 		}
 	})
-	return n.client(l.Node()).do(ctx, method, name, in, out)
+	err := n.client(l.Node()).do(ctx, method, name, in, out)
+	if errors.Is(err, storage.ErrForbidden) {
+		// This node's certificate or the leader's is refused, not who asks this node.
+		return fmt.Errorf("%w: the leader and this node do not let each other in: %s", storage.ErrUnavailable, err.Error())
+	}
+	return err
 }
 
 // errNoLeader: no node leads, as far as this one knows.

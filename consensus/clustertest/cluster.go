@@ -157,7 +157,9 @@ func (c *Cluster) TryStart(id string) (*Node, error) {
 		l.Close()
 		return nil, err
 	}
-	n.port, err = peer.Listen(context.Background(), peer.PortOptions{Listener: l, Credentials: credentials, Logger: log})
+	n.port, err = peer.Listen(context.Background(), peer.PortOptions{
+		Listener: l, Credentials: credentials, Refuses: consensus.NewRefusals(n.Index).Check, Logger: log,
+	})
 	if err != nil {
 		return nil, errors.Join(err, n.Index.Close(), l.Close())
 	}

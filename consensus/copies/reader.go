@@ -219,7 +219,8 @@ func (r *Reader) get(ctx context.Context, node string, at index.Position, what s
 		if errors.As(err, &call) {
 			err = call.Err // who reads needs not know where it lies
 		}
-		return nil, fmt.Errorf("%w: node %s: %w", storage.ErrUnavailable, node, err)
+		// Its text alone: a certificate that is refused is a node's, not of who reads.
+		return nil, fmt.Errorf("%w: node %s: %s", storage.ErrUnavailable, node, err.Error())
 	}
 	resp.Body = &ending{resp.Body, end}
 	switch resp.StatusCode {

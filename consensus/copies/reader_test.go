@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -211,19 +212,21 @@ func TestReadGoesOn(t *testing.T) {
 	if _, err = l.read("n3", pos, storage.Range{Length: 1000}); !errors.Is(err, storage.ErrCorrupt) {
 		t.Errorf("a flipped bit: %v", err)
 	}
-	o := l.options["n3"]
-	o.Client = func(string) (*http.Client, error) { return &http.Client{Transport: unreachable{}}, nil }
-	// Who reads an image is told, and needs not know where it lies.
-	if _, err := copies.NewReader(o).Read(t.Context(), pos, storage.Range{Length: 1000}); !errors.Is(err, storage.ErrUnavailable) || strings.Contains(err.Error(), copies.Path) {
-		t.Errorf("nobody is reached: %v", err)
+	// Who reads an image is told, and needs not know where it lies. It is a node's
+	// certificate that is refused, never who reads.
+	for _, why := range []error{syscall.EHOSTUNREACH, fmt.Errorf("%w: not a certificate of this cluster", storage.ErrForbidden)} {
+		o := l.options["n3"]
+		o.Client = func(string) (*http.Client, error) { return &http.Client{Transport: unreachable{why}}, nil }
+		_, err := copies.NewReader(o).Read(t.Context(), pos, storage.Range{Length: 1000})
+		if !errors.Is(err, storage.ErrUnavailable) || errors.Is(err, storage.ErrForbidden) || strings.Contains(err.Error(), copies.Path) {
+			t.Errorf("nobody is reached: %v", err)
+		}
 	}
 }
 
-type unreachable struct{}
+type unreachable struct{ why error }
 
-func (unreachable) RoundTrip(*http.Request) (*http.Response, error) {
-	return nil, syscall.EHOSTUNREACH
-}
+func (u unreachable) RoundTrip(*http.Request) (*http.Response, error) { return nil, u.why }
 
 // TestReadAround: what rotted in a node's own journal comes from the copy.
 func TestReadAround(t *testing.T) {
