@@ -304,6 +304,9 @@ func (n *Node) handOver(to string) error {
 		if !ok {
 			return fmt.Errorf("%w: no node %s", storage.ErrNotFound, to)
 		}
+		if to == n.o.ID {
+			return nil // it leads already
+		}
 		question = func() error {
 			return n.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(m.Addr)).Error()
 		}

@@ -81,11 +81,17 @@ func (n *Node) bounded() (Reading, error) {
 		return Reading{}, err
 	}
 	r := Reading{Applied: n.machine.position(), Consistency: Bounded, Age: n.Age()}
+	if r.Age == never {
+		return Reading{}, fmt.Errorf("%w: this node has not heard of the cluster since it started", storage.ErrUnavailable)
+	}
 	if r.Age > n.o.MaxStaleness {
 		return Reading{}, fmt.Errorf("%w: this node has not heard of the cluster for %s", storage.ErrUnavailable, r.Age.Round(time.Millisecond))
 	}
 	return r, nil
 }
+
+// never is the Age of a node that has not heard of a leader yet.
+const never = 1<<63 - 1
 
 // Age bounds how far the index here is behind the cluster, as far as this node
 // can tell: the time since it heard of the leader, and that which the entry at
@@ -96,7 +102,7 @@ func (n *Node) Age() time.Duration {
 	}
 	last := n.raft.LastContact()
 	if last.IsZero() {
-		return 1<<63 - 1
+		return never
 	}
 	return time.Since(last) + n.machine.busy()
 }

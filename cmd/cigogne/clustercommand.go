@@ -145,6 +145,10 @@ func (t *clusterTransfer) Run(ctx context.Context, to console) error {
 		if err := c.Transfer(ctx, t.ID); err != nil {
 			return err
 		}
+		if t.ID != "" {
+			fmt.Fprintf(to.out, "%s leads\n", t.ID)
+			return nil
+		}
 		fmt.Fprintln(to.out, "another node leads")
 		return nil
 	})
@@ -154,6 +158,15 @@ type clusterDrain struct {
 	contact
 	ID   string `arg:"" help:"The node's id."`
 	Undo bool   `help:"Let it take work again."`
+}
+
+// Validate implements kong's validation hook. Whoever is asked would take no name
+// for its own: a variable that is not set would drain another node.
+func (d *clusterDrain) Validate() error {
+	if !peer.ValidName(d.ID) {
+		return fmt.Errorf("%w: %q: the id of a node", errUsage, d.ID)
+	}
+	return nil
 }
 
 // Run lets the node drain, or not any more.

@@ -43,6 +43,7 @@ func TestUsage(t *testing.T) {
 		{name: "no file of sites", args: []string{"serve", "--sites", "/nonexistent/sites.yaml", "--data-dir", t.TempDir()}, want: "--sites"},
 		{name: "a file of sites that is none", args: []string{"serve", "--sites", "main_test.go", "--data-dir", t.TempDir()}, want: "--sites"},
 		{name: "no certificate", args: []string{"cluster", "status", "--peer-certs", "/nonexistent"}, want: "cigogne certs"},
+		{name: "no node to drain", args: []string{"cluster", "drain", "", "--peer-certs", "/nonexistent"}, want: "the id of a node"},
 		{name: "bad archive", args: []string{"serve", "--archive", "ftp://x/y"}, want: "dir:///path"},
 		{name: "beyond loopback", args: []string{"serve", "--http", "0.0.0.0:8080"}, want: "--open"},
 		{name: "beyond loopback without a host", args: []string{"serve", "--dimse", ":11112"}, want: "--open"},

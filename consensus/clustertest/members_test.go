@@ -3,6 +3,7 @@ package clustertest_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,6 +71,9 @@ func TestMembership(t *testing.T) {
 			return errors.Is(err, storage.ErrNotFound)
 		})
 	}
+	c.Eventually("who leads is made to lead", func() bool {
+		return accepted(t, client.Transfer(t.Context(), c.Leader().ID))
+	})
 	c.Eventually("all say how they are", func() bool {
 		all, err := client.Overview(t.Context())
 		return err == nil && len(all) == 3 && all[2].ID == "n3" && all[0].Failing == ""
@@ -126,4 +130,17 @@ func TestALostLogDoesNotVote(t *testing.T) {
 	c.Settled(3)
 	w.write(c.Node("n3"), 3)
 	w.whole(c)
+}
+
+// TestALoneNode: one that has heard of no other yet says so, not since how many
+// years.
+func TestALoneNode(t *testing.T) {
+	c := clustertest.Of(t, 3)
+	for _, id := range []string{"n1", "n2", "n3"} {
+		c.Kill(id)
+	}
+	_, err := c.Start("n2").Read(t.Context(), consensus.Bounded, 0)
+	if !errors.Is(err, storage.ErrUnavailable) || !strings.Contains(err.Error(), "since it started") {
+		t.Error(err)
+	}
 }
