@@ -25,7 +25,8 @@ const severalPatients = 64
 // the studies of two. One by a national number asks for all identities that
 // are linked with it. One by PatientID alone, as viewers ask for priors to show
 // them as one patient's, is storage.ErrConflict where it is several persons';
-// otherwise it asks for that person's other identities too. It is not narrowed
+// otherwise it asks for that person's other identities too, also in a study that
+// it names, as who found one of those asks next. It is not narrowed
 // to the issuer of who asks: what a viewer shows can be another site's.
 func (s *Searcher) onePatient(ctx context.Context, q index.Query) (index.Query, error) {
 	a := addressed(q)
@@ -36,24 +37,26 @@ func (s *Searcher) onePatient(ctx context.Context, q index.Query) (index.Query, 
 			return q, err
 		}
 		return s.allOf(ctx, a.rest(q), numbers)
-	case a.study, len(a.named) == 0:
+	case len(a.named) == 0, a.study && len(a.issuer) > 0:
 		return q, nil
 	}
 	found, err := s.index.PatientsOf(ctx, index.Query{Level: index.Study, Match: slices.Concat(a.named, a.issuer)}, severalPatients)
 	if err != nil {
 		return q, err
 	}
-	if len(found) == 0 || len(a.issuer) > 0 {
-		return q, unambiguous(found)
+	var person index.PatientKey
+	if len(a.issuer) == 0 {
+		if person, err = s.person(ctx, found); err != nil {
+			return q, err
+		}
 	}
-	person, err := s.person(ctx, found)
-	if err != nil {
-		return q, err
+	switch {
+	case person != (index.PatientKey{}):
+		return s.allOf(ctx, a.rest(q), []index.PatientKey{person})
+	case a.study: // it is one patient's
+		return q, nil
 	}
-	if person == (index.PatientKey{}) {
-		return q, unambiguous(found)
-	}
-	return s.allOf(ctx, a.rest(q), []index.PatientKey{person})
+	return q, unambiguous(found)
 }
 
 // address is what a question says of whose studies it wants.

@@ -196,6 +196,9 @@ func TestPriorsOfALinkedPatient(t *testing.T) {
 	all := []string{"HUS 4711 20260301", "HCC 0815 20250101", "HUS 4711 20240105"}
 	n.wantStudies(by("PatientID", "0815"), all...)
 	n.wantStudies(by("PatientID", "0815", "IssuerOfPatientID", "HCC"), all[1])
+	n.wantInStudies([]index.Query{by("PatientID", "0815")}, all[2], "GHR 4711 20260401")
+	n.wantInStudies([]index.Query{by("PatientID", "0815", "IssuerOfPatientID", "HCC")}, all[1], all[2])
+	n.wantInStudies([]index.Query{by("PatientID", "4711")}, all[0], all[1]) // as its study has it
 	n.wantStudies(by("PatientID", "99"), "CHH 99 20230101")
 	if found, err := n.studiesOf(by("PatientID", "4711")); !errors.Is(err, storage.ErrConflict) || len(found) > 0 {
 		t.Errorf("a PatientID of two persons: %v, %v", found, err)
