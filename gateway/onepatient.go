@@ -157,7 +157,7 @@ func (a *address) rest(q index.Query) index.Query {
 // says tells whether the condition is one of those.
 func (a *address) says(c index.Condition) bool {
 	return slices.ContainsFunc(slices.Concat(a.named, a.issuer), func(o index.Condition) bool {
-		return slices.Equal(o.Path, c.Path)
+		return slices.Equal(o.Path, c.Path) && o.Value == c.Value
 	})
 }
 

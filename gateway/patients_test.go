@@ -200,6 +200,7 @@ func TestPriorsOfALinkedPatient(t *testing.T) {
 	n.wantInStudies([]index.Query{by("PatientID", "0815", "IssuerOfPatientID", "HCC")}, all[1], all[2])
 	n.wantInStudies([]index.Query{by("PatientID", "4711")}, all[0], all[1]) // as its study has it
 	n.wantStudies(by("PatientID", "99"), "CHH 99 20230101")
+	n.wantStudies(by("PatientID", "0815", "PatientID", "9*")) // by keyword and by tag
 	if found, err := n.studiesOf(by("PatientID", "4711")); !errors.Is(err, storage.ErrConflict) || len(found) > 0 {
 		t.Errorf("a PatientID of two persons: %v, %v", found, err)
 	}
