@@ -91,7 +91,7 @@ func (n *narrow) condition(c *condition) {
 	case tagPatientID:
 		n.column("s.patient", c.want)
 	case tagAccessionNumber:
-		n.column("s.accession <> '' AND s.accession", c.want)
+		n.accession(c.want)
 	case tagPatientName:
 		n.name(c.want)
 	case tagReferringPhysicianName:
@@ -152,6 +152,11 @@ func (n *narrow) column(column string, want matcher) {
 		n.selective, n.few = true, true
 		return
 	}
+	n.begin(column, want)
+}
+
+// begin narrows a text column by what a wildcard begins with.
+func (n *narrow) begin(column string, want matcher) {
 	w, ok := want.(*wildcard)
 	if !ok || !utf8.ValidString(w.prefix()) || w.prefix() == "" {
 		return
@@ -180,12 +185,17 @@ func (x *Index) settleBegins(ctx context.Context, n *narrow) error {
 		if err != nil {
 			return err
 		}
-		if studies < most {
-			n.selective = true
-		} else {
-			condition = "+" + name + " >= ? AND +" + name + " < ?" // so that it is no reason not to walk
+		n.selective = n.selective || studies < most
+		switch {
+		case name == "s.accession" && studies < most:
+			n.andAccession("o.accession >= ? AND o.accession < ?", args[:2]...)
+		case name == "s.accession":
+			n.and("(+"+name+" >= ? AND +"+name+" < ? OR +"+name+" >= ? AND +"+name+" < ?)", b.with, b.with+beyond, several, several+beyond)
+		case studies < most:
+			n.and(condition, args[:2]...)
+		default: // so that it is no reason not to walk
+			n.and("+"+name+" >= ? AND +"+name+" < ?", args[:2]...)
 		}
-		n.and(condition, args[:2]...)
 	}
 	return nil
 }

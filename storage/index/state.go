@@ -225,7 +225,7 @@ func (c *change) flushStudy(ctx context.Context, s *study) error {
 		return err
 	}
 	if _, err := c.putStudy.ExecContext(ctx, s.id, s.uid, s.date, s.patient, s.issuer,
-		value(s.attributes, tagAccessionNumber), strings.Join(s.modalities, `\`), strings.Join(s.classes, `\`),
+		columnAccession(s.attributes), strings.Join(s.modalities, `\`), strings.Join(s.classes, `\`),
 		s.series, s.instances, attributes, s.received, s.manifests); err != nil {
 		return err
 	}
