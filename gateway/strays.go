@@ -71,7 +71,8 @@ func (r *Register) Of(ctx context.Context, st archive.Stat) (Knowledge, error) {
 }
 
 // Strays lists the archives and tells of packs that should not be there: the
-// index does not know them, or they were removed.
+// index does not know them, or they were removed. It also tells of notes that
+// are newer than what the index knows.
 func (v *Verifier) Strays(ctx context.Context) error {
 	known, err := NewRegister(ctx, v.o.Index)
 	if err != nil {
@@ -91,6 +92,15 @@ func (v *Verifier) Strays(ctx context.Context) error {
 			}
 			f := Finding{Fault: Stray, PackID: packIDOf(st.Key), Key: st.Key, Archive: a.String()}
 			switch state {
+			case KnownOther:
+				newer, err := v.newer(ctx, st.Key)
+				if err != nil {
+					return err
+				}
+				if f.Fault, f.PackID = Newer, ""; newer {
+					f.What = "the index does not know what it tells, and is older; 'cigogne archive rebuild-index' would enter it"
+					v.tell(f)
+				}
 			case KnownStray:
 				f.What = "it is not in the index; 'cigogne archive rebuild-index' would enter it"
 				d, err := pack.ReadDirectory(ctx, &packBlob{archive: a, key: st.Key, size: st.Size})
@@ -108,6 +118,30 @@ func (v *Verifier) Strays(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// newer tells whether a key is that of a note of which the index has no such
+// revision.
+func (v *Verifier) newer(ctx context.Context, key string) (bool, error) {
+	name, revision, ok := parseNoteKey(key)
+	if !ok {
+		return false, nil
+	}
+	if study, is := strings.CutPrefix(name, protectedPrefix); is {
+		if study = strings.TrimSuffix(study, "/"); study == everyStudy {
+			study = ""
+		}
+		r, err := v.o.Index.Protection(ctx, study)
+		return err == nil && r.Revision < revision, err
+	}
+	if !strings.HasPrefix(name, deletedPrefix) {
+		return false, nil
+	}
+	r, err := v.o.Index.Deletion(ctx, strings.TrimSuffix(path.Base(name), "."))
+	if errors.Is(err, storage.ErrNotFound) {
+		return true, nil
+	}
+	return err == nil && r.Revision < revision, err
 }
 
 // packIDOf is the PackID of the pack under a key.

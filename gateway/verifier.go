@@ -35,6 +35,9 @@ const (
 	Stray Fault = "stray"
 	// Astray: it holds an instance that the index does not have.
 	Astray Fault = "astray"
+	// Newer: it is a note of a deletion, of holds or retention that the index
+	// does not know, as after it was restored from a backup.
+	Newer Fault = "newer"
 )
 
 // Finding is something that is wrong with a copy of a pack.
@@ -51,7 +54,11 @@ type Finding struct {
 
 // String is the finding as a line for people.
 func (f Finding) String() string {
-	s := fmt.Sprintf("archive %s: pack %s is %s: %s", f.Archive, f.Key, f.Fault, f.What)
+	kind := "pack"
+	if f.Fault == Newer {
+		kind = "note"
+	}
+	s := fmt.Sprintf("archive %s: %s %s is %s: %s", f.Archive, kind, f.Key, f.Fault, f.What)
 	if f.Repaired {
 		s += "; it was repaired"
 	}
