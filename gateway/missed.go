@@ -11,15 +11,18 @@ import (
 
 // missed tells what the index before had that is found nowhere now: an archive
 // that is not mounted is an empty folder, and what an archive never got is
-// decided in the old index alone. That may be the reason for the rebuild: one
-// that cannot be read does not end it.
+// decided in the old index alone. That one may be the reason for the rebuild:
+// where it cannot be read this is told, and does not end it.
 func (b *rebuild) missed(ctx context.Context) error {
 	if b.Before == nil {
 		return nil
 	}
 	for _, look := range []func(context.Context) error{b.missedPacks, b.missedDeletions, b.missedProtections, b.missedIdentities} {
-		if err := look(ctx); err != nil && ctx.Err() != nil {
-			return err
+		if err := look(ctx); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			b.problem("what the index before had was not looked at to its end: %v", err)
 		}
 	}
 	return nil

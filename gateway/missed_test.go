@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -50,5 +51,26 @@ func TestRebuildTellsWhatIsMissed(t *testing.T) {
 		if !slices.ContainsFunc(told, func(what string) bool { return strings.Contains(what, want) }) {
 			t.Errorf("%q is not told: %q", want, told)
 		}
+	}
+}
+
+// TestRebuildTellsThatItCannotLook: an index before that cannot be read does
+// not end the rebuild, and does not pass for one that had nothing more.
+func TestRebuildTellsThatItCannotLook(t *testing.T) {
+	a := mem.New()
+	k := keep(t, open(t, t.TempDir(), a), a)
+	k.mustStore(tiny(1, 2).Instances...)
+	k.pass()
+	before, err := index.Open(t.Context(), index.Options{Path: filepath.Join(t.TempDir(), "index.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := before.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	done, err := rebuildInto(t, gateway.RebuildOptions{Archives: k.each, Journal: k.journal, Before: before, Problem: func(what string) { told = append(told, what) }})
+	if err != nil || done.Problems == 0 || !strings.Contains(strings.Join(told, ""), "not looked at") {
+		t.Errorf("%+v, %v, told %q", done, err, told)
 	}
 }
