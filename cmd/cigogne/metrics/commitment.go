@@ -2,7 +2,6 @@ package metrics
 
 import (
 	"context"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -56,15 +55,9 @@ func (c *commitmentCollector) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.NewInvalidMetric(c.open, err)
 		return
 	}
-	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
-	}
-	gauge(c.open, float64(n.Waiting), "waiting")
-	gauge(c.open, float64(n.Reporting), "reporting")
-	gauge(c.open, float64(n.Failing), "failing")
-	age := 0.0
-	if n.Oldest > 0 {
-		age = max(0, time.Since(time.Unix(0, n.Oldest)).Seconds())
-	}
-	gauge(c.oldest, age)
+	g := gathering(to)
+	g.gauge(c.open, float64(n.Waiting), "waiting")
+	g.gauge(c.open, float64(n.Reporting), "reporting")
+	g.gauge(c.open, float64(n.Failing), "failing")
+	g.gauge(c.oldest, since(n.Oldest))
 }

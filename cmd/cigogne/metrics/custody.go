@@ -61,29 +61,21 @@ func (c custodyCollector) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.NewInvalidMetric(c.deletions(), err)
 		return
 	}
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
+	g := gathering(to)
 	for state, n := range map[index.DeletionState]int64{
 		index.DeletionMarked: s.Marked, index.DeletionDecided: s.Decided, index.DeletionRemoved: s.Removed, index.DeletionUndone: s.Undone,
 	} {
-		gauge(c.deletions(), float64(n), state.String())
+		g.gauge(c.deletions(), float64(n), state.String())
 	}
-	since := func(at int64) float64 {
-		if at == 0 {
-			return 0
-		}
-		return max(0, time.Since(time.Unix(0, at)).Seconds())
-	}
-	gauge(c.overdue(), since(s.Due), index.DeletionMarked.String())
-	gauge(c.overdue(), since(s.Began), index.DeletionDecided.String())
+	g.gauge(c.overdue(), since(s.Due), index.DeletionMarked.String())
+	g.gauge(c.overdue(), since(s.Began), index.DeletionDecided.String())
 	troubles, first := c.sweeper.Troubles()
-	gauge(c.failing(), float64(troubles))
+	g.gauge(c.failing(), float64(troubles))
 	if troubles == 0 {
-		gauge(c.failingFor(), 0)
+		g.gauge(c.failingFor(), 0)
 	} else {
-		gauge(c.failingFor(), since(first.UnixNano()))
+		g.gauge(c.failingFor(), since(first.UnixNano()))
 	}
-	gauge(c.live(), float64(s.LiveBytes))
-	gauge(c.holds(), float64(s.Holds))
+	g.gauge(c.live(), float64(s.LiveBytes))
+	g.gauge(c.holds(), float64(s.Holds))
 }

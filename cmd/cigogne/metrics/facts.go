@@ -128,6 +128,15 @@ func (g gathering) gauge(d *prometheus.Desc, v float64, labels ...string) {
 	g <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 }
 
+// since is for how many seconds something is so that began then, in nanoseconds
+// of Unix time; 0 for what did not begin.
+func since(at int64) float64 {
+	if at <= 0 {
+		return 0
+	}
+	return max(0, time.Since(time.Unix(0, at)).Seconds())
+}
+
 func (g gathering) counter(d *prometheus.Desc, v int64, labels ...string) {
 	g <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 }

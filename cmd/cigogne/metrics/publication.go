@@ -94,17 +94,11 @@ func (c *publicationCollector) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.NewInvalidMetric(c.outbox, err)
 		return
 	}
-	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
-	}
-	gauge(c.lives, float64(lives.Open), "open")
-	gauge(c.lives, float64(lives.Owed), "owed")
-	gauge(c.outbox, float64(outbox.Waiting), "waiting")
-	gauge(c.outbox, float64(outbox.Failing), "failing")
-	gauge(c.outbox, float64(outbox.Refused), "refused")
-	age := 0.0
-	if outbox.Oldest > 0 {
-		age = max(0, time.Since(time.Unix(0, outbox.Oldest)).Seconds())
-	}
-	gauge(c.trouble, age)
+	g := gathering(to)
+	g.gauge(c.lives, float64(lives.Open), "open")
+	g.gauge(c.lives, float64(lives.Owed), "owed")
+	g.gauge(c.outbox, float64(outbox.Waiting), "waiting")
+	g.gauge(c.outbox, float64(outbox.Failing), "failing")
+	g.gauge(c.outbox, float64(outbox.Refused), "refused")
+	g.gauge(c.trouble, since(outbox.Oldest))
 }
